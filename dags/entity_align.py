@@ -1,0 +1,75 @@
+"""### Every entity's threshold: plan, shards, fleet
+
+**What** Scores the calibration range with the exported graph, shard by shard, and reduces to one aligner row per
+entity. An entity that cannot be aligned gets a row with state and reason; only too little coverage fails the run.
+
+**When** `airflow.align_cron`, and on every new `shared_model`. Uses the newest model; nothing new means the same plan.
+
+**In** `models/`, `telemetry/validated/`, feedback  **Out** `aligners/<id>/`, `normalizers/<id>/`, asset `aligner_table`
+
+**Rerun** Clear any task. Clear a shard *with* its downstream tasks, else the table stays as it was.
+
+**Paged** ML on-call when coverage is below `gates.min_coverage`. Needs slots of the `align` pool.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, get_current_context, task
+
+from fleetalign.config import load, store_uri
+
+sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
+from fleetalign_airflow import ALIGNER_TABLE, DEFAULTS, SETTINGS, SHARED_MODEL
+
+
+@dag(
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable(SETTINGS.align_cron, timezone="UTC"), assets=[SHARED_MODEL]
+    ),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    params={
+        "force": Param(False, type="boolean", description="Align again even if this plan has its shards and table."),
+    },
+    tags=["fleetalign", "alignment"],
+    doc_md=__doc__,
+)
+def entity_align() -> None:
+    @task
+    def plan() -> str:
+        from fleetalign import steps
+
+        return steps.plan(load(), store_uri(), reuse_model=True)["plan_id"]
+
+    @task
+    def shards(plan_id: str) -> list[dict[str, Any]]:
+        from fleetalign import steps
+
+        return steps.shards(load(), store_uri(), plan_id)
+
+    @task(pool=SETTINGS.align_pool, map_index_template="{{ shard_label }}")
+    def align_shard(plan_id: str, shard: dict[str, Any], params: Any = None) -> dict[str, Any]:
+        from fleetalign import steps
+
+        get_current_context()["shard_label"] = shard["label"]
+        return steps.align_shard(load(), store_uri(), plan_id, shard["index"], force=params["force"])
+
+    # An event of each shard would wake promotion many times; only the table is news.
+    @task(outlets=[ALIGNER_TABLE])
+    def align_reduce(plan_id: str, params: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+        from fleetalign import steps
+
+        result = steps.align_reduce(load(), store_uri(), plan_id, force=params["force"])
+        outlet_events[ALIGNER_TABLE].extra = result
+        return result
+
+    plan_id = plan()
+    align_shard.partial(plan_id=plan_id).expand(shard=shards(plan_id)) >> align_reduce(plan_id)
+
+
+entity_align()

@@ -1,0 +1,65 @@
+"""What the eight workflows share: assets, defaults, retry rules, pools, and how a task finds its settings.
+
+Belongs here: names that two DAG files must agree on. Does not belong here: steps (``fleetalign.steps``) and schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
+
+from fleetalign.config import load
+from fleetalign.errors import FleetalignError
+from fleetalign.interval import KEY_FORMATS
+
+SETTINGS = load().airflow
+KEY_FORMAT = KEY_FORMATS[load().partition]
+CHANNELS = ("champion", "challenger")
+
+RAW = Asset("telemetry_raw")
+VALIDATED = Asset("telemetry_validated")
+SHARED_MODEL = Asset("shared_model")
+ALIGNER_TABLE = Asset("aligner_table")
+RELEASE = Asset("release")
+
+
+def _tree(root: type[FleetalignError]) -> Iterator[type[FleetalignError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+# The error tree says where a retry helps. Everything else that is raised is a bug: failing at once shows it sooner.
+# A killed worker raises nothing, so it is retried as `retries` says; every step bears that.
+RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception=f"{error.__module__}.{error.__qualname__}",
+            action=RetryAction.RETRY if error.retry_helps else RetryAction.FAIL,
+            match_subclasses=False,
+        )
+        for error in _tree(FleetalignError)
+    ],
+    default=RetryAction.FAIL,
+)
+
+DEFAULTS: dict[str, Any] = {
+    "owner": "fleetalign",
+    "retries": SETTINGS.retries,
+    "retry_delay": timedelta(seconds=SETTINGS.retry_delay_seconds),
+    "retry_policy": RETRY_POLICY,
+}
+
+GPU: dict[str, str] = {
+    "pool": SETTINGS.gpu_pool,
+    **({"queue": SETTINGS.gpu_queue} if SETTINGS.gpu_queue else {}),
+    **({"executor": SETTINGS.gpu_executor} if SETTINGS.gpu_executor else {}),
+}
+
+
+def operator_of(dag_run: Any) -> str:
+    """Who is behind a run, for the channel's history: the user who started it, else the run itself."""
+    return getattr(dag_run, "triggering_user_name", None) or f"airflow:{dag_run.run_id}"

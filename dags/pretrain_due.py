@@ -1,0 +1,56 @@
+"""### Is a new shared model due?
+
+**What** The bridge from keyed to un-keyed runs. Looks at the store, not at events: when `airflow.min_new_partitions`
+or more validated partitions per kind are newer than the last model, starts `shared_pretrain` once for that state.
+
+**When** After validated partitions. Bursts fold into a few runs; each looks at the whole store.
+
+**In** `telemetry/validated/`, the newest pre-training receipt  **Out** a run `due__<snapshot>` of `shared_pretrain`
+
+**Rerun** Clear freely: the run id names the state of the store, so the same state starts nothing twice.
+
+**Paged** Platform on-call.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import FixedKeyMapper, PartitionedAssetTimetable, dag, task
+
+from fleetalign.config import load, store_uri
+
+sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
+from fleetalign_airflow import DEFAULTS, VALIDATED
+
+
+@dag(
+    schedule=PartitionedAssetTimetable(assets=VALIDATED, default_partition_mapper=FixedKeyMapper("fleet")),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    tags=["fleetalign", "training"],
+    doc_md=__doc__,
+)
+def pretrain_due() -> None:
+    @task.short_circuit
+    def due() -> str | None:
+        from fleetalign import steps
+
+        return steps.pretrain_due(load(), store_uri())
+
+    # A run's key sticks to every event it emits; a triggered run has none, which wakes entity_align later.
+    start = TriggerDagRunOperator(
+        task_id="start",
+        trigger_dag_id="shared_pretrain",
+        trigger_run_id="due__{{ ti.xcom_pull(task_ids='due') }}",
+        logical_date=None,
+        skip_when_already_exists=True,
+        openlineage_inject_parent_info=False,
+    )
+    due() >> start
+
+
+pretrain_due()

@@ -1,0 +1,73 @@
+"""### Release and promotion
+
+**What** Bundles the newest aligner table and its model into an immutable release, judges it (gates, report) and, when
+every gate and the comparison with the champion agree, moves the channel's pointer. A refusal is a red run with the
+reason; the release exists all the same and can be promoted by hand.
+
+**When** On every new `aligner_table`, or by hand. A no-op when the channel already holds the same aligner table.
+
+**In** the newest plan with an aligner table  **Out** `releases/<release_id>/`, `promotions/`, `channels/`, asset `release`
+
+**Rerun** Clear either task: releases are content-addressed, a second promotion of the champion changes nothing.
+
+**Paged** ML on-call when a gate refuses; `fleetalign explain` says why in one screen.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Param, dag, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from fleetalign.config import load, store_uri
+from fleetalign.errors import GateRefused
+
+sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
+from fleetalign_airflow import ALIGNER_TABLE, CHANNELS, DEFAULTS, RELEASE, operator_of
+
+
+@dag(
+    schedule=[ALIGNER_TABLE],
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    params={
+        "channel": Param(load().release.channel, type="string", enum=list(CHANNELS), description="Pointer to move."),
+        "reason": Param(
+            "new aligner table", type="string", minLength=3, description="Goes into the channel's history."
+        ),
+        "force": Param(False, type="boolean", description="Promote although a gate says no; the history shows it."),
+    },
+    tags=["fleetalign", "release"],
+    doc_md=__doc__,
+)
+def release_promote() -> None:
+    @task(outlets=[RELEASE])
+    def release(outlet_events: Any = None) -> str:
+        from fleetalign import steps
+
+        plan_id = steps.latest(store_uri(), "align_reduce")
+        if plan_id is None:
+            raise AirflowFailException("there is no aligner table yet; run entity_align first")
+        result = steps.release(load(), store_uri(), plan_id)
+        outlet_events[RELEASE].extra = result
+        return result["release_id"]
+
+    @task
+    def promote(release_id: str, params: Any = None, dag_run: Any = None) -> dict[str, Any]:
+        from fleetalign import steps
+
+        channel, why, force = params["channel"], params["reason"], params["force"]
+        by = operator_of(dag_run)
+        try:
+            return steps.promote(load(), store_uri(), release_id, channel=channel, by=by, why=why, force=force)
+        except GateRefused as refusal:
+            raise AirflowFailException(f"{release_id} was not promoted to {channel}: {refusal}") from None
+
+    promote(release())
+
+
+release_promote()

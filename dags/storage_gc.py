@@ -1,0 +1,53 @@
+"""### Garbage collection of the store
+
+**What** Lists models, aligners, normalizers, plans and releases that no release, channel or history reaches.
+Deletes them only with `dry_run: false`. Telemetry, feedback and the data registry are never touched.
+
+**When** `airflow.gc_cron` (dry run), or by hand.
+
+**In** the whole store  **Out** the list in the task's XCom and log
+
+**Rerun** Safe at any time: objects younger than `min_age_hours` stay, a build in flight loses nothing.
+
+**Paged** Nobody.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import CronTriggerTimetable, Param, dag, task
+
+from fleetalign.config import load, store_uri
+
+sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
+from fleetalign_airflow import DEFAULTS, SETTINGS
+
+
+@dag(
+    schedule=CronTriggerTimetable(SETTINGS.gc_cron, timezone="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    params={
+        "dry_run": Param(True, type="boolean", description="Only say what would be deleted."),
+        "min_age_hours": Param(72, type="number", minimum=1, description="Younger objects are never deleted."),
+    },
+    tags=["fleetalign", "storage"],
+    doc_md=__doc__,
+)
+def storage_gc() -> None:
+    @task
+    def collect_garbage(params: Any = None) -> dict[str, Any]:
+        from fleetalign import steps
+
+        return steps.collect_garbage(
+            load(), store_uri(), dry_run=params["dry_run"], min_age_hours=params["min_age_hours"]
+        )
+
+    collect_garbage()
+
+
+storage_gc()

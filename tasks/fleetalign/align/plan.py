@@ -1,0 +1,214 @@
+"""The plan of a build: everything it depends on, written down once, so that every later step reads only the plan.
+
+No URI, clock, host or run id: the same inputs give the same ``plan_id`` on any store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.config import Config
+from fleetalign.contracts.hashing import canonical_json, content_id, readable_json, sha256
+from fleetalign.contracts.tables import FEEDBACK, MUTES, from_parquet, to_parquet
+from fleetalign.errors import BadInput, ConfigError
+from fleetalign.interval import Interval, format_time
+from fleetalign.storage import lake, layout, statements
+from fleetalign.storage.store import Store
+
+PLAN_VERSION = "1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """An existing model whose aligners are to be refreshed: the plan that trained it and what it produced."""
+
+    plan_id: str
+    plan: Mapping[str, Any]
+    models: Mapping[str, str]
+    normalizer_id: str
+    previous_aligner: str | None
+
+
+def write_plan(
+    store: Store, config: Config, interval: Interval | None = None, reuse: Reuse | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Write the plan for what the store holds now; returns (plan_id, plan). Raises as ``draft``."""
+    plan = draft(store, config, interval, reuse)
+    plan_id = content_id(plan)
+    store.put_immutable(layout.plan(plan_id), readable_json(plan))
+    return plan_id, plan
+
+
+def draft(
+    store: Store, config: Config, interval: Interval | None = None, reuse: Reuse | None = None
+) -> dict[str, Any]:
+    """The plan document for what the store holds now; its frozen statements are stored, the plan itself is not.
+
+    ``interval`` restricts the telemetry, ``reuse`` plans a new alignment of an existing model instead of a training.
+    Raises BadInput when there is nothing to build from, ConfigError when ranges do not fit the data.
+    """
+    partitions = lake.list_partitions(store, "validated", within=interval)
+    if config.ranges.history_days and partitions and interval is None and config.ranges.train is None:
+        newest = max(p.interval.end for p in partitions)
+        partitions = [p for p in partitions if p.interval.start >= newest - timedelta(days=config.ranges.history_days)]
+    if reuse is not None:
+        partitions = [p for p in partitions if p.kind in reuse.models]
+    if not partitions:
+        where = f" in {interval.start} to {interval.end}" if interval else ""
+        raise BadInput(f"{store.uri}: no validated partition{where}; run ingest and validate first")
+    feedback = statements.read_feedback(store)
+    mutes = statements.read_mutes(store)
+    kinds, shards = {}, []
+    for kind in sorted({p.kind for p in partitions}):
+        mine = [p for p in partitions if p.kind == kind]
+        base = reuse.plan["kinds"][kind] if reuse else None
+        kinds[kind] = _kind_entry(config, kind, mine, feedback, interval, base)
+        kinds[kind]["model_id"] = reuse.models[kind] if reuse else None
+        ids = lake.entity_ids(store, mine, kind)
+        kinds[kind]["entities"] = len(ids)
+        shards += _shard_bounds(kind, ids, config.align.entities_per_shard, len(shards))
+    return {
+        "schema_version": PLAN_VERSION,
+        "config": config.build_settings(),
+        "kinds": kinds,
+        "partitions": [p.as_plan_entry() for p in partitions],
+        "feedback": _freeze(store, feedback, FEEDBACK, "recorded_at"),
+        "mutes": _freeze(store, mutes, MUTES, None),
+        "previous_aligner": reuse.previous_aligner if reuse else None,
+        "reuse": {"plan_id": reuse.plan_id, "normalizer_id": reuse.normalizer_id} if reuse else None,
+        "shards": shards,
+        "seeds": {"model": config.model.seed, "align": config.align.seed},
+    }
+
+
+def same_inputs(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    """Whether two plans were made from the same telemetry, statements and settings."""
+    keys = ("config", "feedback", "mutes")
+    partitions = [[p["prefix"], p["sha256"]] for p in left["partitions"]]
+    return partitions == [[p["prefix"], p["sha256"]] for p in right["partitions"]] and all(
+        canonical_json(left[k]) == canonical_json(right[k]) for k in keys
+    )
+
+
+def read_plan(store: Store, plan_id: str) -> dict[str, Any]:
+    """The plan document. Raises NotFound."""
+    return store.get_json(layout.plan(plan_id))
+
+
+def plan_config(plan: Mapping[str, Any]) -> Config:
+    """The build settings that the plan was made with."""
+    return Config.from_build_settings(plan["config"])
+
+
+def partitions_of(plan: Mapping[str, Any], kind: str) -> list[lake.Partition]:
+    return [lake.Partition.from_plan_entry(e) for e in plan["partitions"] if e["kind"] == kind]
+
+
+def read_statements(store: Store, plan: Mapping[str, Any], which: str) -> pa.Table:
+    """``feedback`` or ``mutes`` as the plan froze them."""
+    contract = {"feedback": FEEDBACK, "mutes": MUTES}[which]
+    digest = plan[which]["sha256"]
+    key = layout.plan_input(digest)
+    return contract.conform(from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}"))
+
+
+def range_of(plan: Mapping[str, Any], kind: str, name: str) -> Interval | None:
+    """The ``train``, ``calibrate`` or ``judge`` range of a kind; None for an empty judge range."""
+    entry = plan["kinds"][kind]["ranges"][name]
+    return Interval.parse(entry["start"], entry["end"]) if entry else None
+
+
+def _freeze(store: Store, table: pa.Table, contract, as_of_column: str | None) -> dict[str, Any]:
+    data = to_parquet(contract.conform(table))
+    store.put_immutable(layout.plan_input(sha256(data)), data)
+    newest = pc.max(table[as_of_column]).as_py() if as_of_column and table.num_rows else None
+    return {"sha256": sha256(data), "rows": table.num_rows, "as_of": format_time(newest) if newest else None}
+
+
+def _shard_bounds(kind: str, ids: Sequence[str], per_shard: int, first_index: int) -> list[dict[str, Any]]:
+    chunks = [ids[i : i + per_shard] for i in range(0, len(ids), per_shard)]
+    return [
+        {"index": first_index + n, "kind": kind, "first": chunk[0], "last": chunk[-1], "entities": len(chunk)}
+        for n, chunk in enumerate(chunks)
+    ]
+
+
+def _kind_entry(
+    config: Config,
+    kind: str,
+    partitions: Sequence[lake.Partition],
+    feedback: pa.Table,
+    interval: Interval | None,
+    base: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    steps = sorted({p.step_seconds for p in partitions})
+    if len(steps) > 1:
+        odd = next(p for p in partitions if p.step_seconds != partitions[0].step_seconds)
+        raise BadInput(
+            f"kind {kind}: partitions have different steps {steps} s (first at {odd.prefix}); "
+            f"set steps.{kind} in params.yaml and ingest those days again"
+        )
+    step = timedelta(seconds=steps[0])
+    start = max(min(p.interval.start for p in partitions), interval.start if interval else datetime.min.replace(tzinfo=partitions[0].interval.start.tzinfo))
+    end = min(max(p.interval.end for p in partitions), interval.end if interval else datetime.max.replace(tzinfo=start.tzinfo))
+    gap = config.model.window_steps * step
+    if config.ranges.train is not None:
+        ranges = _explicit_ranges(config, kind, gap)
+    else:
+        ranges = _default_ranges(config, kind, Interval(start, end), step, gap, feedback, base)
+    metrics = base["metrics"] if base else sorted({m for p in partitions for m in p.metrics})
+    return {
+        "step_seconds": steps[0],
+        "metrics": list(metrics),
+        "ranges": {name: value.as_json() if value else None for name, value in ranges.items()},
+    }
+
+
+def _explicit_ranges(config: Config, kind: str, gap: timedelta) -> dict[str, Interval | None]:
+    given = config.ranges
+    ranges = {n: Interval.parse(*r) if (r := getattr(given, n)) else None for n in ("train", "calibrate", "judge")}
+    ordered = [r for r in ranges.values() if r is not None]
+    for before, after in zip(ordered, ordered[1:], strict=False):
+        if after.start < before.end:
+            raise ConfigError(f"ranges: {before.end} comes after {after.start}; order is train, calibrate, judge")
+        if after.start - before.end < gap:
+            raise ConfigError(
+                f"ranges for kind {kind}: the gap from {format_time(before.end)} to {format_time(after.start)} is shorter "
+                f"than one window ({gap}); end the earlier range at {format_time(after.start - gap)} or before"
+            )
+    return ranges
+
+
+def _default_ranges(
+    config: Config,
+    kind: str,
+    data: Interval,
+    step: timedelta,
+    gap: timedelta,
+    feedback: pa.Table,
+    base: Mapping[str, Any] | None,
+) -> dict[str, Interval | None]:
+    """Contracts 1.4: calibrate runs from the first feedback to the end and is at least the configured share."""
+    steps = int(np.ceil((1 - config.ranges.calibrate_share) * (data.seconds / step.total_seconds())))
+    cut = data.start + steps * step
+    mine = feedback.filter(pc.equal(feedback["kind"], kind))
+    if mine.num_rows:
+        first = max(pc.min(mine["start"]).as_py(), data.start)
+        cut = min(cut, data.start + ((first - data.start) // step) * step)
+    if base is not None:
+        train = Interval.parse(base["ranges"]["train"]["start"], base["ranges"]["train"]["end"])
+        return {"train": train, "calibrate": Interval(max(cut, train.end + gap), data.end), "judge": None}
+    if cut - gap < data.start + 2 * gap:
+        raise BadInput(
+            f"kind {kind}: only {(cut - data.start) / step:.0f} samples lie before the calibrate range "
+            f"(it starts at {format_time(cut)}, with the first feedback or at the last {config.ranges.calibrate_share:.0%}); "
+            f"at least {3 * config.model.window_steps} are needed: give more history, a smaller model.window_steps or explicit ranges"
+        )
+    return {"train": Interval(data.start, cut - gap), "calibrate": Interval(cut, data.end), "judge": None}

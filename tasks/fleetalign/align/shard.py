@@ -1,0 +1,243 @@
+"""Aligns a slice of the fleet: scores its calibrate range with the exported graph and tabulates every entity.
+
+A bad entity becomes a row with a reason, never a failed shard. The result depends on the entities alone, not on how
+the fleet was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
+from fleetalign.align.grid import Grid, make_grid
+from fleetalign.align.plan import partitions_of, plan_config, range_of, read_statements
+from fleetalign.config import Config, StorageConfig
+from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals, labels_on_grid
+from fleetalign.contracts.graph import Graph, margins, with_profile
+from fleetalign.contracts.tables import TIME
+from fleetalign.interval import Interval
+from fleetalign.model import normalizer
+from fleetalign.storage import lake, layout
+from fleetalign.storage.panel import Panel, as_datetime64, read_panel
+from fleetalign.storage.store import Store
+
+BATCH = 512
+_FLOATS = pa.list_(pa.float32())
+_DOUBLES = pa.list_(pa.float64())
+_TIMES = pa.list_(TIME)
+
+SHARD_SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("entity_id", pa.string()),
+        ("reason", pa.string()),
+        ("history_steps", pa.int64()),
+        ("points", pa.int64()),
+        ("judged_steps", pa.int64()),
+        ("observed_steps", pa.int64()),
+        ("location", _DOUBLES),
+        ("scale", _DOUBLES),
+        ("quantiles", _FLOATS),
+        ("tails", _FLOATS),
+        ("false_points", _FLOATS),
+        ("incident_start", _TIMES),
+        ("incident_end", _TIMES),
+        ("incident_steps", pa.list_(pa.int64())),
+        *((f"{source}_{what}", _FLOATS) for source in ("detector", "random", "shifted") for what in ("hits", "false_pages", "false_judged")),
+        ("tpe_condition", pa.int32()),
+        ("tpe_threshold", pa.float32()),
+        ("tpe_tail_probability", pa.float32()),
+    ]
+)
+"""One row per entity. Arrays are flattened row-major from the shapes in ``EntityTables``; null where ``reason`` is set."""
+
+TOO_LITTLE_HISTORY = "too_little_history"
+NO_TELEMETRY = "no_telemetry_in_calibrate"
+NO_SCORE = "no_usable_metric"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What every entity of one shard shares."""
+
+    config: Config
+    kind: str
+    grid: Grid
+    graph: Graph
+    panel: Panel
+    calibrate: tuple[int, int]
+    feedback: pa.Table
+    base: pa.Table
+    shifts: np.ndarray
+
+
+def align_shard(
+    store: Store,
+    plan: Mapping[str, Any],
+    index: int,
+    models: Mapping[str, str],
+    normalizer_table: pa.Table,
+    storage: StorageConfig,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> pa.Table:
+    """One row of SHARD_SCHEMA per entity of shard ``index``; ``models`` maps kind to model_id.
+
+    ``normalizer_table`` is the pre-training's; an entity that is not in it gets its own location and scale from its
+    history once it has ``align.min_history_steps`` samples (contracts 4.5).
+    """
+    shard = plan["shards"][index]
+    kind = shard["kind"]
+    config = plan_config(plan)
+    entry = plan["kinds"][kind]
+    train, calibrate = range_of(plan, kind, "train"), range_of(plan, kind, "calibrate")
+    partitions = partitions_of(plan, kind)
+    ids = [i for i in lake.entity_ids(store, partitions, kind) if shard["first"] <= i <= shard["last"]]
+    span = Interval(train.start, calibrate.end)
+    panel = read_panel(
+        store, partitions, kind, ids, entry["metrics"], span, entry["step_seconds"],
+        memory_mb=storage.memory_mb, scratch_dir=storage.scratch_dir,
+    )  # fmt: skip
+    scene = _Scene(
+        config,
+        kind,
+        make_grid(config.align, config.model.window_steps),
+        Graph(with_profile(store.get(layout.model(models[kind], "model.onnx")))),
+        panel,
+        (panel.index_of(calibrate.start), panel.index_of(calibrate.end)),
+        read_statements(store, plan, "feedback"),
+        normalizer_table,
+        np.random.default_rng(config.align.seed).uniform(0.02, 0.98, config.gates.shift_seeds),
+    )
+    rows = []
+    for position in range(len(ids)):
+        rows.append(_align_entity(scene, position))
+        if progress is not None:
+            progress(position + 1, len(ids), f"align {kind}")
+    return pa.Table.from_pylist(rows, schema=SHARD_SCHEMA)
+
+
+def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
+    panel, config = scene.panel, scene.config
+    entity_id = panel.entity_ids[position]
+    start, stop = scene.calibrate
+    first, last = int(panel.first[position]), int(panel.last[position])
+    history = last + 1 - first if last >= 0 else 0
+    row: dict[str, Any] = {"kind": scene.kind, "entity_id": entity_id, "history_steps": history}
+    labels, incidents = _feedback_in(scene, entity_id)
+    times = panel.times
+    row["incident_start"] = [times[a] for a, _ in incidents]
+    row["incident_end"] = [times[b - 1] + (times[1] - times[0]) for _, b in incidents]
+    row["incident_steps"] = [int(b - a) for a, b in incidents]
+    incidents = incidents - start
+    if last < start:
+        return row | {"reason": NO_TELEMETRY}
+    location, scale = normalizer.lookup(scene.base, scene.kind, [entity_id], panel.metrics)
+    if not normalizer.has(scene.base, scene.kind, entity_id):
+        if history < config.align.min_history_steps:
+            return row | {"reason": TOO_LITTLE_HISTORY}
+        location, scale = _own_normalizer(scene, position, stop, location, scale)
+        row |= {"location": location[0], "scale": scale[0]}
+    profile = score_profile(scene.graph, panel.values[position], first, (start, min(stop, last + 1)), location[0], scale[0], config.model.window_steps)
+    d = np.full((len(scene.grid.conditions), stop - start), np.nan, dtype=np.float32)
+    d[:, : len(profile)] = np.stack([margins(profile, c) for c in scene.grid.conditions])
+    normal = (labels != ANOMALY) & ~np.isnan(d[0])
+    row["observed_steps"] = int((~np.isnan(d[0])).sum())
+    if not normal.any():
+        return row | {"reason": NO_SCORE}
+    if normal.sum() < max(config.align.min_history_steps - config.model.window_steps, 1):
+        return row | {"reason": TOO_LITTLE_HISTORY}
+    if config.align.method == "published_tpe":
+        from fleetalign.align.tpe import fit
+
+        row |= fit(profile, labels[: len(profile)], config.align, scene.kind, entity_id)
+    tables = tabulate(
+        d, labels, incidents, scene.grid, config.align.merge_steps,
+        random_scores=seeded_uniform(config.align.seed, scene.kind, entity_id, stop - start), shifts=scene.shifts,
+    )  # fmt: skip
+    return row | _flat(tables)
+
+
+def _feedback_in(scene: _Scene, entity_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int8 of the calibrate range and its anomaly intervals int64 [G, 2] in panel steps.
+
+    An incident that straddles a cut belongs to neither side: its samples inside are unlabelled.
+    """
+    start, stop = scene.calibrate
+    times = scene.panel.times
+    step = times[1] - times[0]
+    # Feedback after the panel's end still tells whether an incident straddles it.
+    beyond = np.concatenate([times, times[-1:] + step])
+    labels = labels_on_grid(scene.feedback, scene.kind, entity_id, beyond)
+    incidents = []
+    for a, b in intervals(labels == ANOMALY):
+        if a >= start and b <= stop:
+            incidents.append((a, b))
+        else:
+            labels[a:b] = UNLABELLED
+    return labels[start:stop], np.array(incidents, dtype=np.int64).reshape(-1, 2)
+
+
+def _own_normalizer(
+    scene: _Scene, position: int, stop: int, location: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Location and scale of a new entity from its own samples; the fleet's for metrics it never sent."""
+    panel = scene.panel
+    own = Panel(
+        panel.kind, (panel.entity_ids[position],), panel.metrics, panel.start, panel.step_seconds,
+        panel.values[position : position + 1], panel.first[position : position + 1], panel.last[position : position + 1],
+    )  # fmt: skip
+    own_location, own_scale, samples = normalizer.fit(own, 0, stop, scene.config.model)
+    own_scale = np.maximum(own_scale, normalizer.absolute_floor(own_location))
+    return np.where(samples > 0, own_location, location), np.where(samples > 0, own_scale, scale)
+
+
+def score_profile(
+    graph: Graph, values: np.ndarray, first: int, span: tuple[int, int], location: np.ndarray, scale: np.ndarray, window: int
+) -> np.ndarray:
+    """Error profiles float32 [n, window] of the samples ``span`` of one entity; NaN rows where no full window is.
+
+    ``values`` float64 [time, metric]; ``first`` is the entity's first sample.
+    """
+    start, stop = span
+    profile = np.full((max(stop - start, 0), window), np.nan, dtype=np.float32)
+    begin = max(start, first + window - 1)
+    windows = np.lib.stride_tricks.sliding_window_view(values, window, axis=0) if len(values) >= window else None
+    for at in range(begin, stop, BATCH):
+        ends = np.arange(at, min(at + BATCH, stop))
+        feeds = window_feeds(windows[ends - window + 1], location, scale)
+        profile[ends - start] = graph.profile(feeds)
+    return profile
+
+
+def window_feeds(windows: np.ndarray, location: np.ndarray, scale: np.ndarray) -> dict[str, np.ndarray]:
+    """Feeds of a batch of one entity's windows float64 [B, M, W] at condition 2 and threshold 0."""
+    size, metrics = windows.shape[:2]
+    known = np.isfinite(location)
+    return {
+        "values": windows,
+        "location": np.broadcast_to(np.where(known, location, 0.0), (size, metrics)),
+        "scale": np.broadcast_to(np.where(known, scale, 1.0), (size, metrics)),
+        "weight": np.broadcast_to(known.astype(np.float32), (size, metrics)),
+        "condition": np.full(size, 2, dtype=np.int32),
+        "threshold": np.zeros(size, dtype=np.float32),
+    }
+
+
+def _flat(tables: EntityTables) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "points": tables.points,
+        "judged_steps": tables.judged_steps,
+        "quantiles": tables.quantiles.ravel(),
+        "tails": tables.tails.ravel(),
+        "false_points": tables.false_points.ravel(),
+    }
+    for source in ("detector", "random", "shifted"):
+        counts = getattr(tables, source)
+        for what in ("hits", "false_pages", "false_judged"):
+            out[f"{source}_{what}"] = np.ascontiguousarray(getattr(counts, what), dtype=np.float32).ravel()
+    return out

@@ -1,0 +1,62 @@
+"""What operators said, as labels on a time grid (contracts 2.4).
+
+For an instant the statement with the latest ``(recorded_at, feedback_id)`` wins. Time nobody spoke about is
+unlabelled. Statements recorded after the as-of time do not exist.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.contracts.hashing import content_id
+from fleetalign.contracts.tables import FEEDBACK
+
+ANOMALY, NORMAL, UNLABELLED = np.int8(1), np.int8(0), np.int8(-1)
+
+
+def feedback_id(row: dict) -> str:
+    """Content id of one statement: the same statement imported twice has one id."""
+    return content_id(
+        [
+            row["kind"],
+            row["entity_id"],
+            row["start"].isoformat(),
+            row["end"].isoformat(),
+            row["verdict"],
+            row["source"],
+            row["note"],
+            row["recorded_at"].isoformat(),
+        ]
+    )
+
+
+def unique(table: pa.Table, as_of: np.datetime64 | None = None) -> pa.Table:
+    """Sorted statements, one per ``feedback_id``, none recorded after ``as_of`` (inclusive; None = all)."""
+    table = FEEDBACK.conform(table)
+    if as_of is not None:
+        table = table.filter(pc.less_equal(table["recorded_at"], pa.scalar(as_of, FEEDBACK.schema.field("recorded_at").type)))
+    ids = table["feedback_id"].to_numpy(zero_copy_only=False)
+    _, first = np.unique(ids, return_index=True)
+    return table.take(pa.array(np.sort(first)))
+
+
+def labels_on_grid(feedback: pa.Table, kind: str, entity_id: str, times: np.ndarray) -> np.ndarray:
+    """Labels int8 [time] of one entity: 1 anomaly, 0 normal, -1 unlabelled.
+
+    ``times`` is datetime64[us] [time], ascending; ``feedback`` comes from ``unique``.
+    """
+    mine = feedback.filter(pc.and_(pc.equal(feedback["kind"], kind), pc.equal(feedback["entity_id"], entity_id)))
+    labels = np.full(len(times), UNLABELLED, dtype=np.int8)
+    starts = np.searchsorted(times, mine["start"].to_numpy().astype("datetime64[us]"), side="left")
+    ends = np.searchsorted(times, mine["end"].to_numpy().astype("datetime64[us]"), side="left")
+    for start, end, verdict in zip(starts, ends, mine["verdict"].to_pylist(), strict=True):
+        labels[start:end] = ANOMALY if verdict == "anomaly" else NORMAL
+    return labels
+
+
+def intervals(mask: np.ndarray) -> np.ndarray:
+    """Maximal runs of True in ``mask`` [time] as half-open index pairs int64 [run, 2]."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], np.asarray(mask, dtype=bool), [False])).astype(np.int8)))
+    return edges.reshape(-1, 2).astype(np.int64)

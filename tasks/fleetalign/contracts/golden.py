@@ -1,0 +1,105 @@
+"""Golden vectors: inputs of a graph and the outputs it gave, stored beside it (contracts 3.6).
+
+One row per tensor of a case. A consumer in any language feeds the inputs and compares the outputs: that is the
+executable form of contracts 3. ``data`` is float64 whatever ``dtype`` says, which holds float32 and int32 exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.tables import TableContract
+from fleetalign.errors import BadInput
+
+INPUT, OUTPUT = "input", "output"
+COMPARED = ("score", "margin", "contribution")
+
+GOLDEN = TableContract(
+    "golden",
+    "1.0",
+    pa.schema(
+        [
+            ("case", pa.string()),
+            ("tensor", pa.string()),
+            ("role", pa.string()),
+            ("dtype", pa.string()),
+            ("shape", pa.list_(pa.int64())),
+            ("data", pa.list_(pa.float64())),
+        ]
+    ),
+    ("case", "role", "tensor"),
+)
+
+RELATIVE_FLOOR = 1e-2
+"""Scores are squared multiples of a metric's scale. Float32 carries a reconstruction to about 3e-7, so a score of
+0.01 to 6e-6 relative and a smaller one to less: differences are taken relative to at least this much."""
+
+
+def to_table(cases: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """The table of ``cases``, each ``{"case": name, "inputs": {tensor: array}, "outputs": {tensor: array}}``."""
+    rows = [
+        {
+            "case": case["case"],
+            "tensor": tensor,
+            "role": role,
+            "dtype": str(array.dtype),
+            "shape": list(array.shape),
+            "data": array.astype(np.float64).ravel(),
+        }
+        for case in cases
+        for role, tensors in ((INPUT, case["inputs"]), (OUTPUT, case["outputs"]))
+        for tensor, array in tensors.items()
+    ]
+    return GOLDEN.conform(pa.Table.from_pylist(rows, schema=GOLDEN.schema))
+
+
+def cases(table: pa.Table) -> list[dict[str, Any]]:
+    """Every case in name order, as ``to_table`` takes them, arrays in their own dtype and shape.
+
+    Raises BadInput naming case and tensor when data and shape disagree, and when there is no case at all.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for row in GOLDEN.conform(table).to_pylist():
+        case = found.setdefault(row["case"], {"case": row["case"], "inputs": {}, "outputs": {}})
+        data = np.array([np.nan if value is None else value for value in row["data"]], dtype=np.float64)
+        if data.size != int(np.prod(row["shape"], dtype=np.int64)):
+            raise BadInput(
+                f"golden vectors, case {row['case']!r}, tensor {row['tensor']!r}: {data.size} values do not fill "
+                f"shape {row['shape']}; publish the model again"
+            )
+        side = "inputs" if row["role"] == INPUT else "outputs"
+        case[side][row["tensor"]] = data.reshape(row["shape"]).astype(row["dtype"])
+    if not found:
+        raise BadInput("golden vectors hold no case, so nothing can be compared; publish the model again")
+    return list(found.values())
+
+
+def worst_difference(graph: Graph, table: pa.Table) -> float:
+    """Worst relative difference between ``graph`` and its golden vectors; 0 for the same bytes on the same machine.
+
+    A row's score and margin are compared relative to the larger of both (a margin is a difference of errors as
+    large as the score) and at least ``RELATIVE_FLOOR``; contributions are shares and compared as they are.
+    NaN equals NaN; NaN beside a number, or another shape, is infinitely wrong.
+    """
+    worst = 0.0
+    for case in cases(table):
+        given = graph.run(case["inputs"])
+        expected = case["outputs"]
+        finite = [np.nan_to_num(np.abs(expected[name].astype(np.float64))) for name in ("score", "margin")]
+        scale = np.maximum(np.maximum(*finite), RELATIVE_FLOOR)
+        for name in COMPARED:
+            unit = scale if name != "contribution" else np.float64(1.0)
+            worst = max(worst, _difference(getattr(given, name), expected[name], unit))
+    return worst
+
+
+def _difference(given: np.ndarray, expected: np.ndarray, unit: np.ndarray) -> float:
+    if given.shape != expected.shape or not np.array_equal(np.isnan(given), np.isnan(expected)):
+        return float("inf")
+    gaps = np.abs(given.astype(np.float64) - expected.astype(np.float64)) / unit
+    return float(np.nanmax(gaps)) if np.isfinite(gaps).any() else 0.0

@@ -1,0 +1,94 @@
+"""The published ONNX graph: its roles, and the one way to run it (contracts 3).
+
+Consumers in other languages restate this file; ``Graph`` is what the scorer, the align workers and the parity
+checks share, so thresholds are fitted on the numbers that consumers compute.
+
+Shapes: B batch, M metric (padded), W window_steps, L lags, K statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "values": ("float64", ("batch", "metric", "window")),
+    "location": ("float64", ("batch", "metric")),
+    "scale": ("float64", ("batch", "metric")),
+    "weight": ("float32", ("batch", "metric")),
+    "condition": ("int32", ("batch",)),
+    "threshold": ("float32", ("batch",)),
+    "seasonal": ("float64", ("batch", "metric", "lag")),
+    "statistics": ("float32", ("batch", "metric", "statistic")),
+    "state": ("float32", ("batch", "state")),
+}
+"""Role name -> (dtype, axes). The first six are always there; the last three only when the manifest lists them."""
+
+OUTPUTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "score": ("float32", ("batch",)),
+    "margin": ("float32", ("batch",)),
+    "contribution": ("float32", ("batch", "metric")),
+    "state": ("float32", ("batch", "state")),
+}
+
+PROFILE = "profile"
+"""Name of the internal tensor E float32 [B, W]: error per window position, averaged over usable metrics.
+It is no output of the published graph; ``with_profile`` exposes it for fitting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """``score``, ``margin`` float32 [B] (NaN: no usable metric); ``contribution`` float32 [B, M], rows sum to 1."""
+
+    score: np.ndarray
+    margin: np.ndarray
+    contribution: np.ndarray
+
+
+class Graph:
+    """An onnxruntime session over the bytes of a graph, fed by role.
+
+    One thread by default: scorers and align workers scale over processes, and one thread gives the same numbers
+    everywhere.
+    """
+
+    def __init__(self, model: bytes, threads: int = 1) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+        self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Scored:
+        """Score one batch; ``feeds`` maps role to array, extra roles are ignored."""
+        return Scored(*self._run(("score", "margin", "contribution"), feeds))
+
+    def profile(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """E float32 [B, W] of a graph made by ``with_profile``."""
+        return self._run((PROFILE,), feeds)[0]
+
+    def _run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return self._session.run(
+            list(outputs), {name: np.ascontiguousarray(feeds[name], dtype=ROLES[name][0]) for name in self.inputs}
+        )
+
+
+def with_profile(model: bytes) -> bytes:
+    """The same graph with its internal tensor ``profile`` as an additional output."""
+    import onnx
+
+    proto = onnx.load_model_from_string(model)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(PROFILE, onnx.TensorProto.FLOAT, ["batch", "window"]))
+    return proto.SerializeToString()
+
+
+def margins(profile: np.ndarray, condition: int) -> np.ndarray:
+    """``d(C) = E[W-1] - max(E[W-C] .. E[W-2])`` float32 [B] for one C: the margin at threshold 0 (contracts 3.4)."""
+    window = profile.shape[1]
+    return profile[:, -1] - profile[:, window - condition : window - 1].max(axis=1)

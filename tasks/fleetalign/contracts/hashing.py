@@ -1,0 +1,33 @@
+"""Canonical JSON and content identifiers. An id is a prefix of a sha256 over canonical bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+ID_LENGTH = 16
+
+
+def canonical_json(value: Any) -> bytes:
+    """Sorted keys, no blanks, no NaN, UTF-8: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def readable_json(value: Any) -> bytes:
+    """Sorted keys and indented, for documents that people open; as deterministic as ``canonical_json``."""
+    return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def content_id(value: Any) -> str:
+    return sha256(canonical_json(value))[:ID_LENGTH]
+
+
+def files_id(files: Iterable[Mapping[str, Any]]) -> str:
+    """Id of a set of files: sha256 prefix over the sorted list of (name, sha256)."""
+    return content_id(sorted([f["name"], f["sha256"]] for f in files))

@@ -1,0 +1,203 @@
+"""The one registry of Arrow tables. Schemas, sort orders and docs all come from here.
+
+Parquet written through ``to_parquet`` is zstd, sorted as the table says, and free of writer-side
+metadata, so that equal content gives equal bytes under one lock file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fleetalign.errors import BadInput
+
+TIME = pa.timestamp("us", tz="UTC")
+DEFAULT_ENTITY = "__default__"
+KIND_PATTERN = r"^[a-z0-9_-]{1,64}$"
+MAX_ENTITY_ID_BYTES = 512
+ROW_GROUP_ROWS = 65_536
+
+VERDICTS = ("anomaly", "normal")
+STATES = ("aligned", "shared", "default", "carried_over", "quarantined")
+SCORE_REASONS = ("warming_up", "no_metric", "maintenance", "unknown_kind")
+
+
+@dataclass(frozen=True, slots=True)
+class TableContract:
+    """Name, version, fixed columns and sort order of one table. ``open_columns`` is the type of columns beyond."""
+
+    name: str
+    version: str
+    schema: pa.Schema
+    sort_by: tuple[str, ...]
+    open_columns: pa.DataType | None = None
+
+    def empty(self) -> pa.Table:
+        return self.schema.empty_table()
+
+    def conform(self, table: pa.Table) -> pa.Table:
+        """Cast to the contract's types, order the columns, sort the rows (stable).
+
+        Raises BadInput naming the table and the column when one is missing or has an impossible type.
+        """
+        fields = list(self.schema)
+        if self.open_columns is not None:
+            known = set(self.schema.names)
+            fields += [pa.field(n, self.open_columns) for n in sorted(table.schema.names) if n not in known]
+        columns = []
+        for field in fields:
+            if field.name not in table.schema.names:
+                raise BadInput(f"table {self.name}: column {field.name!r} is missing; it has {table.schema.names}")
+            column = table.column(field.name)
+            try:
+                columns.append(column if column.type == field.type else pc.cast(column, field.type))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise BadInput(f"table {self.name}: column {field.name!r} is not {field.type}: {error}") from None
+        out = pa.table(columns, schema=pa.schema(fields))
+        if self.sort_by and out.num_rows > 1:
+            out = out.take(sort_indices(out, self.sort_by))
+        return out.combine_chunks()
+
+
+def sort_indices(table: pa.Table, names: tuple[str, ...]) -> pa.Array:
+    """Stable ascending row order by ``names`` (Arrow's own table sort is not documented as stable)."""
+    keyed = table.select(list(dict.fromkeys(names))).append_column(
+        "__position__", pa.array(np.arange(table.num_rows, dtype=np.int64))
+    )
+    return pc.sort_indices(keyed, sort_keys=[(n, "ascending") for n in (*dict.fromkeys(names), "__position__")])
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """Deterministic Parquet bytes of ``table`` (zstd, no pandas or Arrow schema metadata)."""
+    sink = BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(None),
+        sink,
+        compression="zstd",
+        row_group_size=ROW_GROUP_ROWS,
+        store_schema=False,
+        write_statistics=True,
+    )
+    return sink.getvalue()
+
+
+def from_parquet(data: bytes, where: str, columns: list[str] | None = None, filters: pc.Expression | None = None):
+    """Read Parquet bytes. Raises BadInput naming ``where`` when they are not Parquet."""
+    try:
+        return pq.read_table(pa.BufferReader(data), columns=columns, filters=filters)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(f"{where}: not readable as Parquet: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+_KEY = [pa.field("kind", pa.string()), pa.field("entity_id", pa.string())]
+
+TELEMETRY = TableContract(
+    "telemetry", "1.0", pa.schema([*_KEY, ("timestamp", TIME)]), ("entity_id", "timestamp"), pa.float64()
+)
+QUARANTINED_CELLS = TableContract(
+    "quarantined_cells",
+    "1.0",
+    pa.schema(
+        [*_KEY, ("timestamp", TIME), ("metric", pa.string()), ("value_text", pa.string()), ("rule", pa.string())]
+    ),
+    ("entity_id", "timestamp", "metric", "rule"),
+)
+QUARANTINED_ROWS = TableContract(
+    "quarantined_rows",
+    "1.0",
+    pa.schema(
+        [
+            *_KEY,
+            ("timestamp_text", pa.string()),
+            ("row_json", pa.string()),
+            ("rule", pa.string()),
+            ("origin", pa.string()),
+        ]
+    ),
+    ("entity_id", "timestamp_text", "rule", "row_json"),
+)
+FEEDBACK = TableContract(
+    "feedback",
+    "1.0",
+    pa.schema(
+        [
+            *_KEY,
+            ("start", TIME),
+            ("end", TIME),
+            ("verdict", pa.string()),
+            ("source", pa.string()),
+            ("note", pa.string()),
+            ("recorded_at", TIME),
+            ("feedback_id", pa.string()),
+        ]
+    ),
+    ("recorded_at", "feedback_id"),
+)
+MUTES = TableContract(
+    "mutes",
+    "1.0",
+    pa.schema(
+        [
+            *_KEY,
+            ("metric", pa.string()),
+            ("from", TIME),
+            ("until", TIME),
+            ("by", pa.string()),
+            ("why", pa.string()),
+        ]
+    ),
+    ("kind", "entity_id", "metric", "from", "until"),
+)
+NORMALIZER = TableContract(
+    "normalizer",
+    "1.0",
+    pa.schema([*_KEY, ("metric", pa.string()), ("location", pa.float64()), ("scale", pa.float64())]),
+    ("kind", "entity_id", "metric"),
+    pa.float32(),
+)
+ALIGNER = TableContract(
+    "aligner",
+    "1.0",
+    pa.schema(
+        [
+            *_KEY,
+            ("condition", pa.int32()),
+            ("threshold", pa.float32()),
+            ("tail_probability", pa.float32()),
+            ("state", pa.string()),
+            ("reason", pa.string()),
+            ("incidents", pa.int32()),
+            ("calibrated_until", TIME),
+        ]
+    ),
+    ("kind", "entity_id"),
+)
+SCORES = TableContract(
+    "scores",
+    "1.0",
+    pa.schema(
+        [
+            *_KEY,
+            ("timestamp", TIME),
+            ("score", pa.float32()),
+            ("margin", pa.float32()),
+            ("alarm", pa.bool_()),
+            ("reason", pa.string()),
+        ]
+    ),
+    ("kind", "entity_id", "timestamp"),
+)
+
+TABLES: dict[str, TableContract] = {
+    t.name: t
+    for t in (TELEMETRY, QUARANTINED_CELLS, QUARANTINED_ROWS, FEEDBACK, MUTES, NORMALIZER, ALIGNER, SCORES)
+}

@@ -1,0 +1,1 @@
+"""Honest measures: every figure of quality stands beside its controls."""

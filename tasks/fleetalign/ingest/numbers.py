@@ -1,0 +1,45 @@
+"""Cells as float64. Text that is no number stays recognisable, so that it can be quarantined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MISSING_TEXTS = ("", "nan", "null", "none", "na", "n/a")
+"""Texts (any case, trimmed) that mean *not measured*."""
+NUMBER_PATTERN = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf(inity)?))$"
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
+    )
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``column`` without dictionary encoding."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def to_float64(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]:
+    """``column`` (numbers, booleans or text) as float64, and which cells are text but no number, bool [row].
+
+    Those cells are null in the result. Infinities and NaN are kept as they are.
+    """
+    if not is_text(column.type):
+        if pa.types.is_boolean(column.type):
+            column = column.cast(pa.int8())
+        return column.cast(pa.float64(), safe=False), np.zeros(len(column), dtype=bool)
+    text = pc.utf8_trim_whitespace(column)
+    missing = pc.is_in(pc.utf8_lower(text), value_set=pa.array(MISSING_TEXTS, text.type))
+    number = pc.fill_null(pc.match_substring_regex(text, NUMBER_PATTERN), False)
+    bad = pc.and_not(pc.and_not(pc.is_valid(text), pc.fill_null(missing, False)), number)
+    # Arrow reads neither a leading plus sign nor a bare decimal point at the end.
+    readable = pc.replace_substring_regex(pc.utf8_ltrim(text, "+"), r"\.($|[eE])", r".0\1")
+    values = pc.if_else(number, readable, pa.scalar(None, text.type)).cast(pa.float64())
+    return values, bad.to_numpy()

@@ -1,0 +1,1 @@
+"""The shared detector: normalizer, network, training, export. Import concrete modules directly."""

@@ -1,0 +1,141 @@
+"""Location and scale of every metric of every entity: how raw telemetry becomes comparable across a fleet.
+
+A two-pass z-score (the iterative z-score of He et al., ISSRE 2022, without its day-by-day drift): mean and standard
+deviation, clip to mean +- clip * sd, once more. Missing samples are skipped. NaN stands for "never measured": the
+graph treats a metric without location as absent, because any guessed scale would make its first value an alarm.
+
+Shapes: E entity, M metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.config import ModelConfig
+from fleetalign.contracts.tables import DEFAULT_ENTITY, NORMALIZER
+from fleetalign.storage.panel import Panel
+
+RELATIVE_FLOOR = 1e-6
+"""Least scale as a share of the location's size: float64 rounding of a constant metric must not look like news."""
+ZERO_FLOOR = 1e-6
+"""Scale of a metric that is 0 everywhere in the fleet."""
+
+
+def fit(
+    panel: Panel, start_index: int, stop_index: int, config: ModelConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``location`` f64, ``scale`` f64 (not floored) and ``samples`` int64, all [E, M], over ``[start_index, stop_index)``.
+
+    A metric without a sample has NaN location and scale. One entity is in memory at a time.
+    """
+    shape = (len(panel.entity_ids), len(panel.metrics))
+    location, scale = np.full(shape, np.nan), np.full(shape, np.nan)
+    samples = np.zeros(shape, dtype=np.int64)
+    for entity in range(shape[0]):
+        values = np.array(panel.values[entity, start_index:stop_index])  # [time, M], a copy: the panel may be a map
+        values[~np.isfinite(values)] = np.nan
+        samples[entity] = np.isfinite(values).sum(axis=0)
+        seen = samples[entity] > 0
+        if not seen.any():
+            continue
+        values = values[:, seen]
+        for _ in range(2):
+            mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+            reach = config.clip * deviation
+            values = np.clip(values, mean - reach, mean + reach)
+        location[entity, seen], scale[entity, seen] = mean, deviation
+    return location, scale, samples
+
+
+def fleet_scale(scale: np.ndarray) -> np.ndarray:
+    """Median positive scale of each metric, [E, M] -> [M]; NaN where no entity moves (dead copies tell no scale)."""
+    return _median(np.where(scale > 0, scale, np.nan))
+
+
+def floored(location: np.ndarray, scale: np.ndarray, fleet: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """``scale`` [..., M] raised to ``scale_floor`` of the ``fleet`` scale [M] and to the absolute floor.
+
+    A constant metric that moves later gives a large but finite z (contracts 2.6). NaN stays NaN.
+    """
+    relative = config.scale_floor * np.nan_to_num(fleet, nan=0.0)
+    out = np.maximum(np.maximum(scale, relative), absolute_floor(location))
+    return np.where(out == 0, ZERO_FLOOR, out)
+
+
+def absolute_floor(location: np.ndarray) -> np.ndarray:
+    """Least scale that float64 rounding leaves meaningful at ``location``; proportional, so that units do not matter."""
+    return RELATIVE_FLOOR * np.abs(location)
+
+
+def defaults(location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``location`` and ``scale`` [M] of an unknown entity: medians over entities [E, M]; NaN where nobody has samples."""
+    return _median(location), _median(scale)
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    out = np.full(values.shape[1], np.nan)
+    seen = np.isfinite(values).any(axis=0)
+    if seen.any():
+        out[seen] = np.nanmedian(values[:, seen], axis=0)
+    return out
+
+
+def to_table(
+    kind: str, entity_ids: Sequence[str], metrics: Sequence[str], location: np.ndarray, scale: np.ndarray
+) -> pa.Table:
+    """The normalizer rows of one kind (NORMALIZER contract), ``location`` and ``scale`` [E, M] already floored.
+
+    An entity's metrics with NaN location have no row. ``__default__`` has a row for every metric, NaN where no entity
+    measured it.
+    """
+    known = np.isfinite(location)
+    entity, metric = np.nonzero(known)
+    default_location, default_scale = defaults(location, scale)
+    return NORMALIZER.conform(
+        pa.table(
+            {
+                "kind": pa.array([kind] * (len(entity) + len(metrics)), pa.string()),
+                "entity_id": pa.array([*(entity_ids[e] for e in entity), *[DEFAULT_ENTITY] * len(metrics)], pa.string()),
+                "metric": pa.array([*(metrics[m] for m in metric), *metrics], pa.string()),
+                "location": np.concatenate([location[known], default_location]),
+                "scale": np.concatenate([scale[known], default_scale]),
+            }
+        )
+    )
+
+
+def lookup(
+    table: pa.Table, kind: str, entity_ids: Sequence[str], metrics: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """``location`` and ``scale`` f64 [E, M]; a metric without a row of its own gets the kind's ``__default__`` row.
+
+    NaN where neither row exists: the graph then treats the metric as absent.
+    """
+    location = np.full((len(entity_ids), len(metrics)), np.nan)
+    scale = location.copy()
+    entities = pa.array(entity_ids, pa.string())
+    catalogue = pa.array(metrics, pa.string())
+    rows = table.filter(pc.equal(table["kind"], kind))
+    columns = _indices(rows["metric"], catalogue)
+    rows, columns = rows.filter(pa.array(columns >= 0)), columns[columns >= 0]
+    fallback = pc.equal(rows["entity_id"], DEFAULT_ENTITY).to_numpy()
+    for values, name in ((location, "location"), (scale, "scale")):
+        column = rows[name].to_numpy()
+        values[:, columns[fallback]] = column[fallback]
+        owners = _indices(rows["entity_id"], entities)
+        own = (owners >= 0) & ~fallback
+        values[owners[own], columns[own]] = column[own]
+    return location, scale
+
+
+def has(table: pa.Table, kind: str, entity_id: str) -> bool:
+    """Whether the entity has a row of its own."""
+    return pc.any(pc.and_(pc.equal(table["kind"], kind), pc.equal(table["entity_id"], entity_id))).as_py() or False
+
+
+def _indices(column: pa.ChunkedArray, among: pa.Array) -> np.ndarray:
+    return pc.fill_null(pc.index_in(column, value_set=among), -1).to_numpy().astype(np.int64)

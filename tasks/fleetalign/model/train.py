@@ -1,0 +1,224 @@
+"""Trains one ShareAD for all entities of one kind: masked reconstruction with SmoothL1 (ISSRE 2022, eq. 5-6).
+
+Deterministic on CPU; a training that was killed and resumes from its checkpoint ends in the same bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.contracts.hashing import content_id
+from fleetalign.errors import BadInput, ConfigError
+from fleetalign.model import checkpoint
+from fleetalign.model.checkpoint import TrainingState
+from fleetalign.model.network import ShareAD, fill_forward, standardise
+from fleetalign.model.runtime import choose_device, repeatable
+from fleetalign.model.windows import Batch, WindowIndex, split
+from fleetalign.storage.panel import Panel
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """``network`` on CPU in eval mode with its best weights; ``curve`` has one entry per finished epoch."""
+
+    network: ShareAD
+    curve: list[dict[str, Any]]
+    best_epoch: int
+    best_loss: float
+    training_windows: int
+    validation_windows: int
+
+
+def train(
+    panel: Panel,
+    location: np.ndarray,
+    scale: np.ndarray,
+    model: ModelConfig,
+    training: TrainingConfig,
+    *,
+    data_id: str = "",
+    save: Callable[[bytes], None] | None = None,
+    resume: bytes | None = None,
+    progress: Progress | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> TrainedModel:
+    """Train on the whole time range of ``panel``, whose last part validates.
+
+    Args: ``location``, ``scale`` float64 [entity, metric]; ``data_id`` names the panel's content in the checkpoint's
+    fingerprint; ``save`` receives checkpoints, ``resume`` is one (ignored when it is of another config or data);
+    ``on_epoch`` is called with (epoch, loss that chooses the weights) and may raise to stop.
+
+    Without room for a validation part the training loss chooses the weights. Raises BadInput when there is no window,
+    ConfigError when the loss diverges or the device is missing.
+    """
+    device = choose_device(training.device)
+    with repeatable(model.seed, training.threads, device):
+        run = _Training(panel, location, scale, model, training, device, _fingerprint(model, training, data_id))
+        return run.run(save, resume, progress, on_epoch)
+
+
+def _fingerprint(model: ModelConfig, training: TrainingConfig, data_id: str) -> str:
+    settings = {name: value for name, value in asdict(training).items() if name != "checkpoint_every_batches"}
+    return content_id({"model": asdict(model), "training": settings, "data": data_id})
+
+
+class _Training:
+    def __init__(
+        self,
+        panel: Panel,
+        location: np.ndarray,
+        scale: np.ndarray,
+        model: ModelConfig,
+        training: TrainingConfig,
+        device: torch.device,
+        fingerprint: str,
+    ) -> None:
+        self.kind = panel.kind
+        self.model, self.settings, self.device, self.fingerprint = model, training, device, fingerprint
+        self.location, self.scale = torch.from_numpy(location), torch.from_numpy(scale)
+        steps = panel.values.shape[1]
+        self.windows, self.validation = split(panel, 0, steps, model.window_steps, training.validation_share)
+        if not len(self.windows):
+            raise BadInput(
+                f"kind {panel.kind!r}: no entity has one full window of {model.window_steps} steps of training data "
+                f"from {panel.start}Z on ({steps} steps); give a longer train range or a smaller model.window_steps"
+            )
+        self.network = ShareAD(model.window_steps, model.latent_size, model.dropout).to(device)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        )
+        self.best = copy.deepcopy(self.network.state_dict())
+        self.state = TrainingState()
+
+    def run(
+        self,
+        save: Callable[[bytes], None] | None,
+        resume: bytes | None,
+        progress: Progress | None,
+        on_epoch: Callable[[int, float], None] | None,
+    ) -> TrainedModel:
+        settings, state = self.settings, self.state
+        if resume is not None:
+            restored = checkpoint.restore(resume, self.fingerprint, self.network, self.optimizer)
+            if restored is not None:
+                self.best, state = restored
+                self.state = state
+        drawn = min(settings.max_windows_per_epoch, len(self.windows))
+        batches = math.ceil(drawn / settings.batch_size)
+        while state.epoch < settings.epochs and state.epoch - state.best_epoch <= settings.patience:
+            for group in self.optimizer.param_groups:
+                group["lr"] = settings.learning_rate * settings.learning_rate_decay**state.epoch
+            numbers = self.windows.sample(drawn, self.model.seed, state.epoch)
+            for batch in self.windows.batches(numbers, settings.batch_size, skip=state.batch):
+                self._step(batch)
+                state.batch += 1
+                if progress:
+                    done = state.epoch * batches + state.batch
+                    progress(done, settings.epochs * batches, f"train {self.kind}")
+                if save and state.batch % settings.checkpoint_every_batches == 0 and state.batch < batches:
+                    save(self._checkpoint())
+            loss = self._finish_epoch()
+            if save:
+                save(self._checkpoint())
+            if on_epoch:
+                on_epoch(state.epoch - 1, loss)
+        return self._trained()
+
+    def _step(self, batch: Batch) -> None:
+        """One gradient step, with a share of the (window, metric) pairs hidden from the network."""
+        if not len(batch.entity):
+            return
+        z, usable = self._prepare(batch)
+        random = np.random.default_rng([self.model.seed, self.state.epoch, self.state.batch])
+        shown = usable & (torch.from_numpy(random.random(usable.shape)) >= self.settings.drop_metric_share)
+        # A window that would lose every metric keeps them all.
+        usable = torch.where(shown.any(dim=1, keepdim=True), shown, usable)
+        self.network.train()
+        self.optimizer.zero_grad()
+        loss, weight = self._loss(z.to(self.device), usable.to(self.device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        self.optimizer.step()
+        self.state.loss_sum += loss.item() * weight
+        self.state.loss_weight += weight
+
+    def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """``z`` float32 [B, M, W] and ``usable`` bool [B, M], as the published graph prepares them."""
+        z, present = standardise(
+            torch.from_numpy(batch.values), self.location[batch.entity], self.scale[batch.entity], self.model.clip
+        )
+        usable = present[..., -1]
+        if not present.all():
+            z = fill_forward(z, present)
+        return z.contiguous(), usable
+
+    def _loss(self, z: Tensor, usable: Tensor) -> tuple[Tensor, float]:
+        """Mean SmoothL1 (beta 1) over the usable metrics of the batch, and their number."""
+        errors = F.smooth_l1_loss(self.network(z, usable), z, reduction="none", beta=1.0).mean(dim=-1)
+        number = usable.sum()
+        return (errors * usable).sum() / number.clamp(min=1), float(number)
+
+    def _finish_epoch(self) -> float:
+        """Close the epoch: its losses, the best weights, the counters of the next one."""
+        state = self.state
+        if state.loss_weight == 0:
+            raise BadInput(
+                f"kind {self.kind!r}: no drawn window has a sample at its newest step; check the train range"
+            )
+        train_loss = state.loss_sum / state.loss_weight
+        validation_loss = self._validate()
+        loss = train_loss if validation_loss is None else validation_loss
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"kind {self.kind!r}: the loss of epoch {state.epoch} is {loss}; lower training.learning_rate"
+            )
+        state.curve.append({"epoch": state.epoch, "train_loss": train_loss, "validation_loss": validation_loss})
+        if state.best_loss is None or loss < state.best_loss:
+            state.best_loss, state.best_epoch = loss, state.epoch
+            self.best = copy.deepcopy(self.network.state_dict())
+        state.epoch, state.batch, state.loss_sum, state.loss_weight = state.epoch + 1, 0, 0.0, 0.0
+        return loss
+
+    @torch.no_grad()
+    def _validate(self) -> float | None:
+        """Mean loss over the same validation windows every epoch; None without any."""
+        if self.validation is None:
+            return None
+        self.network.eval()
+        loss_sum = weight_sum = 0.0
+        numbers = np.sort(self.validation.sample(self.settings.max_validation_windows, self.model.seed, 0))
+        for batch in self.validation.batches(numbers, self.settings.batch_size):
+            if len(batch.entity):
+                z, usable = self._prepare(batch)
+                loss, weight = self._loss(z.to(self.device), usable.to(self.device))
+                loss_sum += loss.item() * weight
+                weight_sum += weight
+        return loss_sum / weight_sum if weight_sum else None
+
+    def _checkpoint(self) -> bytes:
+        return checkpoint.pack(self.network, self.best, self.optimizer, self.state, self.fingerprint)
+
+    def _trained(self) -> TrainedModel:
+        self.network.load_state_dict(self.best)
+        state = self.state
+        return TrainedModel(
+            network=self.network.cpu().eval(),
+            curve=state.curve,
+            best_epoch=state.best_epoch,
+            best_loss=float(state.best_loss or 0.0),
+            training_windows=len(self.windows),
+            validation_windows=len(self.validation) if self.validation is not None else 0,
+        )

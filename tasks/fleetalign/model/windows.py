@@ -1,0 +1,80 @@
+"""Which windows a panel holds, which of them an epoch draws, and their samples, in bounded memory.
+
+A window is the pair (entity, end): the W grid positions ``end - W + 1 .. end`` of one entity. It exists when they all
+lie inside the index range and not before the entity's first row. Windows are numbered entity after entity by
+cumulative counts, so no list of windows is ever built. A window whose newest sample has no metric at all has nothing
+to say; that needs the values, so such windows are skipped when a batch is gathered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fleetalign.storage.panel import Panel
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``entity`` int64 [B] rows of the panel; ``values`` float64 [B, M, W] raw units, newest last, NaN = missing."""
+
+    entity: np.ndarray
+    values: np.ndarray
+
+
+class WindowIndex:
+    """The windows of ``panel`` that lie whole in ``[start_index, stop_index)``."""
+
+    def __init__(self, panel: Panel, start_index: int, stop_index: int, window_steps: int) -> None:
+        self._panel = panel
+        self._window_steps = window_steps
+        self._first_end = np.maximum(panel.first, start_index) + window_steps - 1
+        stop_end = np.minimum(panel.last + 1, stop_index)
+        counts = np.where(panel.first > panel.last, 0, np.maximum(stop_end - self._first_end, 0))
+        self._cumulative = np.cumsum(counts, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._cumulative[-1]) if self._cumulative.size else 0
+
+    def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``(entity, end)`` int64 of the windows ``numbers`` int64, each in ``[0, len)``."""
+        entity = np.searchsorted(self._cumulative, numbers, side="right")
+        before = np.where(entity > 0, self._cumulative[entity - 1], 0)
+        return entity, self._first_end[entity] + numbers - before
+
+    def sample(self, limit: int, seed: int, epoch: int) -> np.ndarray:
+        """At most ``limit`` window numbers in random order without repeats; the same for the same (seed, epoch)."""
+        random = np.random.default_rng([seed, epoch])
+        return random.choice(len(self), size=min(limit, len(self)), replace=False, shuffle=True)
+
+    def gather(self, numbers: np.ndarray) -> Batch:
+        """The windows ``numbers``, without those whose newest sample is missing in every metric."""
+        entity, end = self.locate(numbers)
+        newest = self._panel.values[entity, end]  # [B, M]
+        speaks = np.isfinite(newest).any(axis=1)
+        entity, end = entity[speaks], end[speaks]
+        steps = end[:, None] + np.arange(1 - self._window_steps, 1)
+        return Batch(entity, self._panel.values[entity[:, None], steps].transpose(0, 2, 1))
+
+    def batches(self, numbers: np.ndarray, batch_size: int, skip: int = 0) -> Iterator[Batch]:
+        """``numbers`` in slices of ``batch_size``, from slice ``skip`` on; a batch may be smaller, or empty."""
+        for at in range(skip * batch_size, len(numbers), batch_size):
+            yield self.gather(numbers[at : at + batch_size])
+
+
+def split(
+    panel: Panel, start_index: int, stop_index: int, window_steps: int, validation_share: float
+) -> tuple[WindowIndex, WindowIndex | None]:
+    """Training windows, and validation windows from the last ``validation_share`` of the range.
+
+    One window lies between them, so no sample is seen by both. A range too short for two parts trains whole and has
+    no validation (None).
+    """
+    cut = stop_index - int(round((stop_index - start_index) * validation_share))
+    training = WindowIndex(panel, start_index, cut - window_steps, window_steps)
+    validation = WindowIndex(panel, cut, stop_index, window_steps)
+    if len(training) and len(validation):
+        return training, validation
+    return WindowIndex(panel, start_index, stop_index, window_steps), None

@@ -1,0 +1,44 @@
+"""What operators silenced, as weights over time (contracts 2.5).
+
+A mute of one metric sets that metric's weight to 0. A mute of every metric, of one entity or of all, is a
+maintenance window: no score, no alarm. A mute without ``from`` or ``until`` is open at that end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+ANY = "*"
+_EARLIEST = np.iinfo(np.int64).min
+_LATEST = np.iinfo(np.int64).max
+
+
+class Mutes:
+    """The mutes of one kind."""
+
+    def __init__(self, kind: str, table: pa.Table) -> None:
+        mine = table.filter(pc.equal(table["kind"], kind))
+        self._starts = pc.fill_null(mine["from"].cast(pa.int64()), _EARLIEST).to_numpy()
+        self._ends = pc.fill_null(mine["until"].cast(pa.int64()), _LATEST).to_numpy()
+        self._metrics = mine["metric"].to_pylist()
+        self._by_entity: dict[str, list[int]] = {}
+        for row, entity in enumerate(mine["entity_id"].to_pylist()):
+            self._by_entity.setdefault(entity, []).append(row)
+
+    def weights(self, entity_id: str, metrics: Sequence[str], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``(weight, maintenance)`` at ``times`` datetime64[us] [t]: float32 [t, metric] of 1 and 0, and bool [t]."""
+        micros = times.astype("datetime64[us]").astype(np.int64)
+        weight = np.ones((len(times), len(metrics)), dtype=np.float32)
+        maintenance = np.zeros(len(times), dtype=bool)
+        column = {metric: index for index, metric in enumerate(metrics)}
+        for row in (*self._by_entity.get(ANY, ()), *self._by_entity.get(entity_id, ())):
+            muted = (micros >= self._starts[row]) & (micros < self._ends[row])
+            if self._metrics[row] == ANY:
+                maintenance |= muted
+            elif self._metrics[row] in column:
+                weight[muted, column[self._metrics[row]]] = 0.0
+        return weight, maintenance

@@ -1,0 +1,208 @@
+"""The reference consumer of a release: numpy, pyarrow and onnxruntime, nothing else (contracts 2.8 and 3).
+
+It follows one pointer, then only immutable keys, and checks every sha256. Scorers in other languages restate this
+file; ``fleetalign.testing.scorers`` checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.contracts.golden import worst_difference
+from fleetalign.contracts.tables import ALIGNER, MUTES, NORMALIZER, SCORES, TELEMETRY, TIME, from_parquet
+from fleetalign.errors import BadInput, NotFound
+from fleetalign.interval import Interval
+from fleetalign.release import channel as channels
+from fleetalign.release.kind_scorer import REASONS, SCORED, KindScorer, Scores
+from fleetalign.release.manifest import Manifest, read_manifest
+from fleetalign.storage.panel import Panel, as_datetime64, empty_panel, fill
+from fleetalign.storage.store import Store, open_store
+
+KEY_COLUMNS = ("kind", "entity_id", "timestamp")
+CONTRIBUTIONS = pa.field("contributions", pa.map_(pa.string(), pa.float32()))
+
+
+class Scorer:
+    """One release, loaded. ``pointer`` is None when it was opened by release id."""
+
+    def __init__(self, store: Store, manifest: Manifest, pointer: channels.Pointer | None = None) -> None:
+        self.manifest = manifest
+        self.pointer = pointer
+        self._store = store
+        document = manifest.document
+
+        def table(key: str, contract) -> pa.Table:
+            return contract.conform(from_parquet(manifest.get(store, key), f"{store.uri}/{key}"))
+
+        normalizer = table(document["normalizer"], NORMALIZER)
+        aligner = table(document["aligner"], ALIGNER)
+        mutes = table(document["mutes"], MUTES) if document["mutes"] else MUTES.empty()
+        self._kinds = {
+            kind: KindScorer(kind, entry, manifest.get(store, entry["model"]), normalizer, aligner, mutes)
+            for kind, entry in sorted(manifest.kinds.items())
+        }
+
+    @classmethod
+    def open(cls, store: Store | str, channel: str = "champion", release: str | None = None) -> Scorer:
+        """Load the release that ``channel`` points to, or ``release``, from a store or its URI.
+
+        Raises NotFound when there is no such channel or release, Corrupt when any file differs from its sha256,
+        BadInput for a manifest of another major version.
+        """
+        store = open_store(store) if isinstance(store, str) else store
+        if release is not None:
+            return cls(store, read_manifest(store, release))
+        pointer = channels.read(store, channel)
+        if pointer is None:
+            raise NotFound(f"{store.uri}: channel {channel!r} points nowhere yet; promote a release to it first")
+        return cls(store, read_manifest(store, pointer.release_id, pointer.manifest_sha256), pointer)
+
+    @property
+    def release_id(self) -> str:
+        return self.manifest.release_id
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(self._kinds)
+
+    def score(
+        self, telemetry: pa.Table, *, batch: int = 1024, start: datetime | None = None, contributions: bool = False
+    ) -> pa.Table:
+        """Score every sample of ``telemetry`` (telemetry columns, raw units): one row of SCORES each.
+
+        Timestamps are floored to the kind's step; of several rows in one slot the last in (time, table) order counts.
+        A row without a score says why in ``reason``, in this order: ``unknown_kind``, ``maintenance``, ``warming_up``
+        (no full window since the entity's first row in this table), ``no_metric``. Rows before ``start`` are context
+        only. ``contributions`` adds a map column metric -> share of the score. Memory holds the table, one entity's
+        grid and ``batch`` windows.
+
+        Raises BadInput naming the column for a missing one, a time without a zone, or an empty key.
+        """
+        parts = [SCORES.empty().append_column(CONTRIBUTIONS, pa.array([], CONTRIBUTIONS.type))]
+        for kind, rows in _by_kind(telemetry):
+            scorer = self._kinds.get(kind)
+            if scorer is None:
+                parts.append(_unknown(rows, start))
+                continue
+            for entity_rows in _by_entity(_measured(rows, scorer.metrics)):
+                parts.append(_score_entity(scorer, entity_rows, batch, start))
+        table = pa.concat_tables(parts).combine_chunks()
+        return table if contributions else table.drop_columns([CONTRIBUTIONS.name])
+
+    def score_panel(
+        self, kind: str, panel: Panel, entity_index: int, first: int, last: int, *, batch: int = 1024
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """``(score, margin)`` float32 [last - first] of one entity at grid positions ``[first, last)``.
+
+        NaN where ``score`` would give a reason. ``panel.metrics`` must be the kind's catalogue in its order.
+        """
+        scorer = self._kinds[kind]
+        if panel.metrics != scorer.metrics:
+            raise BadInput(f"kind {kind!r}: the panel's metrics are not the release's catalogue {scorer.metrics}")
+        begin = 0 if scorer.stateful else first
+        origin = max(begin - scorer.context_steps, 0)
+        found = scorer.score(
+            panel.entity_ids[entity_index],
+            np.asarray(panel.values[entity_index, origin:last]),
+            panel.times[origin:last],
+            int(panel.first[entity_index]) - origin,
+            np.arange(begin, last) - origin,
+            batch,
+        )
+        return found.score[first - begin :], found.margin[first - begin :]
+
+    def verify(self) -> float:
+        """Worst relative difference of any kind's graph from its golden vectors, on this machine (contracts 3.6)."""
+        worst = 0.0
+        for kind, scorer in self._kinds.items():
+            key = self.manifest.kinds[kind]["golden"]
+            golden = from_parquet(self.manifest.get(self._store, key), f"{self._store.uri}/{key}")
+            worst = max(worst, worst_difference(scorer.graph, golden))
+        return worst
+
+
+def _by_kind(telemetry: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    for name in KEY_COLUMNS:
+        if name not in telemetry.schema.names:
+            raise BadInput(f"telemetry: column {name!r} is missing; it has {telemetry.schema.names}")
+        if telemetry[name].null_count:
+            raise BadInput(f"telemetry: column {name!r} has {telemetry[name].null_count} empty cells; remove those rows")
+    time = telemetry.schema.field("timestamp").type
+    if not pa.types.is_timestamp(time) or time.tz is None:
+        raise BadInput(f"telemetry: column 'timestamp' is {time}; it must be a timestamp with a zone, such as {TIME}")
+    kinds = telemetry["kind"].cast(pa.string())
+    for kind in sorted(pc.unique(kinds).to_pylist()):
+        yield kind, telemetry.filter(pc.equal(kinds, kind))
+
+
+def _measured(rows: pa.Table, metrics: tuple[str, ...]) -> pa.Table:
+    """Key columns and the catalogue's metrics, sorted by entity and time; columns beyond are nobody's business."""
+    return TELEMETRY.conform(rows.select([*KEY_COLUMNS, *(m for m in metrics if m in rows.schema.names)]))
+
+
+def _by_entity(rows: pa.Table) -> Iterator[pa.Table]:
+    """Slices of ``rows`` (sorted by entity), one per entity."""
+    codes = rows["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1), len(codes)]
+    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        yield rows.slice(start, end - start)
+
+
+def _score_entity(scorer: KindScorer, rows: pa.Table, batch: int, start: datetime | None) -> pa.Table:
+    entity_id = rows["entity_id"][0].as_py()
+    step = np.int64(scorer.step_seconds) * 1_000_000
+    slots = rows["timestamp"].cast(pa.int64()).to_numpy() // step
+    begin, end = (datetime.fromtimestamp(int(s) * scorer.step_seconds, UTC) for s in (slots[0], slots[-1] + 1))
+    panel = empty_panel(scorer.kind, [entity_id], scorer.metrics, Interval(begin, end), scorer.step_seconds)
+    fill(panel, rows)
+    values = panel.values[0]
+    values[~np.isfinite(values)] = np.nan
+    positions = np.unique(slots) - slots[0]
+    wanted = np.full(len(positions), True) if start is None else panel.times[positions] >= as_datetime64(start)
+    scored = positions if scorer.stateful else positions[wanted]  # a state comes from all windows before
+    found = scorer.score(entity_id, values, panel.times, 0, scored, batch)
+    table = _table(scorer, entity_id, panel.times[scored], found)
+    return table.filter(pa.array(wanted)) if scorer.stateful else table
+
+
+def _table(scorer: KindScorer, entity_id: str, times: np.ndarray, found: Scores) -> pa.Table:
+    quiet = found.reason != SCORED
+    shared = (found.contribution > 0) & ~quiet[:, None]
+    offsets = np.concatenate(([0], np.cumsum(shared.sum(axis=1)))).astype(np.int32)
+    contributions = pa.MapArray.from_arrays(
+        pa.array(offsets),
+        pa.array(scorer.metrics, pa.string()).take(pa.array(np.nonzero(shared)[1])),
+        pa.array(found.contribution[shared], pa.float32()),
+    )
+    columns = [
+        pa.repeat(pa.scalar(scorer.kind), len(times)),
+        pa.repeat(pa.scalar(entity_id), len(times)),
+        pa.array(times, pa.timestamp("us")).cast(TIME),
+        pa.array(found.score, pa.float32(), mask=quiet),
+        pa.array(found.margin, pa.float32(), mask=quiet),
+        pa.array(~quiet & (found.margin > 0)),
+        pa.array([REASONS[code] for code in found.reason], pa.string()),
+        contributions,
+    ]
+    return pa.table(columns, schema=SCORES.schema.append(CONTRIBUTIONS))
+
+
+def _unknown(rows: pa.Table, start: datetime | None) -> pa.Table:
+    """Rows of a kind the release does not know: no step to floor to, one row per entity and time."""
+    keys = TELEMETRY.conform(rows.select(KEY_COLUMNS)).group_by(list(KEY_COLUMNS), use_threads=False).aggregate([])
+    if start is not None:
+        keys = keys.filter(pc.greater_equal(keys["timestamp"], pa.scalar(start, TIME)))
+    columns = [
+        *(keys[name] for name in KEY_COLUMNS),
+        pa.nulls(keys.num_rows, pa.float32()),
+        pa.nulls(keys.num_rows, pa.float32()),
+        pa.repeat(pa.scalar(False), keys.num_rows),
+        pa.repeat(pa.scalar("unknown_kind"), keys.num_rows),
+        pa.nulls(keys.num_rows, CONTRIBUTIONS.type),
+    ]
+    return pa.table(columns, schema=SCORES.schema.append(CONTRIBUTIONS))

@@ -1,0 +1,298 @@
+"""The pipeline's table of contents: every step is one plain function.
+
+A step takes the frozen configuration and a store URI, does its work from what the store holds, and returns a small
+JSON-able dict of ids and counts. The Airflow task, the CLI verb and the dvc stage are thin wrappers of the same
+function. Heavy libraries are imported inside, so that parsing a DAG loads none of them.
+
+::
+
+    ingest ─▶ validate ─▶ plan ─▶ snapshot ─▶ pretrain ─▶ align_shard… ─▶ align_reduce ─▶ release ─▶ promote
+
+``BUILD_STEPS`` are the steps from plan to release: what Airflow, ``fleetalign run`` and ``dvc repro`` share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from fleetalign.config import Config
+from fleetalign.contracts.hashing import readable_json
+from fleetalign.errors import BadInput, NotFound, UsageError
+from fleetalign.interval import Interval, format_time
+from fleetalign.storage import lake, layout
+from fleetalign.storage.store import Store, open_store
+
+BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
+Progress = Callable[[int, int, str], None]
+
+
+def ingest(config: Config, store_uri: str, interval: Interval, progress: Progress | None = None) -> dict[str, Any]:
+    """Bring one closed interval from the configured source into raw partitions, with the feedback known by its end."""
+    from fleetalign.ingest.ingest import ingest_partition
+
+    return dataclasses.asdict(ingest_partition(open_store(store_uri), config, interval))
+
+
+def validate(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
+    """Check every raw partition of one interval; good rows become validated partitions, bad ones go to quarantine.
+
+    Raises PartitionHeld when a critical expectation fails; the other kinds are still validated.
+    """
+    from fleetalign.validate.validate import validate_interval
+
+    results = validate_interval(open_store(store_uri), config, interval)
+    return {"partitions": [dataclasses.asdict(r) for r in results]}
+
+
+def pretrain_due(config: Config, store_uri: str) -> str | None:
+    """Id of the snapshot to train on when enough validated partitions are new since the last model, else None.
+
+    Looks at the store, counts no events: safe to call any number of times.
+    """
+    from fleetalign.contracts.hashing import content_id
+
+    store = open_store(store_uri)
+    partitions = lake.list_partitions(store, "validated")
+    last = latest(config, store_uri, "pretrain")
+    used = {p["sha256"] for p in store.get_json(layout.plan(last))["partitions"]} if last else set()
+    kinds = {p.kind for p in partitions}
+    fresh = {kind: sum(p.kind == kind and p.digest not in used for p in partitions) for kind in kinds}
+    if not kinds or max(fresh.values()) < config.airflow.min_new_partitions:
+        return None
+    return content_id(sorted(p.digest for p in partitions))
+
+
+def plan(
+    config: Config, store_uri: str, *, reuse_model: bool = False, interval: Interval | None = None
+) -> dict[str, Any]:
+    """Write the plan for what the store holds now.
+
+    With ``reuse_model`` the newest trained model is kept and only its aligners are planned anew; when nothing is new
+    since the plan that trained or last aligned it, that plan is returned and every later step is a no-op.
+    """
+    from fleetalign.align import plan as planning
+
+    store = open_store(store_uri)
+    reuse = None
+    if reuse_model:
+        trained = latest(config, store_uri, "pretrain")
+        if trained is None:
+            raise BadInput(f"{store.uri}: no trained model to reuse; run pretrain first (or plan without --reuse-model)")
+        receipt = store.get_json(layout.receipt(trained, "pretrain"))
+        base = planning.read_plan(store, trained)
+        aligned = latest(config, store_uri, "align_reduce")
+        newest = planning.read_plan(store, aligned) if aligned else base
+        previous = None
+        if aligned and (aligned == trained or (newest["reuse"] or {}).get("plan_id") == trained):
+            previous = store.get_json(layout.receipt(aligned, "align_reduce"))["aligner_id"]
+        reuse = planning.Reuse(trained, base, receipt["models"], receipt["normalizer_id"], previous)
+        candidate = planning.draft(store, config, interval, reuse)
+        if previous and planning.same_inputs(newest, candidate):
+            return _described(aligned, newest, new=False)
+        if planning.same_inputs(base, candidate):
+            return _described(trained, base, new=False)
+    plan_id, document = planning.write_plan(store, config, interval, reuse)
+    return _described(plan_id, document, new=True)
+
+
+def _described(plan_id: str, document: dict[str, Any], new: bool) -> dict[str, Any]:
+    return {
+        "plan_id": plan_id,
+        "new": new,
+        "kinds": {k: {"entities": v["entities"], "ranges": v["ranges"]} for k, v in document["kinds"].items()},
+        "partitions": len(document["partitions"]),
+        "feedback_rows": document["feedback"]["rows"],
+        "shards": len(document["shards"]),
+    }
+
+
+def snapshot(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
+    """Record the plan's telemetry in the DVC data registry; returns the git revision."""
+    store = open_store(store_uri)
+    if not config.registry.enabled:
+        return {"revision": None, "remote": None}
+    from fleetalign.align.plan import read_plan
+    from fleetalign.versioning.dvc import snapshot as record
+
+    result = record(store, read_plan(store, plan_id), plan_id, config.registry)
+    store.put(layout.receipt(plan_id, "snapshot"), readable_json(result))
+    return result
+
+
+def pretrain(
+    config: Config, store_uri: str, plan_id: str, *, force: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train one shared model per kind, export and verify it, and fit the normalizer.
+
+    A finished training is not repeated unless ``force``; an interrupted one goes on from its checkpoint.
+    """
+    from fleetalign.align.plan import plan_config, read_plan
+    from fleetalign.contracts.hashing import ID_LENGTH, sha256
+    from fleetalign.contracts.tables import NORMALIZER, to_parquet
+
+    store = open_store(store_uri)
+    document = read_plan(store, plan_id)
+    key = layout.receipt(plan_id, "pretrain")
+    if document["reuse"]:
+        models = {kind: entry["model_id"] for kind, entry in document["kinds"].items()}
+        return {"plan_id": plan_id, "models": models, "normalizer_id": document["reuse"]["normalizer_id"]}
+    if store.exists(key) and not force:
+        return store.get_json(key)
+    import pyarrow as pa
+
+    from fleetalign.model.candidate import pretrain_kind
+
+    settings = dataclasses.replace(plan_config(document), storage=config.storage)
+    candidates = {
+        kind: pretrain_kind(store, document, plan_id, kind, settings, progress=progress, resume=not force)
+        for kind in sorted(document["kinds"])
+    }
+    data = to_parquet(NORMALIZER.conform(pa.concat_tables([c.normalizer for c in candidates.values()])))
+    normalizer_id = sha256(data)[:ID_LENGTH]
+    store.put_immutable(layout.normalizer(normalizer_id), data)
+    receipt = {
+        "plan_id": plan_id,
+        "models": {kind: c.model_id for kind, c in candidates.items()},
+        "normalizer_id": normalizer_id,
+    }
+    store.put_immutable(key, readable_json(receipt))
+    for kind in candidates:
+        store.delete(layout.checkpoint(plan_id, kind))
+    return receipt
+
+
+def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]:
+    """The plan's shards, each with a label that says what it holds."""
+    from fleetalign.align.plan import read_plan
+
+    document = read_plan(open_store(store_uri), plan_id)
+    return [{"plan_id": plan_id, "index": s["index"], "label": shard_label(s)} for s in document["shards"]]
+
+
+def shard_label(shard: dict[str, Any]) -> str:
+    names = shard["first"] if shard["entities"] == 1 else f"{shard['first']} … {shard['last']} ({shard['entities']})"
+    return f"{shard['index']}: {shard['kind']} {names}"
+
+
+def align_shard(
+    config: Config, store_uri: str, plan_id: str, index: int, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Score one shard's calibrate range with the exported graph and tabulate its entities."""
+    from fleetalign.align.plan import read_plan
+    from fleetalign.align.shard import align_shard as work
+    from fleetalign.contracts.hashing import sha256
+    from fleetalign.contracts.tables import to_parquet
+
+    store = open_store(store_uri)
+    document = read_plan(store, plan_id)
+    if not 0 <= index < len(document["shards"]):
+        raise UsageError(f"plan {plan_id} has shards 0 to {len(document['shards']) - 1}; there is no shard {index}")
+    trained = pretrain(config, store_uri, plan_id)
+    table = work(
+        store, document, index, trained["models"], _normalizer(store, trained["normalizer_id"]), config.storage, progress
+    )
+    data = to_parquet(table)
+    store.put_immutable(layout.shard(plan_id, index), data)
+    reasons = [r for r in table["reason"].to_pylist() if r]
+    label = shard_label(document["shards"][index])
+    return {"index": index, "label": label, "sha256": sha256(data), "entities": table.num_rows, "left_out": len(reasons)}
+
+
+def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
+    """Reduce every shard of the plan to the aligner table and the final normalizer."""
+    from fleetalign.align.fleet import reduce_shards
+    from fleetalign.align.plan import read_plan
+    from fleetalign.contracts.hashing import ID_LENGTH, sha256
+    from fleetalign.contracts.tables import ALIGNER, from_parquet, to_parquet
+
+    store = open_store(store_uri)
+    document = read_plan(store, plan_id)
+    trained = pretrain(config, store_uri, plan_id)
+    tables = []
+    for shard in document["shards"]:
+        key = layout.shard(plan_id, shard["index"])
+        try:
+            tables.append(from_parquet(store.get(key), f"{store.uri}/{key}"))
+        except NotFound:
+            raise BadInput(f"shard {shard_label(shard)} of plan {plan_id} is not aligned yet; run align-shard first") from None
+    previous = None
+    if document["previous_aligner"]:
+        key = layout.aligner(document["previous_aligner"])
+        previous = ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))
+    reduced = reduce_shards(document, tables, _normalizer(store, trained["normalizer_id"]), previous)
+    aligner, normalizer = to_parquet(reduced.aligner), to_parquet(reduced.normalizer)
+    aligner_id, normalizer_id = sha256(aligner)[:ID_LENGTH], sha256(normalizer)[:ID_LENGTH]
+    store.put_immutable(layout.normalizer(normalizer_id), normalizer)
+    store.put_immutable(layout.aligner(aligner_id), aligner)
+    receipt = {"plan_id": plan_id, "aligner_id": aligner_id, "normalizer_id": normalizer_id, **reduced.summary}
+    store.put_immutable(layout.receipt(plan_id, "align_reduce"), readable_json(receipt))
+    return {k: v for k, v in receipt.items() if k != "leave_one_out"}
+
+
+def release(config: Config, store_uri: str, plan_id: str, progress: Progress | None = None) -> dict[str, Any]:
+    """Judge what the plan built beside its controls, apply the gates and publish one immutable release."""
+    from fleetalign.release.build import build_release
+
+    return build_release(open_store(store_uri), plan_id, config, progress)
+
+
+def promote(
+    config: Config, store_uri: str, release_id: str, *, channel: str, by: str, why: str, force: bool = False
+) -> dict[str, Any]:
+    """Point a channel to a release when its gates, and the comparison with the champion, allow it.
+
+    Raises GateRefused with the reasons otherwise. A no-op when the channel already serves the same artifacts.
+    """
+    from fleetalign.release.promote import promote_release
+
+    return promote_release(open_store(store_uri), config, release_id, channel=channel, by=by, why=why, force=force)
+
+
+def rollback(
+    config: Config, store_uri: str, *, channel: str, release_id: str | None, by: str, why: str
+) -> dict[str, Any]:
+    """Move a channel forward to an older release (``release_id``, or the one before the current)."""
+    from fleetalign.release import channel as channels
+
+    return channels.rollback(
+        open_store(store_uri), channel, release_id, by, why, config.release.expires_after_hours, _now()
+    ).as_json()
+
+
+def collect_garbage(config: Config, store_uri: str, *, dry_run: bool = True, min_age_hours: float = 24.0) -> dict[str, Any]:
+    """Delete what no release, channel, history or recent plan reaches; only lists it when ``dry_run``."""
+    from fleetalign.release.gc import collect
+
+    keys = collect(open_store(store_uri), dry_run=dry_run, min_age_hours=min_age_hours, now=_now())
+    return {"dry_run": dry_run, "objects": len(keys), "keys": keys[:1000]}
+
+
+def latest(config: Config, store_uri: str, step: str) -> str | None:
+    """Plan id of the newest receipt of ``step``: latest telemetry first, then latest feedback, then time written."""
+    store = open_store(store_uri)
+    found = []
+    for info in store.list(layout.PLANS):
+        parts = info.key.split("/")
+        if len(parts) == 3 and parts[2] == f"{step}.json":
+            document = store.get_json(layout.plan(parts[1]))
+            newest = max(p["end"] for p in document["partitions"])
+            found.append((newest, document["feedback"]["as_of"] or "", info.modified_at, parts[1]))
+    return max(found)[-1] if found else None
+
+
+def _normalizer(store: Store, normalizer_id: str):
+    from fleetalign.contracts.tables import NORMALIZER, from_parquet
+
+    key = layout.normalizer(normalizer_id)
+    return NORMALIZER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))
+
+
+def _now():
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+__all__ = [*BUILD_STEPS, "collect_garbage", "format_time", "ingest", "latest", "pretrain_due", "promote", "rollback", "shards", "validate"]

@@ -1,0 +1,1 @@
+"""Where bytes live. ``layout`` names keys, ``store`` moves bytes, ``lake`` and ``panel`` read telemetry."""

@@ -1,0 +1,174 @@
+"""Telemetry partitions: immutable content-named parts, and ``_partition.json`` that lists them, written last.
+
+Readers see only what ``_partition.json`` lists. Rewriting a partition adds new parts, then replaces that one object;
+equal content gives equal bytes, so re-ingesting a day changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.contracts.hashing import readable_json, sha256
+from fleetalign.contracts.tables import TELEMETRY, from_parquet, to_parquet
+from fleetalign.errors import NotFound
+from fleetalign.interval import Granularity, Interval, parse_time
+from fleetalign.storage import layout
+from fleetalign.storage.store import Store
+
+PARTITION_VERSION = "1.0"
+ROWS_PER_PART = 1_000_000
+KEY_COLUMNS = ("kind", "entity_id", "timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One closed slice of one kind, as ``_partition.json`` describes it. ``digest`` is that object's sha256."""
+
+    prefix: str
+    digest: str
+    document: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        return self.document["kind"]
+
+    @property
+    def interval(self) -> Interval:
+        return Interval(parse_time(self.document["start"]), parse_time(self.document["end"]))
+
+    @property
+    def step_seconds(self) -> int:
+        return self.document["step_seconds"]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(self.document["metrics"])
+
+    @property
+    def rows(self) -> int:
+        return self.document["rows"]
+
+    @property
+    def files(self) -> Sequence[Mapping[str, Any]]:
+        return self.document["files"]
+
+    def as_plan_entry(self) -> dict[str, Any]:
+        """What a plan records: enough to read exactly these bytes, even after the partition was rewritten."""
+        keep = ("kind", "start", "end", "step_seconds", "metrics", "rows", "files")
+        return {"prefix": self.prefix, "sha256": self.digest, **{k: self.document[k] for k in keep}}
+
+    @classmethod
+    def from_plan_entry(cls, entry: Mapping[str, Any]) -> Partition:
+        return cls(entry["prefix"], entry["sha256"], entry)
+
+
+def write_partition(
+    store: Store,
+    layer: str,
+    kind: str,
+    interval: Interval,
+    granularity: Granularity,
+    table: pa.Table,
+    step_seconds: int,
+    counts: Mapping[str, Any],
+) -> Partition:
+    """Write ``table`` (telemetry columns, rows of ``kind`` inside ``interval``) as one partition.
+
+    ``counts`` is kept as given: it holds the numbers of the count laws (contracts 2.2).
+    """
+    table = TELEMETRY.conform(table)
+    prefix = layout.partition_prefix(layer, kind, interval, granularity)
+    metrics = [n for n in table.schema.names if n not in KEY_COLUMNS]
+    files = []
+    for start in range(0, max(table.num_rows, 1), ROWS_PER_PART):
+        part = table.slice(start, ROWS_PER_PART)
+        data = to_parquet(part)
+        digest = sha256(data)
+        name = f"{digest[:32]}.parquet"
+        store.put_immutable(prefix + name, data)
+        files.append({"name": name, "bytes": len(data), "sha256": digest, "rows": part.num_rows})
+    document = {
+        "schema_version": PARTITION_VERSION,
+        "layer": layer,
+        "kind": kind,
+        **interval.as_json(),
+        "granularity": granularity,
+        "step_seconds": step_seconds,
+        "metrics": metrics,
+        "rows": table.num_rows,
+        "cells": sum(table.num_rows - table[m].null_count for m in metrics),
+        "entities": pc.count_distinct(table["entity_id"]).as_py(),
+        "files": files,
+        "counts": dict(counts),
+    }
+    data = readable_json(document)
+    key = prefix + layout.PARTITION_FILE
+    if not (store.exists(key) and store.get(key) == data):
+        store.put(key, data)
+    return Partition(prefix, sha256(data), document)
+
+
+def get_partition(
+    store: Store, layer: str, kind: str, interval: Interval, granularity: Granularity
+) -> Partition | None:
+    """The partition, or None when it was never completed."""
+    prefix = layout.partition_prefix(layer, kind, interval, granularity)
+    return _load(store, prefix)
+
+
+def _load(store: Store, prefix: str) -> Partition | None:
+    try:
+        data = store.get(prefix + layout.PARTITION_FILE)
+    except NotFound:
+        return None
+    return Partition(prefix, sha256(data), json.loads(data))
+
+
+def list_partitions(
+    store: Store, layer: str, kind: str | None = None, within: Interval | None = None
+) -> list[Partition]:
+    """Completed partitions in (kind, start) order, those overlapping ``within`` only."""
+    found = []
+    for info in store.list(layout.telemetry(layer, kind)):
+        if info.key.endswith("/" + layout.PARTITION_FILE):
+            partition = _load(store, info.key[: -len(layout.PARTITION_FILE)])
+            if partition is not None and (within is None or partition.interval.overlaps(within)):
+                found.append(partition)
+    return sorted(found, key=lambda p: (p.kind, p.interval))
+
+
+def read_parts(
+    store: Store,
+    partition: Partition,
+    columns: Sequence[str] | None = None,
+    entity_range: tuple[str, str] | None = None,
+) -> Iterator[pa.Table]:
+    """The parts one at a time, each checked against its sha256. ``entity_range`` is inclusive at both ends."""
+    filters = None
+    if entity_range is not None:
+        filters = (pc.field("entity_id") >= entity_range[0]) & (pc.field("entity_id") <= entity_range[1])
+    for file in partition.files:
+        key = partition.prefix + file["name"]
+        data = store.get_checked(key, file["sha256"])
+        yield from_parquet(data, f"{store.uri}/{key}", list(columns) if columns else None, filters)
+
+
+def read_partition(store: Store, partition: Partition, columns: Sequence[str] | None = None) -> pa.Table:
+    """The whole partition as one table."""
+    return pa.concat_tables(read_parts(store, partition, columns)).combine_chunks()
+
+
+def entity_ids(store: Store, partitions: Iterable[Partition], kind: str) -> list[str]:
+    """Every entity of ``kind`` in ``partitions``, sorted by code point."""
+    found: set[str] = set()
+    for partition in partitions:
+        if partition.kind == kind:
+            for part in read_parts(store, partition, ["entity_id"]):
+                found.update(pc.unique(part["entity_id"]).to_pylist())
+    return sorted(found)

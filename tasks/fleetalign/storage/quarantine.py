@@ -1,0 +1,85 @@
+"""What was taken out of telemetry and why: content-named parts, and one listing per stage, written last.
+
+Two stages take things out of one partition: ``ingest`` and ``validate``. Each replaces only its own listing, and
+readers see only what the listings name, so that running a stage again changes no byte and counts nothing twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.contracts.hashing import readable_json, sha256
+from fleetalign.contracts.tables import QUARANTINED_CELLS, QUARANTINED_ROWS, TableContract, from_parquet, to_parquet
+from fleetalign.interval import Granularity, Interval
+from fleetalign.storage import layout
+from fleetalign.storage.store import Store
+
+LISTING_VERSION = "1.0"
+What = Literal["rows", "cells"]
+Stage = Literal["ingest", "validate"]
+STAGES: tuple[Stage, ...] = ("ingest", "validate")
+CONTRACTS: dict[str, TableContract] = {"rows": QUARANTINED_ROWS, "cells": QUARANTINED_CELLS}
+
+
+def write_quarantine(
+    store: Store, what: What, stage: Stage, kind: str, interval: Interval, granularity: Granularity, table: pa.Table
+) -> dict[str, int]:
+    """Replace what ``stage`` quarantined of one partition by ``table``; returns the number of rows per rule.
+
+    Nothing is written for an empty table, unless an earlier run listed something.
+    """
+    table = CONTRACTS[what].conform(table)
+    prefix = layout.quarantine(what, kind, interval, granularity)
+    listing_key = prefix + _listing_name(stage)
+    rules = count_rules(table)
+    if table.num_rows == 0 and not store.exists(listing_key):
+        return rules
+    files: list[dict[str, Any]] = []
+    if table.num_rows:
+        data = to_parquet(table)
+        digest = sha256(data)
+        name = f"{digest[:32]}.parquet"
+        store.put_immutable(prefix + name, data)
+        files.append({"name": name, "bytes": len(data), "sha256": digest, "rows": table.num_rows})
+    listing = {
+        "schema_version": LISTING_VERSION,
+        "stage": stage,
+        "kind": kind,
+        **interval.as_json(),
+        "rows": table.num_rows,
+        "rules": rules,
+        "files": files,
+    }
+    data = readable_json(listing)
+    if not (store.exists(listing_key) and store.get(listing_key) == data):
+        store.put(listing_key, data)
+    return rules
+
+
+def read_quarantine(
+    store: Store, what: What, kind: str, interval: Interval, granularity: Granularity, stage: Stage | None = None
+) -> pa.Table:
+    """What was quarantined of one partition by ``stage`` (None: by both), each part checked against its sha256."""
+    contract = CONTRACTS[what]
+    prefix = layout.quarantine(what, kind, interval, granularity)
+    tables = [contract.empty()]
+    for name in STAGES if stage is None else (stage,):
+        key = prefix + _listing_name(name)
+        if store.exists(key):
+            for file in store.get_json(key)["files"]:
+                data = store.get_checked(prefix + file["name"], file["sha256"])
+                tables.append(from_parquet(data, f"{store.uri}/{prefix}{file['name']}").cast(contract.schema))
+    return contract.conform(pa.concat_tables(tables))
+
+
+def count_rules(table: pa.Table) -> dict[str, int]:
+    """Rows per rule, rules sorted."""
+    counts = {c["values"]: c["counts"] for c in pc.value_counts(table["rule"].combine_chunks()).to_pylist()}
+    return dict(sorted(counts.items()))
+
+
+def _listing_name(stage: Stage) -> str:
+    return f"_{stage}.json"

@@ -1,0 +1,1 @@
+"""Conformance suites that ship: run them over your own store or scorer."""

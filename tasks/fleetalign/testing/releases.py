@@ -1,0 +1,131 @@
+"""A small whole release in a store, with the toy graph: for tests of scorers, channels and tools (needs ``onnx``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.contracts.hashing import files_id, sha256
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER, TELEMETRY, TIME, to_parquet
+from fleetalign.release.publish import build_manifest, data_version, file_entry, publish
+from fleetalign.storage import layout
+from fleetalign.storage.store import Store
+from fleetalign.testing.graphs import toy_golden, toy_model
+
+METRICS = ("cpu", "errors", "latency")
+CALIBRATED_UNTIL = datetime(2026, 3, 8, tzinfo=UTC)
+RANGES = {
+    "train": {"start": "2026-03-02T00:00:00Z", "end": "2026-03-06T00:00:00Z"},
+    "calibrate": {"start": "2026-03-06T00:00:00Z", "end": "2026-03-08T00:00:00Z"},
+    "judge": None,
+}
+
+
+def toy_release(
+    store: Store,
+    *,
+    kinds: Mapping[str, Sequence[str]] | None = None,
+    metrics: Sequence[str] = METRICS,
+    window_steps: int = 8,
+    step_seconds: int = 60,
+    threshold: float = 1.0,
+    mutes: pa.Table | None = None,
+    gates: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Publish a release for ``kinds`` (kind -> entities that have rows of their own); returns its id.
+
+    Entity i of a kind has location 10 + i and threshold ``threshold`` + i; the default 10 and ``threshold``.
+    """
+    kinds = {"service": ("a", "b")} if kinds is None else kinds
+    files, entries, normalizer, aligner = [], {}, [], []
+    model = toy_model(window_steps)
+    golden = to_parquet(toy_golden(model, window_steps, len(metrics)))
+    model_id = files_id(
+        [{"name": "model.onnx", "sha256": sha256(model)}, {"name": "golden.parquet", "sha256": sha256(golden)}]
+    )
+    keys = {name: layout.model(model_id, name) for name in ("model.onnx", "golden.parquet")}
+    for key, data, role in ((keys["model.onnx"], model, "model"), (keys["golden.parquet"], golden, "golden")):
+        store.put_immutable(key, data)
+        files.append(file_entry(key, data, role))
+    for kind, entities in kinds.items():
+        entries[kind] = {
+            "model_id": model_id,
+            "model": keys["model.onnx"],
+            "golden": keys["golden.parquet"],
+            "network": "toy",
+            "window_steps": window_steps,
+            "step_seconds": step_seconds,
+            "metrics": list(metrics),
+            "inputs": ["values", "location", "scale", "weight", "condition", "threshold"],
+            "condition_used": True,
+            "seasonal_lags_steps": [],
+            "statistics_columns": [],
+        }
+        for index, entity in enumerate((*entities, DEFAULT_ENTITY)):
+            own = index if entity != DEFAULT_ENTITY else 0
+            normalizer += [
+                {"kind": kind, "entity_id": entity, "metric": m, "location": 10.0 + own, "scale": 2.0} for m in metrics
+            ]
+            aligner.append(
+                {
+                    "kind": kind,
+                    "entity_id": entity,
+                    "condition": 4,
+                    "threshold": threshold + own,
+                    "tail_probability": 0.01,
+                    "state": "default" if entity == DEFAULT_ENTITY else "shared",
+                    "reason": "toy",
+                    "incidents": 0,
+                    "calibrated_until": CALIBRATED_UNTIL,
+                }
+            )
+
+    def put(table: pa.Table, key_of, role: str) -> tuple[str, str]:
+        data = to_parquet(table)
+        identifier = files_id([{"name": f"{role}.parquet", "sha256": sha256(data)}])
+        store.put_immutable(key_of(identifier), data)
+        files.append(file_entry(key_of(identifier), data, role))
+        return key_of(identifier), identifier
+
+    normalizer_key, normalizer_id = put(
+        NORMALIZER.conform(pa.Table.from_pylist(normalizer, schema=NORMALIZER.schema)), layout.normalizer, "normalizer"
+    )
+    aligner_key, aligner_id = put(
+        ALIGNER.conform(pa.Table.from_pylist(aligner, schema=ALIGNER.schema)), layout.aligner, "aligner"
+    )
+    mutes_key = None if mutes is None else put(MUTES.conform(mutes), layout.plan_input, "mutes")[0]
+    entities = sum(len(ids) for ids in kinds.values())
+    body = build_manifest(
+        kinds=entries,
+        normalizer=normalizer_key,
+        normalizer_id=normalizer_id,
+        aligner=aligner_key,
+        aligner_id=aligner_id,
+        mutes=mutes_key,
+        data_version=data_version(["toy"]),
+        ranges={kind: RANGES for kind in kinds},
+        gates=gates,
+        coverage={"entities": entities, "own_rows": entities, "share": 1.0, "by_state": {"shared": entities}},
+        evaluation=None,
+    )
+    return publish(store, body, files, {"why": "a toy release"})
+
+
+def toy_telemetry(
+    kind: str, entity_id: str, steps: int, *, step_seconds: int = 60, metrics: Sequence[str] = METRICS, seed: int = 0
+) -> pa.Table:
+    """Regular telemetry of one entity around location 10 and scale 2, without gaps, from 2026-03-09 on."""
+    random = np.random.default_rng(seed)
+    start = np.datetime64("2026-03-09T00:00:00", "us")
+    times = start + np.arange(steps) * np.timedelta64(step_seconds, "s")
+    columns = {
+        "kind": pa.repeat(pa.scalar(kind), steps),
+        "entity_id": pa.repeat(pa.scalar(entity_id), steps),
+        "timestamp": pa.array(times, pa.timestamp("us")).cast(TIME),
+        **{metric: pa.array(random.normal(10.0, 2.0, steps)) for metric in metrics},
+    }
+    return TELEMETRY.conform(pa.table(columns))
