@@ -5,7 +5,8 @@ entity. An entity that cannot be aligned gets a row with state and reason; only 
 
 **When** `airflow.align_cron`, and on every new `shared_model`. Uses the newest model; nothing new means the same plan.
 
-**In** `models/`, `telemetry/validated/`, feedback  **Out** `aligners/<id>/`, `normalizers/<id>/`, asset `aligner_table`
+**In** `models/`, `telemetry/validated/`, feedback
+**Out** `aligners/<id>/`, `normalizers/<id>/`, asset `aligner_table`
 
 **Rerun** Clear any task. Clear a shard *with* its downstream tasks, else the table stays as it was.
 
@@ -18,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, get_current_context, task
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
 
 from fleetalign.config import load, store_uri
 
@@ -33,9 +34,6 @@ from fleetalign_airflow import ALIGNER_TABLE, DEFAULTS, SETTINGS, SHARED_MODEL
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params={
-        "force": Param(False, type="boolean", description="Align again even if this plan has its shards and table."),
-    },
     tags=["fleetalign", "alignment"],
     doc_md=__doc__,
 )
@@ -53,18 +51,18 @@ def entity_align() -> None:
         return steps.shards(load(), store_uri(), plan_id)
 
     @task(pool=SETTINGS.align_pool, map_index_template="{{ shard_label }}")
-    def align_shard(plan_id: str, shard: dict[str, Any], params: Any = None) -> dict[str, Any]:
+    def align_shard(plan_id: str, shard: dict[str, Any]) -> dict[str, Any]:
         from fleetalign import steps
 
         get_current_context()["shard_label"] = shard["label"]
-        return steps.align_shard(load(), store_uri(), plan_id, shard["index"], force=params["force"])
+        return steps.align_shard(load(), store_uri(), plan_id, shard["index"])
 
-    # An event of each shard would wake promotion many times; only the table is news.
+    # An event of every shard would wake promotion many times; only the table is news.
     @task(outlets=[ALIGNER_TABLE])
-    def align_reduce(plan_id: str, params: Any = None, outlet_events: Any = None) -> dict[str, Any]:
+    def align_reduce(plan_id: str, outlet_events: Any = None) -> dict[str, Any]:
         from fleetalign import steps
 
-        result = steps.align_reduce(load(), store_uri(), plan_id, force=params["force"])
+        result = steps.align_reduce(load(), store_uri(), plan_id)
         outlet_events[ALIGNER_TABLE].extra = result
         return result
 

@@ -5,7 +5,8 @@ or more validated partitions per kind are newer than the last model, starts `sha
 
 **When** After validated partitions. Bursts fold into a few runs; each looks at the whole store.
 
-**In** `telemetry/validated/`, the newest pre-training receipt  **Out** a run `due__<snapshot>` of `shared_pretrain`
+**In** `telemetry/validated/`, the newest pre-training receipt
+**Out** a run `due__<snapshot>` of `shared_pretrain`
 
 **Rerun** Clear freely: the run id names the state of the store, so the same state starts nothing twice.
 

@@ -6,7 +6,8 @@ reason; the release exists all the same and can be promoted by hand.
 
 **When** On every new `aligner_table`, or by hand. A no-op when the channel already holds the same aligner table.
 
-**In** the newest plan with an aligner table  **Out** `releases/<release_id>/`, `promotions/`, `channels/`, asset `release`
+**In** the newest plan with an aligner table
+**Out** `releases/<release_id>/`, `promotions/`, `channels/`, asset `release`
 
 **Rerun** Clear either task: releases are content-addressed, a second promotion of the champion changes nothing.
 
@@ -49,7 +50,7 @@ def release_promote() -> None:
     def release(outlet_events: Any = None) -> str:
         from fleetalign import steps
 
-        plan_id = steps.latest(store_uri(), "align_reduce")
+        plan_id = steps.latest(load(), store_uri(), "align_reduce")
         if plan_id is None:
             raise AirflowFailException("there is no aligner table yet; run entity_align first")
         result = steps.release(load(), store_uri(), plan_id)

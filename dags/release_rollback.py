@@ -6,7 +6,8 @@ scorers that poll the channel change model and thresholds together.
 **When** By hand only. `release`: a release id, or empty for the one before. `channel`, and a `reason` of at least
 10 characters. Keys that the form does not have are refused: a misspelt `reason` would pass unseen.
 
-**In** `channels/<channel>.json` and its history  **Out** the same, one sequence number later
+**In** `channels/<channel>.json` and its history
+**Out** the same, one sequence number later
 
 **Rerun** Trigger a new run; do not clear an old one with an empty `release`, it would go back one more.
 

@@ -5,11 +5,12 @@ whole fleet and exports it. The same inputs give the same plan, and a plan that 
 
 **When** `airflow.pretrain_cron`, from `pretrain_due`, or by hand (`force` trains again and compares the bytes).
 
-**In** `telemetry/validated/`, feedback, mutes  **Out** `plans/<plan_id>.json`, `models/<model_id>/`, asset `shared_model`
+**In** `telemetry/validated/`, feedback, mutes
+**Out** `plans/<plan_id>.json`, `models/<model_id>/`, asset `shared_model`
 
 **Rerun** Clear any task. A killed training goes on from its checkpoint to the same bytes.
 
-**Paged** ML on-call. Needs one slot of the `gpu` pool; `airflow.gpu_queue` and `airflow.gpu_executor` say where it runs.
+**Paged** ML on-call. Needs a slot of the `gpu` pool; `airflow.gpu_queue` and `airflow.gpu_executor` say where it runs.
 """
 
 from __future__ import annotations

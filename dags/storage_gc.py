@@ -5,7 +5,8 @@ Deletes them only with `dry_run: false`. Telemetry, feedback and the data regist
 
 **When** `airflow.gc_cron` (dry run), or by hand.
 
-**In** the whole store  **Out** the list in the task's XCom and log
+**In** the whole store
+**Out** the list in the task's XCom and log
 
 **Rerun** Safe at any time: objects younger than `min_age_hours` stay, a build in flight loses nothing.
 

@@ -7,7 +7,8 @@ Unreadable objects and rows go to `quarantine/` with a reason.
 `POST /api/v2/dags/telemetry_ingest/dagRuns {"logical_date": null, "partition_key": "2026-03-02"}`.
 A run without a key fails: it would be green and wake nobody.
 
-**In** the `source` section of params.yaml  **Out** `telemetry/raw/…/_partition.json`, asset `telemetry_raw`
+**In** the `source` section of params.yaml
+**Out** `telemetry/raw/…/_partition.json`, asset `telemetry_raw`
 
 **Rerun** Clear the task or backfill: equal input changes no byte. A clear emits the event again, validation runs again.
 

@@ -5,7 +5,8 @@ the whole partition. What fails goes to `quarantine/` with entity, column, time 
 
 **When** Once per event of `telemetry_raw`, under the same partition key. REST with a key re-drives a lost event.
 
-**In** `telemetry/raw/…`  **Out** `telemetry/validated/…/_partition.json`, `validation/…`, asset `telemetry_validated`
+**In** `telemetry/raw/…`
+**Out** `telemetry/validated/…/_partition.json`, `validation/…`, asset `telemetry_validated`
 
 **Rerun** Clear the task: equal input changes no byte. After a held partition: correct the source, ingest the day again.
 

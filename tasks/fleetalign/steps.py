@@ -32,7 +32,18 @@ def ingest(config: Config, store_uri: str, interval: Interval, progress: Progres
     """Bring one closed interval from the configured source into raw partitions, with the feedback known by its end."""
     from fleetalign.ingest.ingest import ingest_partition
 
-    return dataclasses.asdict(ingest_partition(open_store(store_uri), config, interval))
+    return ingest_summary(ingest_partition(open_store(store_uri), config, interval, progress))
+
+
+def ingest_summary(result: Any) -> dict[str, Any]:
+    """An ``IngestResult`` without its partitions' documents."""
+    return {
+        "partitions": [p.prefix for p in result.partitions],
+        "rows": {"read": result.read, "kept": result.kept, "outside": result.outside},
+        "quarantined_rows": result.quarantined_rows,
+        "quarantined_cells": result.quarantined_cells,
+        "feedback_statements": result.feedback_statements,
+    }
 
 
 def validate(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
@@ -245,7 +256,7 @@ def promote(
 
     Raises GateRefused with the reasons otherwise. A no-op when the channel already serves the same artifacts.
     """
-    from fleetalign.release.promote import promote_release
+    from fleetalign.release.champion import promote_release
 
     return promote_release(open_store(store_uri), config, release_id, channel=channel, by=by, why=why, force=force)
 
@@ -254,10 +265,10 @@ def rollback(
     config: Config, store_uri: str, *, channel: str, release_id: str | None, by: str, why: str
 ) -> dict[str, Any]:
     """Move a channel forward to an older release (``release_id``, or the one before the current)."""
-    from fleetalign.release import channel as channels
+    from fleetalign.release.promote import rollback as move_back
 
-    return channels.rollback(
-        open_store(store_uri), channel, release_id, by, why, config.release.expires_after_hours, _now()
+    return move_back(
+        open_store(store_uri), channel, by, why, release_id, expires_after_hours=config.release.expires_after_hours
     ).as_json()
 
 

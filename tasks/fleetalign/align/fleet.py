@@ -5,6 +5,7 @@ Rows are reduced in (kind, entity) order, so the result does not depend on how t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -187,11 +188,8 @@ def _summary(
     config: Config,
 ) -> dict[str, Any]:
     own = [r for r in aligner if r["entity_id"] != DEFAULT_ENTITY]
-    states: dict[str, dict[str, int]] = {}
-    for row in own:
-        by_state = states.setdefault(row["kind"], {})
-        by_state[row["state"]] = by_state.get(row["state"], 0) + 1
-    covered = sum(r["state"] in ("aligned", "shared", "carried_over") for r in own)
+    by_state = dict(sorted(Counter(row["state"] for row in own).items()))
+    own_rows = sum(by_state.get(state, 0) for state in ("aligned", "shared", "carried_over"))
     raised = sum(
         m.counts["detector"].hits[c, p].sum() + np.asarray(m.row["detector_false_pages"]).reshape(grid.shape)[c, p]
         for m, (c, p) in zip(members, choice.own, strict=True)
@@ -202,10 +200,29 @@ def _summary(
         "shared": {"condition": grid.conditions[c], "tail_probability": float(grid.tails[p])},
         "prior_weight": choice.k,
         "prior_weight_values": [{"k": k, "value": round(v, 9)} for k, v in choice.k_values.items()],
-        "coverage": {"entities": len(own), "covered": covered, "share": covered / len(own) if own else 0.0, "states": states},
+        "coverage": {
+            "entities": len(own),
+            "own_rows": own_rows,
+            "share": own_rows / len(own) if own else None,
+            "by_state": by_state,
+        },
         "pages_per_entity_day": float(raised / days) if days else 0.0,
+        "random_tail_probabilities": _random_tails(members, spoken, choice, grid, config),
         "leave_one_out": _leave_one_out(members, spoken, choice, config),
     }
+
+
+def _random_tails(
+    members: Sequence[_Member], spoken: np.ndarray, choice: Choice, grid: Grid, config: Config
+) -> list[dict[str, Any]]:
+    """Tail probability that the same choice gives a uniform random score, per entity: the random control's aligner."""
+    if choice.k is None or config.align.method == "published_tpe":
+        return []
+    points = final_points([m.counts["random"] for m in members], spoken, choice.k, config.align)
+    return [
+        {"kind": m.row["kind"], "entity_id": m.row["entity_id"], "tail_probability": float(grid.tails[p])}
+        for m, (_, p) in zip(members, points, strict=True)
+    ]
 
 
 def _leave_one_out(

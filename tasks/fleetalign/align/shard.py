@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
 from fleetalign.align.grid import Grid, make_grid
 from fleetalign.align.plan import partitions_of, plan_config, range_of, read_statements
 from fleetalign.config import Config, StorageConfig
-from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals, labels_on_grid
+from fleetalign.contracts.feedback import ANOMALY, labels_in_range
 from fleetalign.contracts.graph import Graph, margins, with_profile
 from fleetalign.contracts.tables import TIME
 from fleetalign.interval import Interval
@@ -128,12 +129,11 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     first, last = int(panel.first[position]), int(panel.last[position])
     history = last + 1 - first if last >= 0 else 0
     row: dict[str, Any] = {"kind": scene.kind, "entity_id": entity_id, "history_steps": history}
-    labels, incidents = _feedback_in(scene, entity_id)
     times = panel.times
-    row["incident_start"] = [times[a] for a, _ in incidents]
-    row["incident_end"] = [times[b - 1] + (times[1] - times[0]) for _, b in incidents]
+    labels, incidents = labels_in_range(scene.feedback, scene.kind, entity_id, times, start, stop)
+    row["incident_start"] = [_utc(times[start + a]) for a, _ in incidents]
+    row["incident_end"] = [_utc(times[start + b - 1] + (times[1] - times[0])) for _, b in incidents]
     row["incident_steps"] = [int(b - a) for a, b in incidents]
-    incidents = incidents - start
     if last < start:
         return row | {"reason": NO_TELEMETRY}
     location, scale = normalizer.lookup(scene.base, scene.kind, [entity_id], panel.metrics)
@@ -162,24 +162,8 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     return row | _flat(tables)
 
 
-def _feedback_in(scene: _Scene, entity_id: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int8 of the calibrate range and its anomaly intervals int64 [G, 2] in panel steps.
-
-    An incident that straddles a cut belongs to neither side: its samples inside are unlabelled.
-    """
-    start, stop = scene.calibrate
-    times = scene.panel.times
-    step = times[1] - times[0]
-    # Feedback after the panel's end still tells whether an incident straddles it.
-    beyond = np.concatenate([times, times[-1:] + step])
-    labels = labels_on_grid(scene.feedback, scene.kind, entity_id, beyond)
-    incidents = []
-    for a, b in intervals(labels == ANOMALY):
-        if a >= start and b <= stop:
-            incidents.append((a, b))
-        else:
-            labels[a:b] = UNLABELLED
-    return labels[start:stop], np.array(incidents, dtype=np.int64).reshape(-1, 2)
+def _utc(instant: np.datetime64) -> datetime:
+    return instant.astype(datetime).replace(tzinfo=UTC)
 
 
 def _own_normalizer(
@@ -192,7 +176,7 @@ def _own_normalizer(
         panel.values[position : position + 1], panel.first[position : position + 1], panel.last[position : position + 1],
     )  # fmt: skip
     own_location, own_scale, samples = normalizer.fit(own, 0, stop, scene.config.model)
-    own_scale = np.maximum(own_scale, normalizer.absolute_floor(own_location))
+    own_scale = normalizer.floored(own_location, own_scale, scale[0], scene.config.model)
     return np.where(samples > 0, own_location, location), np.where(samples > 0, own_scale, scale)
 
 

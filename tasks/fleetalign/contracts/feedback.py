@@ -60,3 +60,24 @@ def intervals(mask: np.ndarray) -> np.ndarray:
     """Maximal runs of True in ``mask`` [time] as half-open index pairs int64 [run, 2]."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], np.asarray(mask, dtype=bool), [False])).astype(np.int8)))
     return edges.reshape(-1, 2).astype(np.int64)
+
+
+def labels_in_range(
+    feedback: pa.Table, kind: str, entity_id: str, times: np.ndarray, start: int, stop: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels int8 of ``times[start:stop]`` and the incidents wholly inside as index pairs int64 [G, 2] from ``start``.
+
+    ``times`` datetime64[us] is the whole regular grid, of at least two samples. An incident that straddles a cut
+    belongs to neither side (contracts 1.4): its samples inside are unlabelled.
+    """
+    step = times[1] - times[0]
+    # One more sample on each side shows whether an incident goes on beyond the grid.
+    wider = np.concatenate([times[:1] - step, times, times[-1:] + step])
+    labels = labels_on_grid(feedback, kind, entity_id, wider)
+    inside = []
+    for a, b in intervals(labels == ANOMALY) - 1:
+        if a >= start and b <= stop:
+            inside.append((a - start, b - start))
+        else:
+            labels[a + 1 : b + 1] = UNLABELLED
+    return labels[start + 1 : stop + 1], np.array(inside, dtype=np.int64).reshape(-1, 2)

@@ -30,7 +30,7 @@ MISSING, UNREADABLE, NO_ZONE, OUT_OF_RANGE = (
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """``values`` timestamp[us, UTC] [row], null where unusable; ``rules`` object [row]: the rule broken there, else None."""
+    """``values`` timestamp[us, UTC] [row], null where unusable; ``rules`` object [row]: the rule broken, or None."""
 
     values: pa.Array
     rules: np.ndarray
@@ -96,8 +96,8 @@ def _from_timestamps(column: pa.ChunkedArray, time_zone: str, where: str) -> pa.
 
 
 def _assume(column: pa.ChunkedArray, time_zone: str) -> pa.ChunkedArray:
-    """Local times of ``time_zone``; in the two hours a year that clocks change, the earlier reading."""
-    return pc.assume_timezone(column, time_zone, ambiguous="earliest", nonexistent="earliest")
+    """Local times of ``time_zone``. An hour that happens twice is the first one, an hour that is skipped its end."""
+    return pc.assume_timezone(column, time_zone, ambiguous="earliest", nonexistent="latest")
 
 
 def _from_epochs(column: pa.ChunkedArray, time_unit: str, where: str) -> pa.Array:
@@ -117,6 +117,7 @@ def _from_epochs(column: pa.ChunkedArray, time_unit: str, where: str) -> pa.Arra
 
 def _guess_unit_seconds(column: pa.ChunkedArray, where: str) -> float:
     numbers = column.drop_null().cast(pa.float64(), safe=False).to_numpy()
+    numbers = numbers[np.isfinite(numbers)]
     middle = float(np.median(numbers)) if len(numbers) else 0.0
     for unit_seconds in UNIT_SECONDS.values():
         if EARLIEST.timestamp() <= middle * unit_seconds < LATEST.timestamp():

@@ -74,9 +74,9 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """One published building block, d -> k (method of ISSRE 2022, section IV)::
 
-        u = LN_d(x + Drop(Mix(x)))      Mix = attention over metrics (Transformer layer) or Linear(d, d) (Base layer)
-        v = Linear(d, k)(u)
-        y = LN_k(v + Drop(Linear(k, k)(Drop(GELU(v)))))
+    u = LN_d(x + Drop(Mix(x)))      Mix = attention over metrics (Transformer layer) or Linear(d, d) (Base layer)
+    v = Linear(d, k)(u)
+    y = LN_k(v + Drop(Linear(k, k)(Drop(GELU(v)))))
     """
 
     def __init__(self, width: int, out_width: int, dropout: float, *, attention: bool) -> None:

@@ -28,9 +28,10 @@ ZERO_FLOOR = 1e-6
 def fit(
     panel: Panel, start_index: int, stop_index: int, config: ModelConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``location`` f64, ``scale`` f64 (not floored) and ``samples`` int64, all [E, M], over ``[start_index, stop_index)``.
+    """``(location f64, scale f64, samples int64)``, each [E, M], over grid steps ``[start_index, stop_index)``.
 
-    A metric without a sample has NaN location and scale. One entity is in memory at a time.
+    ``scale`` is the plain standard deviation, see ``floored``. A metric without a sample has NaN location and scale.
+    One entity is in memory at a time.
     """
     shape = (len(panel.entity_ids), len(panel.metrics))
     location, scale = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -61,19 +62,25 @@ def floored(location: np.ndarray, scale: np.ndarray, fleet: np.ndarray, config: 
 
     A constant metric that moves later gives a large but finite z (contracts 2.6). NaN stays NaN.
     """
-    relative = config.scale_floor * np.nan_to_num(fleet, nan=0.0)
-    out = np.maximum(np.maximum(scale, relative), absolute_floor(location))
-    return np.where(out == 0, ZERO_FLOOR, out)
+    share = config.scale_floor * np.nan_to_num(fleet, nan=0.0)
+    out = np.maximum(np.maximum(scale, share), RELATIVE_FLOOR * np.abs(location))
+    return np.where(out == 0, absolute_floor(location), out)
 
 
 def absolute_floor(location: np.ndarray) -> np.ndarray:
-    """Least scale that float64 rounding leaves meaningful at ``location``; proportional, so that units do not matter."""
-    return RELATIVE_FLOOR * np.abs(location)
+    """Least scale at ``location`` when nobody in the fleet moves. Proportional, so that units do not matter."""
+    return np.where(location == 0, ZERO_FLOOR, RELATIVE_FLOOR * np.abs(location))
 
 
-def defaults(location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``location`` and ``scale`` [M] of an unknown entity: medians over entities [E, M]; NaN where nobody has samples."""
-    return _median(location), _median(scale)
+def defaults(location: np.ndarray, scale: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
+    """``location`` and ``scale`` [M] of an unknown entity: medians of what ``fit`` gave, NaN where nobody has samples.
+
+    The scale's median is over entities whose metric moves: a floored scale would make a newcomer's first day one
+    long alarm.
+    """
+    typical = _median(location)
+    fleet = fleet_scale(scale)
+    return typical, np.where(np.isnan(typical), np.nan, floored(typical, np.nan_to_num(fleet, nan=0.0), fleet, config))
 
 
 def _median(values: np.ndarray) -> np.ndarray:
@@ -84,25 +91,51 @@ def _median(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def to_table(
-    kind: str, entity_ids: Sequence[str], metrics: Sequence[str], location: np.ndarray, scale: np.ndarray
-) -> pa.Table:
-    """The normalizer rows of one kind (NORMALIZER contract), ``location`` and ``scale`` [E, M] already floored.
+def build(panel: Panel, config: ModelConfig, min_history_steps: int) -> pa.Table:
+    """The normalizer table of one kind from its whole panel.
 
-    An entity's metrics with NaN location have no row. ``__default__`` has a row for every metric, NaN where no entity
-    measured it.
+    An entity with fewer grid steps of history than ``min_history_steps`` gets no rows of its own (contracts 4.5), but
+    counts in the medians.
+    """
+    location, scale, _ = fit(panel, 0, panel.values.shape[1], config)
+    default = defaults(location, scale, config)
+    scale = floored(location, scale, fleet_scale(scale), config)
+    newcomer = panel.last - panel.first + 1 < min_history_steps
+    location[newcomer] = np.nan
+    return to_table(panel.kind, panel.entity_ids, panel.metrics, location, scale, default)
+
+
+def to_table(
+    kind: str,
+    entity_ids: Sequence[str],
+    metrics: Sequence[str],
+    location: np.ndarray,
+    scale: np.ndarray,
+    default: tuple[np.ndarray, np.ndarray] | None = None,
+) -> pa.Table:
+    """Normalizer rows (NORMALIZER contract) of ``location`` and ``scale`` [E, M], already floored.
+
+    Metrics with NaN location have no row. ``default`` (location, scale) [M] adds the ``__default__`` rows, one per
+    metric; leave it out when rows join a table that has them.
     """
     known = np.isfinite(location)
     entity, metric = np.nonzero(known)
-    default_location, default_scale = defaults(location, scale)
+    owners = [entity_ids[e] for e in entity]
+    names = [metrics[m] for m in metric]
+    locations, scales = [location[known]], [scale[known]]
+    if default is not None:
+        owners += [DEFAULT_ENTITY] * len(metrics)
+        names += metrics
+        locations.append(default[0])
+        scales.append(default[1])
     return NORMALIZER.conform(
         pa.table(
             {
-                "kind": pa.array([kind] * (len(entity) + len(metrics)), pa.string()),
-                "entity_id": pa.array([*(entity_ids[e] for e in entity), *[DEFAULT_ENTITY] * len(metrics)], pa.string()),
-                "metric": pa.array([*(metrics[m] for m in metric), *metrics], pa.string()),
-                "location": np.concatenate([location[known], default_location]),
-                "scale": np.concatenate([scale[known], default_scale]),
+                "kind": pa.array([kind] * len(owners), pa.string()),
+                "entity_id": pa.array(owners, pa.string()),
+                "metric": pa.array(names, pa.string()),
+                "location": np.concatenate(locations),
+                "scale": np.concatenate(scales),
             }
         )
     )

@@ -23,7 +23,7 @@ from fleetalign.model import checkpoint
 from fleetalign.model.checkpoint import TrainingState
 from fleetalign.model.network import ShareAD, fill_forward, standardise
 from fleetalign.model.runtime import choose_device, repeatable
-from fleetalign.model.windows import Batch, WindowIndex, split
+from fleetalign.model.windows import Batch, split
 from fleetalign.storage.panel import Panel
 
 Progress = Callable[[int, int, str], None]
@@ -135,6 +135,8 @@ class _Training:
                 save(self._checkpoint())
             if on_epoch:
                 on_epoch(state.epoch - 1, loss)
+        if progress:
+            progress(settings.epochs * batches, settings.epochs * batches, f"train {self.kind}")
         return self._trained()
 
     def _step(self, batch: Batch) -> None:

@@ -72,7 +72,7 @@ def split(
     One window lies between them, so no sample is seen by both. A range too short for two parts trains whole and has
     no validation (None).
     """
-    cut = stop_index - int(round((stop_index - start_index) * validation_share))
+    cut = stop_index - round((stop_index - start_index) * validation_share)
     training = WindowIndex(panel, start_index, cut - window_steps, window_steps)
     validation = WindowIndex(panel, cut, stop_index, window_steps)
     if len(training) and len(validation):

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from fleetalign.contracts.hashing import readable_json
-from fleetalign.errors import Corrupt, NotFound, UsageError
+from fleetalign.errors import Conflict, Corrupt, NotFound, UsageError
 from fleetalign.interval import format_time, parse_time
 from fleetalign.release.manifest import SCHEMA_VERSION, checked_major, read_manifest
 from fleetalign.storage import layout
@@ -53,11 +53,21 @@ def read(store: Store, name: str) -> Pointer | None:
 
 
 def move(
-    store: Store, name: str, release_id: str, by: str, why: str, expires_after_hours: float, now: datetime
+    store: Store,
+    name: str,
+    release_id: str,
+    by: str,
+    why: str,
+    expires_after_hours: float,
+    now: datetime,
+    *,
+    expected: Pointer | None | Literal["any"] = "any",
 ) -> Pointer:
     """Point the channel to ``release_id``, repairing history first.
 
-    Moving to the release it already points to renews ``expires_at`` and keeps ``previous``.
+    ``expected`` is the pointer a decision was based on (None: the channel did not exist); with another one there
+    now, the move is a Conflict. Moving to the release it already points to renews ``expires_at`` and keeps
+    ``previous``.
     Raises NotFound and Corrupt for a release that is not whole, Conflict when somebody else moved the channel
     meanwhile (then read it again and decide anew), UsageError without ``by`` or ``why``.
     """
@@ -65,6 +75,8 @@ def move(
         raise UsageError(f"channel {name}: say who moves it (--by) and why (--why)")
     manifest = read_manifest(store, release_id)
     current = _current(store, name)
+    if expected != "any" and expected != (current[0] if current else None):
+        raise Conflict(f"{store.uri}: channel {name!r} was moved by somebody else meanwhile; look at it and decide anew")
     if current is None:
         version, sequence, previous, previous_sha256 = None, 1, None, None
     else:

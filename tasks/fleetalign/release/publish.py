@@ -64,6 +64,13 @@ def build_manifest(
     }
 
 
+def complete(body: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The whole manifest: ``body`` with its files, each once, in key order, and the id that follows from them."""
+    listed = sorted({file["key"]: dict(file) for file in files}.values(), key=lambda file: file["key"])
+    document = {**body, "files": listed}
+    return {**document, "release_id": release_id_of(document)}
+
+
 def publish(
     store: Store,
     body: Mapping[str, Any],
@@ -79,11 +86,10 @@ def publish(
     Raises BadInput when the manifest breaks its schema, NotFound or Corrupt when a file is missing or differs, and
     NotReproducible when the release exists with another manifest.
     """
-    listed = sorted({file["key"]: dict(file) for file in files}.values(), key=lambda file: file["key"])
-    document = {**body, "files": listed}
-    document["release_id"] = release_id = release_id_of(document)
+    document = complete(body, files)
+    release_id = document["release_id"]
     validate("manifest", document)
-    for file in listed:
+    for file in document["files"]:
         if len(store.get_checked(file["key"], file["sha256"])) != file["bytes"]:
             raise Corrupt(f"{store.uri}/{file['key']} is not {file['bytes']} bytes long; correct the list of files")
     store.put_if_absent(layout.release(release_id, "provenance.json"), readable_json(dict(provenance)))

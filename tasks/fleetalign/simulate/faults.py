@@ -93,9 +93,7 @@ FAULTS: tuple[FaultKind, ...] = (
         ("latency_ms", "cpu_percent", "error_rate", "requests_per_s", "queries_per_s", "replication_lag_s"),
         _level_shift,
     ),
-    FaultKind(
-        "leak", (240, 600), ("memory_mb", "open_connections", "latency_ms", "connections", "cpu_percent"), _leak
-    ),
+    FaultKind("leak", (240, 600), ("memory_mb", "open_connections", "latency_ms", "connections", "cpu_percent"), _leak),
     FaultKind(
         "stuck",
         (60, 240),
@@ -171,9 +169,10 @@ def _place(
 
 
 def strike(seed: int, fault: Fault, values: np.ndarray, times: np.ndarray, yardstick: np.ndarray) -> None:
-    """Change one day of ``values`` float64 [step, metric] in place where ``times`` datetime64[us] [step] are in the fault.
+    """Change one day of ``values`` float64 [step, metric] in place where the fault is at work.
 
-    ``yardstick`` is one healthy day [step, metric] of the entity: level and spread of each metric.
+    ``times`` is datetime64[us] [step], a whole day from midnight; ``yardstick`` is one healthy day [step, metric] of
+    the entity: level and spread of each metric.
     """
     start, end = (np.datetime64(t.replace(tzinfo=None), "us") for t in (fault.start, fault.end))
     inside = (times >= start) & (times < end)

@@ -139,7 +139,9 @@ class Simulation:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 pq.write_table(table, path, compression="zstd")
             except OSError as error:
-                raise UsageError(f"{path}: cannot be written ({error.strerror or error}); name a writable folder") from None
+                raise UsageError(
+                    f"{path}: cannot be written ({error.strerror or error}); name a writable folder"
+                ) from None
             paths.append(path)
         return paths
 
@@ -154,9 +156,7 @@ class Simulation:
                 strike(self.seed, fault, values, times, yardstick)
         values = np.clip(values, 0.0, kind.upper_limits)
         kept = self._lose(entity, day, values)
-        bounds = [
-            np.datetime64(t.replace(tzinfo=None), "us") for t in (max(interval.start, entity.born), interval.end)
-        ]
+        bounds = [np.datetime64(t.replace(tzinfo=None), "us") for t in (max(interval.start, entity.born), interval.end)]
         kept &= (times >= bounds[0]) & (times < bounds[1])
         rows = int(kept.sum())
         columns = [

@@ -6,6 +6,7 @@ readers see only what the listings name, so that running a stage again changes n
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -79,6 +80,18 @@ def count_rules(table: pa.Table) -> dict[str, int]:
     """Rows per rule, rules sorted."""
     counts = {c["values"]: c["counts"] for c in pc.value_counts(table["rule"].combine_chunks()).to_pylist()}
     return dict(sorted(counts.items()))
+
+
+def rows_as_json(table: pa.Table) -> list[str]:
+    """Each row as one JSON object of column name to text, or null: infinities and times survive."""
+
+    def text(value: object) -> str | None:
+        return None if value is None else str(value)
+
+    return [
+        json.dumps({name: text(value) for name, value in row.items()}, sort_keys=True, ensure_ascii=False)
+        for row in table.to_pylist()
+    ]
 
 
 def _listing_name(stage: Stage) -> str:

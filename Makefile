@@ -1,0 +1,36 @@
+PYTHON ?= python3.11
+PORT ?= 8080
+BIN = .venv/bin
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo down test lint format structure clean
+
+help:  ## Show every target
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env:  ## Build .venv from requirements.lock.txt (only when the lock changed)
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; install Python 3.11 with venv (Debian: apt-get install python3.11-venv)" >&2; exit 2; }
+	@$(PYTHON) infra/local/environment.py
+
+demo: env  ## Start Airflow, feed it a simulated fleet, wait for a release; the UI stays up (PORT=8080)
+	@$(BIN)/python infra/local/demo.py --port $(PORT)
+
+down: env  ## Stop the demo's Airflow
+	@$(BIN)/python infra/local/demo.py --down
+
+test: env  ## Lint, then every test; the slowest 15 are listed
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/python -m pytest --durations=15
+
+lint: env  ## Lint and check the format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: env  ## Format and fix what can be fixed
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+structure: env  ## Rewrite tests/dags/structure.json from the DAGs
+	@UPDATE_STRUCTURE=1 $(BIN)/python -m pytest -q tests/dags/test_structure.py
+
+clean:  ## Stop the demo and delete what it made (.demo)
+	@if [ -d .demo ]; then $(BIN)/python infra/local/demo.py --down && rm -rf .demo; fi

@@ -1,0 +1,115 @@
+"""The few calls of Airflow's REST API that drive a local Airflow. All waits are bounded."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+BOOT_SECONDS = 180.0
+
+
+class StandaloneError(Exception):
+    """One line: what is wrong and the way out."""
+
+
+def ticks(timeout_seconds: float, every_seconds: float = 1.0) -> Iterator[None]:
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(every_seconds)
+
+
+@dataclass(slots=True)
+class Api:
+    """Airflow's REST API, version 2. Every call raises httpx.HTTPStatusError on a refusal that is not expected."""
+
+    client: httpx.Client
+
+    def call(self, method: str, path: str, json: Any = None, params: Any = None, accept: tuple[int, ...] = ()) -> Any:
+        answer = self.client.request(method, path, json=json, params=params)
+        if answer.status_code not in accept:
+            answer.raise_for_status()
+        return answer.json() if answer.content else {}
+
+    def wait_for_dags(self, dag_ids: set[str], timeout_seconds: float = BOOT_SECONDS) -> None:
+        """Until all are known and none has an import error: a broken file would leave its runs queued, silently."""
+        for _ in ticks(timeout_seconds):
+            errors = self.call("GET", "/importErrors")["import_errors"]
+            if errors:
+                last_line = errors[0]["stack_trace"].strip().splitlines()[-1]
+                raise StandaloneError(f"{errors[0]['filename']} does not import: {last_line}")
+            if dag_ids <= {dag["dag_id"] for dag in self.call("GET", "/dags", params={"limit": 100})["dags"]}:
+                return
+        raise StandaloneError(f"not all DAGs are known after {timeout_seconds:.0f} s; see the DAG processor's log")
+
+    def make_pools(self, path: Path) -> None:
+        """The pools of an ``airflow pools import`` file; a task whose pool is missing is never scheduled."""
+        for name, pool in json.loads(path.read_text()).items():
+            self.call("POST", "/pools", json={"name": name, **pool}, accept=(409,))
+
+    def trigger(self, dag_id: str, run_id: str, partition_key: str | None = None, conf: Any = None) -> bool:
+        """Start a run; False when there already is one with this id."""
+        body: dict[str, Any] = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
+        if partition_key:
+            body["partition_key"] = partition_key
+        answer = self.client.post(f"/dags/{dag_id}/dagRuns", json=body)
+        if answer.status_code != 409:
+            answer.raise_for_status()
+        return answer.status_code != 409
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The newest 100 runs of all DAGs."""
+        return self.call("GET", "/dags/~/dagRuns", params={"limit": 100, "order_by": "-run_after"})["dag_runs"]
+
+    def task_instances(self, dag_id: str = "~", run_id: str = "~") -> list[dict[str, Any]]:
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        return self.call("GET", path, params={"limit": 200})["task_instances"]
+
+    def error_lines(self, task: dict[str, Any]) -> list[str]:
+        """What the last try of a task instance logged as errors, the exception's own words last."""
+        path = "/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/logs/{try_number}".format(**task)
+        content = self.call("GET", path, params={"map_index": task["map_index"], "full_content": True})["content"]
+        lines = []
+        for entry in content:
+            if entry.get("level") in ("error", "critical"):
+                errors = entry.get("error_detail") or []
+                lines += [f"{error['exc_type']}: {error['exc_value']}" for error in errors] or [entry["event"]]
+        return lines
+
+    def events(self, asset: str) -> list[dict[str, Any]]:
+        """Events of one asset, newest first."""
+        params = {"name_pattern": asset, "limit": 100, "order_by": "-timestamp"}
+        return self.call("GET", "/assets/events", params=params)["asset_events"]
+
+    def pause(self, dag_id: str, paused: bool = True) -> None:
+        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": paused}, params={"update_mask": "is_paused"})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> None:
+        """Let one finished task, and only it, run again."""
+        task: Any = task_id if map_index is None else [task_id, map_index]
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task], "include_downstream": False,
+                "only_failed": False, "reset_dag_runs": True}  # fmt: skip
+        self.call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
+
+    def wait_idle(
+        self, timeout_seconds: float, watch: Callable[[list[dict[str, Any]]], None] | None = None
+    ) -> list[dict[str, Any]]:
+        """Until nothing is queued or running on 4 looks in a row (between two DAGs there is a gap of 1-2 s).
+
+        Returns the runs. ``watch`` sees them at every look and may raise to stop the wait.
+        """
+        quiet = 0
+        for _ in ticks(timeout_seconds, every_seconds=0.7):
+            runs = self.runs()
+            if watch:
+                watch(runs)
+            quiet = 0 if any(run["state"] in ("queued", "running") for run in runs) else quiet + 1
+            if quiet == 4:
+                return runs
+        raise StandaloneError(f"still running after {timeout_seconds:.0f} s; look at the UI, or make down and again")

@@ -1,0 +1,227 @@
+"""``make demo``: a simulated fleet through the real DAGs on a local Airflow, to a release that a scorer has used.
+
+Safe to run again: runs have fixed ids, so a second demo starts nothing and shows the same release. The UI stays up
+until ``make down``. State lives in .demo/, which ``make clean`` deletes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from airflow_api import Api, StandaloneError
+from standalone import LOGIN, REPOSITORY, Standalone
+
+from fleetalign.config import Config, load
+from fleetalign.errors import FleetalignError
+from fleetalign.interval import Interval, parse_time, partition_key, split
+
+INFRA = REPOSITORY / "infra"
+DEMO = REPOSITORY / ".demo"
+PARAMS = Path(__file__).parent / "demo.params.yaml"
+CHAIN_SECONDS = 900.0
+SCORE_SECONDS = 120.0
+CHAIN = (
+    "telemetry_ingest",
+    "telemetry_validate",
+    "pretrain_due",
+    "shared_pretrain",
+    "entity_align",
+    "release_promote",
+)
+CRON_DAGS = ("telemetry_ingest", "shared_pretrain", "entity_align", "storage_gc")
+DAGS = {*CHAIN, *CRON_DAGS, "release_rollback"}
+
+Say = Callable[[str], None]
+
+
+def partition_keys(config: Config) -> list[str]:
+    """Every day of the simulated fleet."""
+    start = parse_time(config.source.start)
+    days = split(Interval(start, start + timedelta(days=config.source.days)), config.partition)
+    return [partition_key(day, config.partition) for day in days]
+
+
+def bring_up(airflow: Standalone, say: Say) -> Api:
+    """A healthy Airflow with its DAGs and pools: the one that runs already, or a new one."""
+    if airflow.processes():
+        if airflow.healthy():
+            say(f"Airflow is already up at {airflow.url}")
+        else:
+            ended = airflow.stop()
+            say(f"an earlier run was half dead: ended its {ended} processes, starting again")
+    if not airflow.processes():
+        say("starting Airflow (first start: about a minute) …")
+        airflow.start()
+        airflow.wait_healthy()
+    api = airflow.api()
+    api.wait_for_dags(DAGS)
+    api.make_pools(INFRA / "airflow" / "pools.json")
+    say(f"Airflow is up: {len(DAGS)} DAGs at {airflow.url}")
+    return api
+
+
+def run_chain(api: Api, keys: list[str], say: Say) -> None:
+    """Start one keyed ingest run per day and wait until the scheduler has made a release of them.
+
+    Runs that exist are not started again. Raises StandaloneError as soon as a run fails.
+    """
+    earlier = len(api.events("release"))
+    started = [key for key in keys if api.trigger("telemetry_ingest", f"demo__{key}", key)]
+    if started:
+        for dag_id in CRON_DAGS:
+            api.pause(dag_id, paused=False)
+        say(f"started {len(started)} keyed ingest runs, {started[0]} to {started[-1]}")
+    shown = ""
+
+    def watch(runs: list[dict[str, Any]]) -> None:
+        nonlocal shown
+        failed = [run for run in runs if run["state"] == "failed"]
+        if failed:
+            raise StandaloneError(f"{failed[0]['dag_id']} failed: {reason(api, failed[0])}")
+        text = progress(runs)
+        if text != shown:
+            say(text)
+            shown = text
+
+    # Between a late task and the run that it wakes Airflow may look idle: the release event decides.
+    deadline = time.monotonic() + CHAIN_SECONDS
+    quiet_looks = 0
+    while quiet_looks < 3:
+        api.wait_idle(max(deadline - time.monotonic(), 1.0), watch)
+        if len(api.events("release")) > (earlier if started else 0):
+            return
+        quiet_looks += 1
+        time.sleep(3.0)
+    raise StandaloneError("nothing runs any more and there is no release; start over with: make clean demo")
+
+
+def progress(runs: list[dict[str, Any]]) -> str:
+    done = Counter(run["dag_id"] for run in runs if run["state"] == "success")
+    total = Counter(run["dag_id"] for run in runs)
+    return " · ".join(f"{dag_id} {done[dag_id]}/{total[dag_id]}" for dag_id in CHAIN if total[dag_id])
+
+
+def reason(api: Api, run: dict[str, Any]) -> str:
+    """The last error line of a failed run's first failed task, or where to look."""
+    for task in api.task_instances(run["dag_id"], run["dag_run_id"]):
+        if task["state"] == "failed":
+            lines = api.error_lines(task)
+            return f"{task['task_id']}: {lines[-1] if lines else 'see its log in the UI'}"
+    return f"see run {run['dag_run_id']} in the UI"
+
+
+def score_elsewhere(store: str, telemetry: Path, out: Path) -> str:
+    """What a consumer does, in a process of its own: follow the champion, check every hash, score a file."""
+    command = [str(Path(sys.executable).parent / "fleetalign"), "score", "--store", store, "--channel", "champion"]
+    done = subprocess.run(
+        [*command, "--telemetry", str(telemetry), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SCORE_SECONDS,
+    )
+    if done.returncode:
+        raise StandaloneError(f"the scorer said: {done.stderr.strip()}")
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    scores = pq.read_table(out, columns=["score", "alarm"])
+    alarms = pc.sum(pc.cast(pc.fill_null(scores["alarm"], False), "int64")).as_py()
+    scored = len(scores) - scores["score"].null_count
+    return f"another process scored {scored} samples of {telemetry.parent.name}, {alarms} alarms: {out}"
+
+
+def summary(store_uri: str) -> list[str]:
+    """Release id and its figures beside their controls, from the manifest of the champion."""
+    from fleetalign.release import channel
+    from fleetalign.release.manifest import read_manifest
+    from fleetalign.storage.store import open_store
+
+    store = open_store(store_uri)
+    pointer = channel.read(store, "champion")
+    if pointer is None:
+        raise StandaloneError(
+            "nothing was promoted to champion; ask `fleetalign explain`, or start over: make clean demo"
+        )
+    manifest = read_manifest(store, pointer.release_id)
+    lines = [f"release {manifest.release_id}", f"  coverage: {coverage_text(manifest.document['coverage'])}"]
+    evaluation = manifest.document["evaluation"]
+    if evaluation:
+        lines.append(f"  judged: {evaluation['protocol']}, {evaluation['incidents']:g} incidents")
+        lines.append(f"  {'figure':32} {'detector [95 %]':>22} {'random':>9} {'shifted':>9}")
+        for figure in evaluation["figures"]:
+            cells = [estimate_text(figure["detector"]), *(number(figure[c]["value"]) for c in ("random", "shifted"))]
+            lines.append("  {:32} {:>22} {:>9} {:>9}".format(figure["name"], *cells))
+    return lines
+
+
+def coverage_text(coverage: dict[str, Any]) -> str:
+    states = ", ".join(f"{state} {count}" for state, count in coverage["by_state"].items() if count)
+    return f"{coverage['own_rows']} of {coverage['entities']} entities have a row of their own ({states})"
+
+
+def estimate_text(estimate: dict[str, Any]) -> str:
+    return f"{number(estimate['value'])} [{number(estimate['low'])}, {number(estimate['high'])}]"
+
+
+def number(value: Any) -> str:
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, int | float) else str(value)
+
+
+def demo(airflow: Standalone, say: Say) -> None:
+    config = load(airflow.params)
+    api = bring_up(airflow, say)
+    keys = partition_keys(config)
+    run_chain(api, keys, say)
+    for dag_id in CRON_DAGS:
+        api.pause(dag_id)
+    store = Path(airflow.store.removeprefix("file://"))
+    day = sorted(store.glob(f"telemetry/validated/kind=*/date={keys[-1]}/*.parquet"))[-1]
+    say(score_elsewhere(airflow.store, day, airflow.home.parent / "scores.parquet"))
+    lines = summary(airflow.store)
+    release_id = lines[0].split()[-1]
+    for line in (*lines, f"report   {store / 'releases' / release_id / 'report.html'}"):
+        say(line)
+    say(f"UI       {airflow.url}  (login {LOGIN['username']} / {LOGIN['password']}); it stays up: make down ends it")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="The whole chain on a local Airflow.")
+    parser.add_argument("--port", type=int, default=8080, help="port of Airflow's UI; the two after it are used too")
+    parser.add_argument("--home", type=Path, default=DEMO, help="where the demo keeps everything")
+    parser.add_argument("--down", action="store_true", help="stop the demo's Airflow")
+    options = parser.parse_args()
+    home = options.home.absolute()
+    airflow = Standalone(home / "airflow", f"file://{home / 'store'}", PARAMS, options.port)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"[{time.monotonic() - began:4.0f} s] {line}", flush=True)
+
+    if options.down:
+        say(f"ended {airflow.stop()} processes")
+        return 0
+    try:
+        demo(airflow, say)
+    except (StandaloneError, FleetalignError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except httpx.HTTPError as error:
+        print(
+            f"demo: Airflow at {airflow.url} does not answer: {error}; run make down, then make demo", file=sys.stderr
+        )
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

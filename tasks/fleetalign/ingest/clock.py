@@ -1,0 +1,49 @@
+"""Rows of a clock that is wrong by years, in a run that has no range to judge them against."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.ingest.batch import ROWS_WITH_TIME
+from fleetalign.storage.quarantine import rows_as_json
+
+CLOCK_JUMP = "clock_jump"
+LONGEST_SILENCE = timedelta(days=730)
+"""Two recordings of one fleet may be a year apart; a gap longer than this is a clock that was never set."""
+
+
+def split_by_clock(table: pa.Table, origin: str) -> tuple[pa.Table, pa.Table]:
+    """``table`` (one kind, kept rows) without the rows behind a gap that no outage explains, and those rows.
+
+    Times of all entities together fall into blocks more than ``LONGEST_SILENCE`` apart; the block with most rows
+    stays (of equals the earliest). The others come back as quarantined rows without a usable time, since their
+    own would stretch the range of the run by years.
+    """
+    times = table["timestamp"].to_numpy().astype("datetime64[us]").astype(np.int64)
+    ordered = np.sort(times)
+    cuts = np.flatnonzero(np.diff(ordered) > LONGEST_SILENCE // timedelta(microseconds=1))
+    if len(cuts) == 0:
+        return table, ROWS_WITH_TIME.empty_table()
+    edges = np.concatenate(([0], cuts + 1, [len(ordered)]))
+    largest = int(np.diff(edges).argmax())
+    first, last = ordered[edges[largest]], ordered[edges[largest + 1] - 1]
+    stays = (times >= first) & (times <= last)
+    return table.filter(pa.array(stays)), _quarantined(table.filter(pa.array(~stays)), origin)
+
+
+def _quarantined(rows: pa.Table, origin: str) -> pa.Table:
+    return pa.table(
+        [
+            rows["kind"],
+            rows["entity_id"],
+            rows["timestamp"].cast(pa.string()),
+            rows_as_json(rows),
+            [CLOCK_JUMP] * rows.num_rows,
+            [origin] * rows.num_rows,
+            pa.nulls(rows.num_rows, ROWS_WITH_TIME.field("at").type),
+        ],
+        schema=ROWS_WITH_TIME,
+    )

@@ -1,0 +1,94 @@
+"""What operators said, from a Parquet or CSV file of one row per statement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from fleetalign.contracts.feedback import feedback_id, unique
+from fleetalign.contracts.tables import DEFAULT_ENTITY, FEEDBACK, MAX_ENTITY_ID_BYTES, VERDICTS
+from fleetalign.errors import BadInput, UsageError
+from fleetalign.ingest.files import list_files, read_batches
+from fleetalign.ingest.numbers import plain
+from fleetalign.ingest.times import to_utc
+from fleetalign.storage.layout import checked_kind
+
+REQUIRED = ("entity_id", "start", "end", "verdict")
+OPTIONAL = ("kind", "source", "note", "recorded_at")
+DEFAULT_SOURCE = "file"
+
+
+def read_feedback_file(path: str, default_kind: str) -> pa.Table:
+    """Statements (FEEDBACK contract, each once, sorted) of the file or folder ``path``.
+
+    Columns ``entity_id, start, end, verdict`` and optionally ``kind, source, note, recorded_at`` (default: ``end``);
+    others are not read. Times need a zone. Raises BadInput naming file, row and column.
+    """
+    rows: list[dict[str, Any]] = []
+    for file in list_files(path):
+        for batch in read_batches(file):
+            if batch.broken_lines:
+                raise BadInput(f"{file.origin}: line {batch.broken_lines[0]!r} has too few or too many columns")
+            rows += _statements(batch.table, batch.first_row, file.origin, default_kind)
+    return unique(pa.Table.from_pylist(rows, schema=FEEDBACK.schema))
+
+
+def _statements(table: pa.Table, first_row: int, origin: str, default_kind: str) -> list[dict[str, Any]]:
+    missing = [c for c in REQUIRED if c not in table.schema.names]
+    if missing:
+        raise BadInput(f"{origin}: column {missing[0]!r} is missing; feedback needs {', '.join(REQUIRED)}")
+    columns = {c: plain(table.column(c)) for c in (*REQUIRED, *OPTIONAL) if c in table.schema.names}
+    values = {name: column.to_pylist() for name, column in columns.items()}
+    given_times = {name: values[name] for name in ("start", "end", "recorded_at") if name in values}
+    times = {name: _times(columns[name], f"{origin}: column {name!r}") for name in given_times}
+    out = []
+    for i in range(table.num_rows):
+        where = f"{origin} row {first_row + i}"
+        for name, given in given_times.items():
+            if times[name][i] is None and (given[i] not in (None, "") or name != "recorded_at"):
+                raise BadInput(f"{where}: column {name!r} is {given[i]!r}; write a time such as 2024-05-01T06:00:00Z")
+        row = {
+            "kind": _text(values, "kind", i) or default_kind,
+            "entity_id": _text(values, "entity_id", i),
+            "start": times["start"][i],
+            "end": times["end"][i],
+            "verdict": _text(values, "verdict", i).strip().lower(),
+            "source": _text(values, "source", i) or DEFAULT_SOURCE,
+            "note": _text(values, "note", i),
+        }
+        row["recorded_at"] = (times["recorded_at"][i] if "recorded_at" in times else None) or row["end"]
+        _check(row, where)
+        out.append({**row, "feedback_id": feedback_id(row)})
+    return out
+
+
+def _times(column: pa.ChunkedArray, where: str) -> list[Any]:
+    try:
+        return to_utc(column, "", "", where).values.to_pylist()
+    except UsageError:
+        raise BadInput(f"{where}: no time with a zone; write times such as 2024-05-01T06:00:00Z") from None
+
+
+def _text(values: dict[str, list[Any]], name: str, i: int) -> str:
+    given = values.get(name)
+    return "" if given is None or given[i] is None else str(given[i])
+
+
+def _check(row: dict[str, Any], where: str) -> None:
+    if (
+        not row["entity_id"]
+        or row["entity_id"] == DEFAULT_ENTITY
+        or len(row["entity_id"].encode()) > MAX_ENTITY_ID_BYTES
+    ):
+        raise BadInput(f"{where}: column 'entity_id' is {row['entity_id'][:40]!r}; name one entity")
+    if row["verdict"] not in VERDICTS:
+        raise BadInput(f"{where}: column 'verdict' is {row['verdict']!r}; must be {' or '.join(VERDICTS)}")
+    if row["start"] >= row["end"]:
+        raise BadInput(
+            f"{where}: column 'end' ({row['end']}) is not after 'start' ({row['start']}); swap or repair them"
+        )
+    try:
+        checked_kind(row["kind"])
+    except UsageError as error:
+        raise BadInput(f"{where}: column 'kind': {error}") from None

@@ -1,0 +1,193 @@
+"""Everything one ingest run has read, and how it becomes raw partitions and quarantine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.config import Config
+from fleetalign.contracts.tables import QUARANTINED_CELLS, TIME
+from fleetalign.errors import NotReproducible
+from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch
+from fleetalign.ingest.clock import split_by_clock
+from fleetalign.ingest.long import pivot, series_of
+from fleetalign.ingest.step import infer_step_seconds
+from fleetalign.interval import LENGTHS, Interval, split
+from fleetalign.storage.lake import KEY_COLUMNS, Partition, write_partition
+from fleetalign.storage.quarantine import count_rules, write_quarantine
+from fleetalign.storage.store import Store
+
+NO_TIME_AT_ALL = Interval(datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 2, tzinfo=UTC))
+"""Quarantined rows go here when the run has no range and not one row has a usable time."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """``read = kept + sum(quarantined_rows) + duplicate_cells + outside`` input rows, checked on every run.
+
+    ``duplicate_cells`` is part of ``quarantined_cells`` (long layout: one input row is one cell).
+    """
+
+    partitions: tuple[Partition, ...]
+    read: int
+    kept: int
+    outside: int
+    quarantined_rows: dict[str, int]
+    quarantined_cells: dict[str, int]
+    feedback_statements: int = 0
+    """Statements of operators that were new."""
+
+
+@dataclass(slots=True)
+class _Kind:
+    wide: pa.Table
+    step_seconds: int
+
+
+@dataclass(slots=True)
+class Intake:
+    """Batches are added file by file; ``write`` sorts them into partitions. Memory is bounded by the range read."""
+
+    interval: Interval | None
+    origin: str
+    read: int = 0
+    outside: int = 0
+    _kept: dict[tuple[str, bool], list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
+    _cells: list[pa.Table] = field(default_factory=list)
+    _rows: list[pa.Table] = field(default_factory=list)
+    _kept_rows: int = 0
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            self.read += batch.read
+            self.outside += batch.outside
+            self._cells.append(batch.cells)
+            self._rows.append(batch.rows)
+            for kind in pc.unique(batch.kept["kind"]).to_pylist():
+                self._kept[kind, batch.is_long].append(batch.kept.filter(pc.equal(batch.kept["kind"], kind)))
+
+    def write(self, store: Store, config: Config) -> IngestResult:
+        """Write every raw partition and its quarantine. Raises BadInput when a kind's step cannot be told."""
+        duplicates: list[pa.Table] = []
+        kinds = self._assemble(config, duplicates)
+        num_duplicates = sum(t.num_rows for t in duplicates)
+        cells = pa.concat_tables([QUARANTINED_CELLS.empty(), *self._cells, *duplicates])
+        rows = pa.concat_tables([ROWS_WITH_TIME.empty_table(), *self._rows])
+        kept = self._kept_rows - num_duplicates
+        if self.read != kept + rows.num_rows + num_duplicates + self.outside:
+            raise NotReproducible(
+                f"ingest: {self.read} rows read, but {kept} kept, {rows.num_rows} rows and {num_duplicates} cells "
+                f"quarantined, {self.outside} outside the range: a bug, please report it"
+            )
+        partitions = []
+        first, *_ = split(self._range(kinds, rows), config.partition)
+        for part in self._parts(kinds, [rows["at"], cells["timestamp"]], first, config):
+            part_cells = _between(cells, "timestamp", part)
+            part_rows = _between(rows, "at", part)
+            untimed = rows.filter(pc.is_null(rows["at"])) if part == first else rows.slice(0, 0)
+            for name in sorted({*kinds, *pc.unique(rows["kind"]).to_pylist(), UNKNOWN_KIND}):
+                own_cells, own_rows = _of_kind(part_cells, name), _of_kind(part_rows, name)
+                filed = pa.concat_tables([own_rows, _of_kind(untimed, name)]).drop_columns(["at"])
+                write_quarantine(store, "rows", "ingest", name, part, config.partition, filed)
+                write_quarantine(store, "cells", "ingest", name, part, config.partition, own_cells)
+                if name not in kinds:
+                    continue
+                table = _measured(_between(kinds[name].wide, "timestamp", part))
+                if table.num_rows:
+                    # Rows without a usable time are not counted here: which partition they are filed under depends
+                    # on the run's range, and a partition's bytes must not.
+                    counts = {
+                        "kept": table.num_rows,
+                        "quarantined_rows": count_rules(own_rows),
+                        "quarantined_cells": count_rules(own_cells),
+                    }
+                    step = kinds[name].step_seconds
+                    partitions.append(write_partition(store, "raw", name, part, config.partition, table, step, counts))
+        return IngestResult(
+            partitions=tuple(sorted(partitions, key=lambda p: (p.kind, p.interval))),
+            read=self.read,
+            kept=kept,
+            outside=self.outside,
+            quarantined_rows=count_rules(rows),
+            quarantined_cells=count_rules(cells),
+        )
+
+    def _assemble(self, config: Config, duplicates: list[pa.Table]) -> dict[str, _Kind]:
+        """One wide table per kind; what the long layout had twice goes to ``duplicates``."""
+        assembled: dict[str, _Kind] = {}
+        for name in sorted({kind for kind, _ in self._kept}):
+            step_seconds = config.steps.get(name)
+            tables = []
+            for is_long in (False, True):
+                parts = self._kept.pop((name, is_long), [])
+                if not parts:
+                    continue
+                table = pa.concat_tables(parts, promote_options="default").combine_chunks()
+                if step_seconds is None:
+                    step_seconds = infer_step_seconds(_series(table, is_long), _micros(table), name)
+                if self.interval is None:
+                    table, strays = split_by_clock(table, self.origin)
+                    self._rows.append(strays)
+                self._kept_rows += table.num_rows
+                if is_long:
+                    pivoted = pivot(table, step_seconds)
+                    duplicates.append(pivoted.duplicates)
+                    table = pivoted.wide
+                tables.append(table)
+            assembled[name] = _Kind(pa.concat_tables(tables, promote_options="default"), step_seconds)
+        return assembled
+
+    def _parts(
+        self, kinds: dict[str, _Kind], quarantined: list[pa.ChunkedArray], first: Interval, config: Config
+    ) -> list[Interval]:
+        """The partitions that something lies in, and the run's first, in order. The range itself may be decades."""
+        columns = [*(k.wide["timestamp"] for k in kinds.values()), *quarantined]
+        times = pa.chunked_array([chunk for column in columns for chunk in column.chunks], TIME)
+        floors = pc.unique(pc.floor_temporal(times.drop_null(), unit=config.partition)).to_pylist()
+        length = LENGTHS[config.partition]
+        return sorted({first, *(Interval(start, start + length) for start in floors)})
+
+    def _range(self, kinds: dict[str, _Kind], rows: pa.Table) -> Interval:
+        """The asked range, or the one of the rows themselves."""
+        if self.interval is not None:
+            return self.interval
+        times = [k.wide["timestamp"] for k in kinds.values()] + [rows["at"].drop_null()]
+        ends = [pc.min_max(t) for t in times if len(t)]
+        if not ends:
+            return NO_TIME_AT_ALL
+        last = max(e["max"].as_py() for e in ends)
+        return Interval(min(e["min"].as_py() for e in ends), last + timedelta(microseconds=1))
+
+
+def _between(table: pa.Table, column: str, part: Interval) -> pa.Table:
+    times = table[column]
+    inside = pc.and_(pc.greater_equal(times, pa.scalar(part.start, TIME)), pc.less(times, pa.scalar(part.end, TIME)))
+    return table.filter(pc.fill_null(inside, False))
+
+
+def _measured(table: pa.Table) -> pa.Table:
+    """``table`` without metrics that have no value in it.
+
+    Which columns the other days of a run bring along must not change this day's bytes.
+    """
+    return table.select([n for n in table.schema.names if n in KEY_COLUMNS or table[n].null_count < table.num_rows])
+
+
+def _series(table: pa.Table, is_long: bool) -> np.ndarray:
+    if is_long:
+        return series_of(table)
+    return table["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+
+
+def _micros(table: pa.Table) -> np.ndarray:
+    return table["timestamp"].to_numpy().astype("datetime64[us]")
+
+
+def _of_kind(table: pa.Table, kind: str) -> pa.Table:
+    return table.filter(pc.equal(table["kind"], kind))

@@ -1,0 +1,79 @@
+"""Long samples (one row each) to wide rows (one per entity and slot of the sampling grid)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.contracts.tables import QUARANTINED_CELLS, TELEMETRY
+
+DUPLICATE_CELL = "duplicate_cell"
+
+
+@dataclass(frozen=True, slots=True)
+class Pivoted:
+    wide: pa.Table
+    duplicates: pa.Table
+
+
+def series_of(samples: pa.Table) -> np.ndarray:
+    """Number of the (entity, metric) series of each sample, int64 [row]."""
+    entities = samples["entity_id"].combine_chunks().dictionary_encode()
+    metrics = samples["metric"].combine_chunks().dictionary_encode()
+    return _codes(entities) * max(1, len(metrics.dictionary)) + _codes(metrics)
+
+
+def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
+    """Samples (kind, entity_id, timestamp, metric, value) of one kind as telemetry rows, by entity and time.
+
+    Samples of one entity in one step become one row, timed at its first sample; of two samples of one metric there,
+    the last in file order is kept and the other goes to the quarantined cells.
+    """
+    entities = samples["entity_id"].combine_chunks().dictionary_encode()
+    metrics = samples["metric"].combine_chunks().dictionary_encode()
+    entity_codes, metric_codes = _codes(entities), _codes(metrics)
+    times = samples["timestamp"].to_numpy().astype("datetime64[us]")
+    num_metrics = max(1, len(metrics.dictionary))
+    slots = times.astype(np.int64) // (step_seconds * 1_000_000)
+    _, first, rows = np.unique(np.stack([entity_codes, slots]), axis=1, return_index=True, return_inverse=True)
+    rows = rows.reshape(-1)
+    cells = rows * num_metrics + metric_codes
+    _, last_reversed = np.unique(cells[::-1], return_index=True)
+    kept = len(cells) - 1 - last_reversed
+    values = np.full((len(first), num_metrics), np.nan)
+    values[rows[kept], metric_codes[kept]] = samples["value"].to_numpy()[kept]
+    row_times = np.full(len(first), np.iinfo(np.int64).max)
+    np.minimum.at(row_times, rows, times.astype(np.int64))
+    key = samples.select(["kind", "entity_id"]).take(pa.array(first))
+    wide = pa.table(
+        {
+            "kind": key["kind"],
+            "entity_id": key["entity_id"],
+            "timestamp": pa.array(row_times).cast(pa.timestamp("us")).cast(TELEMETRY.schema.field("timestamp").type),
+            **{
+                name: pa.array(values[:, i], mask=np.isnan(values[:, i]))
+                for i, name in enumerate(metrics.dictionary.to_pylist())
+            },
+        }
+    )
+    return Pivoted(wide, _duplicates(samples, kept))
+
+
+def _codes(encoded: pa.DictionaryArray) -> np.ndarray:
+    return encoded.indices.to_numpy().astype(np.int64)
+
+
+def _duplicates(samples: pa.Table, kept: np.ndarray) -> pa.Table:
+    lost = np.ones(samples.num_rows, dtype=bool)
+    lost[kept] = False
+    part = samples.filter(pa.array(lost))
+    return pa.table(
+        [
+            *part.select(["kind", "entity_id", "timestamp", "metric"]).columns,
+            part["value"].cast(pa.string()),
+            pa.repeat(pa.scalar(DUPLICATE_CELL), part.num_rows),
+        ],
+        schema=QUARANTINED_CELLS.schema,
+    )

@@ -1,0 +1,209 @@
+"""Which column of a file means what: named in a YAML file, by flags, or guessed from usual names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import pyarrow as pa
+
+from fleetalign.config import read_yaml
+from fleetalign.contracts.tables import TELEMETRY
+from fleetalign.errors import ConfigError, UsageError
+from fleetalign.ingest.labels import looks_like_label
+from fleetalign.ingest.numbers import is_number, is_text, plain, to_float64
+from fleetalign.storage.layout import checked_kind
+
+Layout = Literal["", "wide", "long"]
+TimeUnit = Literal["", "s", "ms", "us", "ns"]
+
+ENTITY_NAMES = (
+    *("entity_id", "entity", "host", "hostname", "service", "instance", "pod", "pod_name", "podname", "machine"),
+    *("server", "node"),
+)
+TIME_NAMES = ("timestamp", "time", "ts", "datetime", "date", "@timestamp", "_time")
+KIND_NAMES = ("kind",)
+METRIC_NAMES = ("metric", "metric_name", "__name__")
+VALUE_NAMES = ("value", "metric_value")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mapping:
+    """Empty fields are guessed for each file. ``resolve`` fills them."""
+
+    entity_column: str = ""
+    time_column: str = ""
+    kind: str = ""
+    """Kind of every row; wins over ``kind_column``."""
+    kind_column: str = ""
+    layout: Layout = ""
+    """``wide``: one column per metric. ``long``: one row per sample, with ``metric_column`` and ``value_column``."""
+    metric_column: str = ""
+    value_column: str = ""
+    metrics: tuple[str, ...] = ()
+    """The metrics to read, and no others; naming a column that looks like a label here reads it on purpose."""
+    ignore: tuple[str, ...] = ()
+    """Columns (long layout: metrics) to leave out."""
+    time_zone: str = ""
+    """IANA zone of times that carry none, for example ``Europe/Berlin``."""
+    time_unit: TimeUnit = ""
+    """Unit of times that are numbers since 1970; empty = the one that puts them between 1990 and 2100."""
+
+    def __post_init__(self) -> None:
+        if self.kind:
+            checked_kind(self.kind)
+        for name, known in (("layout", get_args(Layout)), ("time_unit", get_args(TimeUnit))):
+            if getattr(self, name) not in known:
+                choices = ", ".join(known[1:])
+                raise ConfigError(f"mapping: {name} is {getattr(self, name)!r}; must be one of {choices}")
+        if self.time_zone:
+            try:
+                ZoneInfo(self.time_zone)
+            except (ZoneInfoNotFoundError, ValueError):
+                raise ConfigError(
+                    f"mapping: time_zone {self.time_zone!r} is unknown; use an IANA name such as Europe/Berlin or UTC"
+                ) from None
+        both = sorted(set(self.metrics) & set(self.ignore))
+        if both:
+            raise ConfigError(f"mapping: {both[0]!r} is named in metrics and in ignore; drop one of them")
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The resolved columns that are no metric."""
+        names = (self.entity_column, self.time_column, self.kind_column, self.metric_column, self.value_column)
+        return tuple(n for n in names if n)
+
+
+def load_mapping(path: str | Path) -> Mapping:
+    """The mapping in a YAML file. Raises ConfigError naming file and field."""
+    return mapping_from(read_yaml(path) or {}, str(path))
+
+
+def mapping_from(document: Any, where: str) -> Mapping:
+    """A mapping from plain values, as YAML gives them. Raises ConfigError naming ``where`` and the field."""
+    known = {f.name for f in dataclasses.fields(Mapping)}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{where}: expected a mapping of fields, found {type(document).__name__}")
+    unknown = sorted(map(str, set(document) - known))
+    if unknown:
+        raise ConfigError(f"{where}: unknown field {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    fields: dict[str, Any] = {}
+    for name, value in document.items():
+        if name in ("metrics", "ignore"):
+            if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+                raise ConfigError(f"{where}: {name} must be a list of names")
+            fields[name] = tuple(value)
+        elif isinstance(value, str):
+            fields[name] = value
+        else:
+            raise ConfigError(f"{where}: {name} is {value!r}; must be text")
+    return Mapping(**fields)
+
+
+def resolve(mapping: Mapping, sample: pa.Table, where: str) -> Mapping:
+    """``mapping`` with every field filled for a file whose first rows are ``sample``.
+
+    Raises UsageError naming the file and the column when a column is not there, cannot be guessed, is not numeric,
+    or looks like a label and was not named in ``metrics``.
+    """
+    names = sample.schema.names
+    duplicates = sorted({n for n in names if names.count(n) > 1})
+    if duplicates:
+        raise UsageError(f"{where}: column {duplicates[0]!r} appears {names.count(duplicates[0])} times; rename one")
+    entity = _pick(mapping.entity_column, ENTITY_NAMES, names, "entity_column", where)
+    time = _pick(mapping.time_column, TIME_NAMES, names, "time_column", where)
+    kind_column = "" if mapping.kind else _find(mapping.kind_column, KIND_NAMES, names, "kind_column", where)
+    filled = dataclasses.replace(mapping, entity_column=entity, time_column=time, kind_column=kind_column)
+    if _is_long(mapping, names):
+        filled = dataclasses.replace(
+            filled,
+            layout="long",
+            metric_column=_pick(mapping.metric_column, METRIC_NAMES, names, "metric_column", where),
+            value_column=_pick(mapping.value_column, VALUE_NAMES, names, "value_column", where),
+        )
+    else:
+        metrics = _wide_metrics(filled, sample, where)
+        filled = dataclasses.replace(filled, layout="wide", metric_column="", value_column="", metrics=metrics)
+    if len(set(filled.key_columns)) < len(filled.key_columns):
+        raise UsageError(f"{where}: one column has two meanings in the mapping: {', '.join(filled.key_columns)}")
+    return filled
+
+
+def refuse_label(name: str, where: str) -> UsageError:
+    return UsageError(
+        f"{where}: column {name!r} looks like a label, not a measurement; leave it out with --ignore {name}, "
+        f"or name it in --metrics if it is one"
+    )
+
+
+def _is_long(mapping: Mapping, names: Sequence[str]) -> bool:
+    if mapping.layout:
+        return mapping.layout == "long"
+    named = bool(mapping.metric_column or mapping.value_column)
+    return named or bool(_first(METRIC_NAMES, names) and _first(VALUE_NAMES, names))
+
+
+def _first(candidates: Sequence[str], names: Sequence[str]) -> str:
+    by_lower = {n.lower(): n for n in reversed(names)}
+    return next((by_lower[c] for c in candidates if c in by_lower), "")
+
+
+def _find(given: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str) -> str:
+    """The given or guessed column, or nothing."""
+    if given and given not in names:
+        raise UsageError(f"{where}: {field} {given!r} is not a column; it has {', '.join(names)}")
+    return given or _first(candidates, names)
+
+
+def _pick(given: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str) -> str:
+    found = _find(given, candidates, names, field, where)
+    if not found:
+        raise UsageError(
+            f"{where}: no column is called {', '.join(candidates)}; name one of {', '.join(names)} as {field} "
+            "in a mapping file (--map)"
+        )
+    return found
+
+
+def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, ...]:
+    """The metric columns of this file, sorted. Named metrics and ignored columns may belong to another file."""
+    # With an explicit kind, a column of that name is no measurement either.
+    taken = {*mapping.key_columns, *mapping.ignore, *(KIND_NAMES if mapping.kind else ())}
+    candidates = [n for n in sample.schema.names if n not in taken]
+    on_purpose = set(mapping.metrics)
+    chosen = [n for n in candidates if n in on_purpose] if on_purpose else candidates
+    for name in chosen:
+        column = plain(sample.column(name))
+        numeric = is_number(column.type) or _text_has_numbers(column)
+        if name in on_purpose:
+            if not numeric and not pa.types.is_boolean(column.type):
+                raise UsageError(f"{where}: metric {name!r} is not numeric (type {column.type}); name another column")
+        elif looks_like_label(name, _numbers(column)):
+            raise refuse_label(name, where)
+        elif not numeric:
+            raise UsageError(
+                f"{where}: column {name!r} is not numeric (type {column.type}); leave it out with --ignore {name}"
+            )
+        if name in TELEMETRY.schema.names:
+            raise UsageError(f"{where}: a metric cannot be called {name!r}; rename the column or --ignore {name}")
+    if not chosen and not on_purpose:
+        raise UsageError(f"{where}: no metric column is left among {', '.join(sample.schema.names)}")
+    return tuple(sorted(chosen))
+
+
+def _text_has_numbers(column: pa.ChunkedArray) -> bool:
+    """Text with at least one number, or with nothing at all: single bad cells are quarantined, not refused."""
+    if not is_text(column.type):
+        return False
+    values, bad = to_float64(column)
+    return values.null_count < len(values) or not bad.any()
+
+
+def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    if is_number(column.type) or is_text(column.type) or pa.types.is_boolean(column.type):
+        return to_float64(column)[0]
+    return None

@@ -1,0 +1,153 @@
+"""From a plan to a model candidate of one kind: normalizer, training, export, golden vectors, immutable files.
+
+A candidate is ``models/<model_id>/{model.onnx, golden.parquet, card.json}``; ``model_id`` is the hash of the three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from fleetalign.config import Config
+from fleetalign.contracts.hashing import files_id, readable_json, sha256
+from fleetalign.contracts.tables import to_parquet
+from fleetalign.errors import BadInput, NotFound, NotReproducible
+from fleetalign.interval import Interval
+from fleetalign.model import normalizer
+from fleetalign.model.export import INPUTS, PUBLISHED_OUTPUTS, export
+from fleetalign.model.golden import golden_vectors, verify
+from fleetalign.model.network import ShareAD
+from fleetalign.model.train import Progress, TrainedModel, train
+from fleetalign.storage import lake, layout
+from fleetalign.storage.panel import Panel, read_panel
+from fleetalign.storage.store import Store
+
+CARD_VERSION = "1.0"
+CURVE_DIGITS = 9
+ELSEWHERE = ("device", "threads", "checkpoint_every_batches")
+"""Training settings that say how to run, not what comes out; the card leaves them out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    model_id: str
+    card: dict[str, Any]
+    normalizer: pa.Table
+
+
+def pretrain_kind(
+    store: Store,
+    plan: Mapping[str, Any],
+    plan_id: str,
+    kind: str,
+    config: Config,
+    progress: Progress | None = None,
+    resume: bool = True,
+) -> Candidate:
+    """Train and publish the candidate of one kind of ``plan`` (contracts 4.1).
+
+    Run again, it gives the same bytes; killed, it resumes from the checkpoint under ``plan_id``. Raises BadInput when
+    the kind has less than one full window of training data, NotReproducible when the graph fails its golden vectors.
+    """
+    panel = training_panel(store, plan, kind, config)
+    table = normalizer.build(panel, config.model, config.align.min_history_steps)
+    location, scale = normalizer.lookup(table, kind, panel.entity_ids, panel.metrics)
+    key = layout.checkpoint(plan_id, kind)
+    trained = train(
+        panel,
+        location,
+        scale,
+        config.model,
+        config.training,
+        data_id=f"{plan_id}/{kind}",
+        save=lambda data: store.put(key, data),
+        resume=_get_or_none(store, key) if resume else None,
+        progress=progress,
+    )
+    model = export(trained.network, config.model)
+    golden = golden_vectors(model, len(panel.metrics), config.model.window_steps, config.model.seed)
+    difference = verify(model, golden)
+    if not difference <= config.gates.max_parity:
+        raise NotReproducible(
+            f"kind {kind!r}: onnxruntime differs from the graph's own golden vectors by {difference:g} relative; "
+            "use the locked onnxruntime"
+        )
+    card = _card(trained, config)
+    files = {"model.onnx": model, "golden.parquet": to_parquet(golden), "card.json": readable_json(card)}
+    model_id = files_id([{"name": name, "sha256": sha256(data)} for name, data in files.items()])
+    for name, data in files.items():
+        store.put_immutable(layout.model(model_id, name), data)
+    return Candidate(model_id, card, table)
+
+
+def training_panel(store: Store, plan: Mapping[str, Any], kind: str, config: Config) -> Panel:
+    """The telemetry of ``kind`` in the plan's train range. Raises BadInput when nobody has one full window of it."""
+    facts = plan["kinds"][kind]
+    span = facts["ranges"]["train"]
+    interval = Interval.parse(span["start"], span["end"])
+    partitions = [
+        partition
+        for partition in map(lake.Partition.from_plan_entry, plan["partitions"])
+        if partition.kind == kind and partition.interval.overlaps(interval)
+    ]
+    panel = read_panel(
+        store,
+        partitions,
+        kind,
+        lake.entity_ids(store, partitions, kind),
+        facts["metrics"],
+        interval,
+        facts["step_seconds"],
+        memory_mb=config.storage.memory_mb,
+        scratch_dir=config.storage.scratch_dir or None,
+    )
+    window_steps = config.model.window_steps
+    if not (panel.last - panel.first + 1 >= window_steps).any():
+        raise BadInput(
+            f"kind {kind!r}, train range {span['start']} to {span['end']}: no entity has {window_steps} steps "
+            f"(one window) of {facts['step_seconds']} s; give a longer range or a smaller model.window_steps"
+        )
+    return panel
+
+
+def _get_or_none(store: Store, key: str) -> bytes | None:
+    try:
+        return store.get(key)
+    except NotFound:
+        return None
+
+
+def _card(trained: TrainedModel, config: Config) -> dict[str, Any]:
+    """What a reader of the model should know. No clock, host, path or plan: it is hashed into the model's id."""
+    training = {name: value for name, value in asdict(config.training).items() if name not in ELSEWHERE}
+    curve = [{name: _rounded(value) for name, value in epoch.items()} for epoch in trained.curve]
+    return {
+        "schema_version": CARD_VERSION,
+        "network": config.model.network,
+        "window_steps": config.model.window_steps,
+        "inputs": list(INPUTS),
+        "outputs": list(PUBLISHED_OUTPUTS),
+        "score": "E[W-1]: squared error of the newest sample, averaged over usable metrics",
+        "margin": "score - max(E[W-C] .. E[W-2]) - threshold",
+        "condition_used": True,
+        "parameters": parameter_count(trained.network),
+        "config": {"model": asdict(config.model), "training": training},
+        "training": {
+            "curve": curve,
+            "best_epoch": trained.best_epoch,
+            "weights_chosen_by": "validation_loss" if trained.validation_windows else "train_loss",
+            "training_windows": trained.training_windows,
+            "validation_windows": trained.validation_windows,
+        },
+    }
+
+
+def parameter_count(network: ShareAD) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _rounded(value: float | int | None) -> float | int | None:
+    return float(f"{value:.{CURVE_DIGITS}g}") if isinstance(value, float) else value

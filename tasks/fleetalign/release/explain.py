@@ -1,0 +1,103 @@
+"""One screen that says why: why a candidate was not promoted, why an entity has its state and threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fleetalign.align.plan import plan_config, read_plan
+from fleetalign.contracts.tables import DEFAULT_ENTITY
+from fleetalign.errors import NotFound, UsageError
+from fleetalign.evaluate.tables import gates_text, release_text
+from fleetalign.release.judging import aligner_rows
+from fleetalign.release.manifest import read_manifest
+from fleetalign.storage import layout
+from fleetalign.storage.store import Store
+
+STATES = {
+    "aligned": "its own feedback moved it away from the fleet's values",
+    "shared": "the fleet's condition and tail probability, its own quantile",
+    "default": "too little own history: the kind's default row",
+    "carried_over": "nothing new from it: its row of the previous aligner, same model and normalizer",
+    "quarantined": "its telemetry gave no score: the kind's default row",
+}
+
+
+def explain_release(store: Store, release_id: str) -> str:
+    """Figures, gates and every promotion verdict of a release. Raises NotFound."""
+    document = read_manifest(store, release_id).document
+    lines = [f"release {release_id}", release_text(document)]
+    promotions = [i.key for i in store.list(f"{layout.PROMOTIONS}{release_id}-vs-")]
+    for key in promotions:
+        record = store.get_json(key)
+        lines.append(f"asked to replace {record['champion_id'] or 'nothing'}: {record['verdict']}")
+        lines.append(gates_text(record["comparison_gates"]))
+    failed = [g for g in document["gates"] if g["verdict"] == "fail"]
+    for key in promotions:
+        failed += [g for g in store.get_json(key)["comparison_gates"] if g["verdict"] == "fail"]
+    if failed:
+        names = ", ".join(dict.fromkeys(g["name"] for g in failed))
+        lines.append(f"not promoted because of: {names}. Fix the cause, or promote with --force and a --why.")
+    elif not promotions:
+        lines.append("nobody has asked to promote it yet; every gate of its own allows it")
+    return "\n".join(lines)
+
+
+def explain_entity(store: Store, release_id: str, name: str) -> str:
+    """Where the row of one entity comes from. ``name`` is ``ID`` or ``KIND/ID``. Raises NotFound, UsageError."""
+    manifest = read_manifest(store, release_id)
+    rows = aligner_rows(store, manifest)
+    found = _find(rows, name, sorted(manifest.kinds))
+    kind, row = found["kind"], found
+    plan_id = store.get_json(layout.release(release_id, "provenance.json"))["plan_id"]
+    plan = read_plan(store, plan_id)
+    aligned = store.get_json(layout.receipt(plan_id, "align_reduce"))
+    window = manifest.kinds[kind]["window_steps"]
+    shared = aligned["shared"]
+    lines = [
+        f"{kind}/{row['entity_id']} in release {release_id}",
+        f"  state       {row['state']}: {STATES[row['state']]}" + (f" ({row['reason']})" if row["reason"] else ""),
+        f"  alarm when  score - max(E of the {row['condition'] - 1} window positions before) > {row['threshold']:.6g}"
+        f"   (C = {row['condition']} of {window} steps)",
+        f"  tail        {row['tail_probability']:.3g} of its normal samples may exceed that; "
+        f"the fleet: {shared['tail_probability']:.3g} at C = {shared['condition']}",
+        f"  feedback    {row['incidents']} anomaly intervals of its own, {plan['feedback']['rows']} statements in the fleet",
+        f"  calibrated  until {row['calibrated_until']:%Y-%m-%d %H:%M} UTC",
+    ]
+    if aligned["prior_weight"] is None:
+        budget = plan_config(plan).align.pages_per_entity_day
+        lines.append(f"  fleet       nobody has reported an incident yet: the page budget ({budget:g} a day) decides")
+    else:
+        lines.append(
+            f"  prior       the fleet counts for k = {aligned['prior_weight']:g} average entities "
+            "(chosen by leave-one-incident-out)"
+        )
+    lines += _held_out(aligned, kind, row["entity_id"])
+    own = np.array([r["threshold"] for r in rows if r["kind"] == kind and r["entity_id"] != DEFAULT_ENTITY])
+    if len(own) > 1:
+        lines.append(f"  rank        its threshold is higher than that of {np.mean(own < row['threshold']):.0%} of its kind")
+    return "\n".join(lines)
+
+
+def _find(rows: list[dict[str, Any]], name: str, kinds: list[str]) -> dict[str, Any]:
+    kind, _, rest = name.partition("/")
+    matches = [r for r in rows if r["entity_id"] == name or (r["kind"] == kind and r["entity_id"] == rest)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UsageError(f"{name!r} names {len(matches)} entities; write KIND/ID with a kind of {', '.join(kinds)}")
+    raise NotFound(f"entity {name!r} has no row in this release; scorers use the default row of its kind for it")
+
+
+def _held_out(aligned: Mapping[str, Any], kind: str, entity_id: str) -> list[str]:
+    for entry in aligned["leave_one_out"]:
+        if (entry["kind"], entry["entity_id"]) == (kind, entity_id):
+            mine = entry["detector"]
+            total = mine["hits"] + mine["missed"]
+            return [
+                f"  held out    {mine['hits']:g} of {total:g} own incidents found with thresholds that had not seen them "
+                f"(random score: {entry['random']['hits']:g}, own alarms shifted: {entry['shifted']['hits']:.2f})"
+            ]
+    return []

@@ -1,0 +1,208 @@
+"""Scores a plan's telemetry with a release, exactly as a consumer would, to judge it.
+
+Quality is judged on entities with feedback in the judge range; without a judge range on held-out incidents of the
+calibrate range, whose counts the fleet step left in its receipt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.align.plan import partitions_of, range_of, read_statements
+from fleetalign.config import Config
+from fleetalign.contracts.feedback import labels_in_range, unique
+from fleetalign.contracts.tables import DEFAULT_ENTITY, from_parquet
+from fleetalign.errors import BadInput
+from fleetalign.evaluate.counts import EntityCounts
+from fleetalign.evaluate.figures import Figures
+from fleetalign.evaluate.judge import JudgedEntity, judge
+from fleetalign.evaluate.metrics import pages
+from fleetalign.interval import Interval
+from fleetalign.release.manifest import Manifest
+from fleetalign.release.scorer import Scorer
+from fleetalign.storage import lake
+from fleetalign.storage.panel import Panel, read_panel
+from fleetalign.storage.store import Store
+
+BATCH_ENTITIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One entity over a range: ``score``, ``margin`` float32 [t] (NaN: nothing to say), ``labels`` int8 [t],
+    ``times`` datetime64[us] [t]."""
+
+    kind: str
+    entity_id: str
+    times: np.ndarray
+    score: np.ndarray
+    margin: np.ndarray
+    labels: np.ndarray
+    step_seconds: int
+
+
+def spoken_entities(store: Store, plan: Mapping[str, Any], name: str) -> dict[str, list[str]]:
+    """Entities per kind with feedback in the range ``name`` of the plan (``judge`` or ``calibrate``)."""
+    feedback = read_statements(store, plan, "feedback")
+    found: dict[str, list[str]] = {}
+    for kind in sorted(plan["kinds"]):
+        span = range_of(plan, kind, name)
+        if span is None:
+            continue
+        mine = feedback.filter(pc.equal(feedback["kind"], kind))
+        inside = pc.and_(pc.less(mine["start"], _time(span.end)), pc.greater(mine["end"], _time(span.start)))
+        known = set(lake.entity_ids(store, partitions_of(plan, kind), kind))
+        found[kind] = sorted(known & set(mine.filter(inside)["entity_id"].to_pylist()))
+    return found
+
+
+def _time(value) -> pa.Scalar:
+    return pa.scalar(value, pa.timestamp("us", tz="UTC"))
+
+
+def sample(entities: Mapping[str, Sequence[str]], limit: int, seed: int) -> dict[str, list[str]]:
+    """At most ``limit`` entities in all, a seeded choice."""
+    keys = [(kind, e) for kind in sorted(entities) for e in entities[kind]]
+    if len(keys) > limit:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(keys), limit, replace=False))
+        keys = [keys[i] for i in chosen]
+    return {kind: [e for k, e in keys if k == kind] for kind in entities}
+
+
+def traces(
+    store: Store, plan: Mapping[str, Any], scorer: Scorer, entities: Mapping[str, Sequence[str]], name: str, config: Config
+) -> Iterator[Trace]:
+    """Score ``entities`` over the range ``name``; a window before the range is read as context. Bounded memory."""
+    feedback = read_statements(store, plan, "feedback")
+    for kind, ids in sorted(entities.items()):
+        span = range_of(plan, kind, name)
+        if span is None or kind not in scorer.kinds:
+            continue
+        entry = plan["kinds"][kind]
+        catalogue = scorer.manifest.kinds[kind]["metrics"]
+        context = scorer.manifest.kinds[kind]["window_steps"] * entry["step_seconds"]
+        wide = Interval(span.start - timedelta(seconds=context), span.end)
+        partitions = partitions_of(plan, kind)
+        for at in range(0, len(ids), BATCH_ENTITIES):
+            panel = read_panel(
+                store, partitions, kind, ids[at : at + BATCH_ENTITIES], catalogue, wide, entry["step_seconds"],
+                memory_mb=config.storage.memory_mb, scratch_dir=config.storage.scratch_dir or None,
+            )  # fmt: skip
+            yield from _panel_traces(scorer, panel, span, feedback)
+
+
+def _panel_traces(scorer: Scorer, panel: Panel, span: Interval, feedback: pa.Table) -> Iterator[Trace]:
+    start, stop = panel.index_of(span.start), panel.values.shape[1]
+    for i, entity_id in enumerate(panel.entity_ids):
+        if panel.last[i] < start:
+            continue
+        score, margin = scorer.score_panel(panel.kind, panel, i, start, stop)
+        labels, _ = labels_in_range(feedback, panel.kind, entity_id, panel.times, start, stop)
+        yield Trace(panel.kind, entity_id, panel.times[start:stop], score, margin, labels, panel.step_seconds)
+
+
+def judged(trace: Trace, tail_probability: float) -> JudgedEntity:
+    """The trace as the judge takes it; unlabelled time is left out there."""
+    return JudgedEntity(
+        trace.kind,
+        trace.entity_id,
+        alarms=trace.margin > 0,
+        scored=np.isfinite(trace.margin),
+        labels=trace.labels,
+        judged=np.ones(len(trace.labels), dtype=bool),
+        tail_probability=tail_probability,
+        step_seconds=trace.step_seconds,
+    )
+
+
+def figures(
+    store: Store, plan: Mapping[str, Any], scorer: Scorer, aligned: Mapping[str, Any], config: Config
+) -> Figures | None:
+    """Figures of the release that ``plan`` builds; None when nobody said anything to judge by.
+
+    ``aligned`` is the receipt of the fleet step.
+    """
+    settings = {"samples": config.gates.bootstrap_samples, "seed": config.align.seed}
+    if any(entry["ranges"]["judge"] for entry in plan["kinds"].values()):
+        tails = {(t["kind"], t["entity_id"]): t["tail_probability"] for t in aligned["random_tail_probabilities"]}
+        entities = sample(spoken_entities(store, plan, "judge"), config.gates.max_judged_entities, config.align.seed)
+        scored = traces(store, plan, scorer, entities, "judge", config)
+        found = judge(
+            (judged(t, tails.get((t.kind, t.entity_id), aligned["shared"]["tail_probability"])) for t in scored),
+            merge_steps=config.align.merge_steps,
+            control_seeds=config.gates.shift_seeds,
+            **settings,
+        )
+        return found if found.detector else None
+    if not aligned["leave_one_out"]:
+        return None
+    sides = {
+        side: [_held_out(entry, side, plan) for entry in aligned["leave_one_out"]]
+        for side in ("detector", "random", "shifted")
+    }
+    return Figures.from_counts(**sides, protocol="leave_one_incident_out", **settings)
+
+
+def _held_out(entry: Mapping[str, Any], side: str, plan: Mapping[str, Any]) -> EntityCounts:
+    counts = entry[side]
+    seconds = entry["judged_steps"] * plan["kinds"][entry["kind"]]["step_seconds"]
+    return EntityCounts(
+        entry["kind"], entry["entity_id"], counts["hits"], counts["missed"], counts["false_pages"], float(seconds)
+    )
+
+
+def pages_per_entity_day(scored: Sequence[Trace], merge_steps: int) -> float | None:
+    """Pages of any kind per scored entity-day; None when nothing was scored."""
+    days = sum(float(np.isfinite(t.margin).sum()) * t.step_seconds for t in scored) / 86_400
+    return sum(len(pages(t.margin > 0, merge_steps)) for t in scored) / days if days else None
+
+
+def aligner_rows(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
+    """The aligner table of a release, row by row."""
+    key = manifest.document["aligner"]
+    return from_parquet(manifest.get(store, key), f"{store.uri}/{key}").to_pylist()
+
+
+def judge_scores(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Table, config: Config) -> Figures:
+    """Figures of a scores table against ``feedback``, wherever somebody spoke. Raises BadInput when nobody did."""
+    feedback = unique(feedback)
+    found = judge(
+        (judged(t, tail) for t, tail in _score_traces(store, scorer, scores, feedback)),
+        merge_steps=config.align.merge_steps,
+        control_seeds=config.gates.shift_seeds,
+        samples=config.gates.bootstrap_samples,
+        seed=config.align.seed,
+    )
+    if not found.detector:
+        raise BadInput("the feedback speaks about no scored time; check entity ids, kinds and times of both files")
+    return found
+
+
+def _score_traces(
+    store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Table
+) -> Iterator[tuple[Trace, float]]:
+    rows = aligner_rows(store, scorer.manifest)
+    tails = {(row["kind"], row["entity_id"]): row["tail_probability"] for row in rows}
+    for kind in scorer.kinds:
+        step = scorer.manifest.kinds[kind]["step_seconds"]
+        mine = scores.filter(pc.equal(scores["kind"], kind))
+        for entity_id in pc.unique(mine["entity_id"]).to_pylist():
+            rows = mine.filter(pc.equal(mine["entity_id"], entity_id))
+            at = rows["timestamp"].to_numpy().astype("datetime64[us]")
+            width = np.timedelta64(step * 1_000_000, "us")
+            position = ((at - at[0]) // width).astype(np.int64)
+            times = at[0] + np.arange(position[-1] + 1) * width
+            dense = np.full((2, len(times)), np.nan, dtype=np.float32)
+            dense[:, position] = [rows[name].to_numpy(zero_copy_only=False) for name in ("score", "margin")]
+            if len(times) < 2:
+                continue
+            labels, _ = labels_in_range(feedback, kind, entity_id, times, 0, len(times))
+            tail = tails.get((kind, entity_id), tails[kind, DEFAULT_ENTITY])
+            yield Trace(kind, entity_id, times, dense[0], dense[1], labels, step), tail

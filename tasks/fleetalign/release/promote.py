@@ -1,0 +1,118 @@
+"""Moves a channel: forward to a release that passed its gates, or back to one that is known (contracts 5.2, 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fleetalign.contracts.hashing import readable_json
+from fleetalign.errors import GateRefused, NotFound
+from fleetalign.release import channel as channels
+from fleetalign.release.manifest import SCHEMA_VERSION, read_manifest
+from fleetalign.release.verify import verify
+from fleetalign.storage import layout
+from fleetalign.storage.store import Store
+
+Comparison = Callable[[str | None], Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What became of a promotion. ``moved`` is False when there was nothing to do; ``why`` says which."""
+
+    release_id: str
+    champion_id: str | None
+    moved: bool
+    why: str
+    pointer: channels.Pointer
+    comparison_gates: tuple[Mapping[str, Any], ...] = ()
+
+
+def promote(
+    store: Store,
+    release_id: str,
+    channel: str,
+    by: str,
+    why: str,
+    comparison_gates: Comparison,
+    *,
+    force: bool = False,
+    expires_after_hours: float,
+    now: datetime | None = None,
+) -> Promotion:
+    """Point ``channel`` to ``release_id`` if every gate allows it.
+
+    ``comparison_gates`` is asked with the id of the release the channel points to (None: nothing yet) and gives gate
+    documents; they are recorded at ``layout.promotion`` whatever the outcome. Nothing moves when the channel already
+    points to this release or to one with the same aligner. ``force`` overrules gates, never a release that does not
+    verify.
+
+    Raises GateRefused naming every gate that failed, NotFound for an unknown release, and Conflict when somebody
+    else moved the channel meanwhile: the comparison is then out of date, so ask again.
+    """
+    manifest = read_manifest(store, release_id)
+    current = channels.read(store, channel)
+    champion_id = None if current is None else current.release_id
+    if current is not None:
+        if champion_id == release_id:
+            return Promotion(release_id, champion_id, False, f"{channel} already points to {release_id}", current)
+        if read_manifest(store, current.release_id, current.manifest_sha256).aligner_id == manifest.aligner_id:
+            same = f"{channel} points to {champion_id}, which has the same aligner {manifest.aligner_id}"
+            return Promotion(release_id, champion_id, False, same, current)
+    _require_verified(store, release_id, channel)
+    compared = tuple(comparison_gates(champion_id))
+    failed = [gate for gate in (*manifest.gates, *compared) if gate["verdict"] == "fail"]
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "release_id": release_id,
+        "champion_id": champion_id,
+        "absolute_gates": list(manifest.gates),
+        "comparison_gates": list(compared),
+        "verdict": "fail" if failed else "pass",
+    }
+    store.put_if_absent(layout.promotion(release_id, champion_id), readable_json(record))
+    if failed and not force:
+        reasons = "; ".join(f"{g['name']} is {g['value']}, limit {g['limit']} ({g['why']})" for g in failed)
+        raise GateRefused(f"{release_id} was not promoted to {channel}: {reasons}; see `fleetalign explain`, or --force")
+    pointer = channels.move(
+        store, channel, release_id, by, why, expires_after_hours, now or datetime.now(UTC), expected=current
+    )
+    outcome = f"forced past {', '.join(g['name'] for g in failed)}" if failed else "every gate passed"
+    return Promotion(release_id, champion_id, True, outcome, pointer, compared)
+
+
+def rollback(
+    store: Store,
+    channel: str,
+    by: str,
+    why: str,
+    release_id: str | None = None,
+    *,
+    expires_after_hours: float,
+    now: datetime | None = None,
+) -> channels.Pointer:
+    """Point ``channel`` to an older release: ``release_id``, or the one it pointed to before.
+
+    A rollback moves the pointer forward in sequence, so history keeps everything. Without ``release_id`` a second
+    rollback returns to where the first came from. Raises NotFound when there is nothing to go back to or the release
+    is gone, GateRefused when it does not verify, Conflict when somebody else moved the channel meanwhile.
+    """
+    current = channels.read(store, channel)
+    target = release_id or (current.previous if current else None)
+    if target is None:
+        raise NotFound(f"{store.uri}: channel {channel!r} has no earlier release to go back to; name one with --release")
+    _require_verified(store, target, channel)
+    return channels.move(
+        store, channel, target, by, why, expires_after_hours, now or datetime.now(UTC), expected=current
+    )
+
+
+def _require_verified(store: Store, release_id: str, channel: str) -> None:
+    problems = verify(store, release_id)
+    if problems:
+        raise GateRefused(
+            f"{channel} was not moved: release {release_id} does not verify ({'; '.join(problems)}); "
+            "publish it again or choose another release"
+        )

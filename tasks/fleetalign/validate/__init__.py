@@ -1,0 +1,1 @@
+"""Raw partitions to validated ones: Arrow decides about cells, rows and series, Great Expectations about the whole."""

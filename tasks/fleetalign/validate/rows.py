@@ -1,0 +1,45 @@
+"""Whole rows that cannot be kept: outside the partition, or not the last one in their slot of the sampling grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.contracts.tables import QUARANTINED_ROWS, TIME
+from fleetalign.interval import Interval
+from fleetalign.storage.quarantine import rows_as_json
+
+OUTSIDE_PARTITION, DUPLICATE_TIMESTAMP = "outside_partition", "duplicate_timestamp"
+
+
+def check_rows(table: pa.Table, interval: Interval, step_seconds: int, origin: str) -> tuple[pa.Table, pa.Table]:
+    """``table`` (telemetry by entity and time) with at most one row per entity and slot; quarantined rows.
+
+    Timestamps are floored to the grid of ``step_seconds`` that starts with the partition. Of several rows in one
+    slot the latest stays, of equal times the last in file order.
+    """
+    start = np.datetime64(interval.start.replace(tzinfo=None), "us")
+    end = np.datetime64(interval.end.replace(tzinfo=None), "us")
+    times = table["timestamp"].to_numpy().astype("datetime64[us]")
+    inside = (times >= start) & (times < end)
+    outside_rows = _quarantined(table, ~inside, OUTSIDE_PARTITION, origin)
+    table, times = table.filter(pa.array(inside)), times[inside]
+    step = np.timedelta64(step_seconds * 1_000_000, "us")
+    slots = (times - start) // step
+    entities = table["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    last = np.ones(table.num_rows, dtype=bool)
+    last[:-1] = (np.diff(slots) != 0) | (np.diff(entities) != 0)
+    duplicates = _quarantined(table, ~last, DUPLICATE_TIMESTAMP, origin)
+    floored = pa.array((start + slots * step)[last]).cast(TIME)
+    position = table.schema.get_field_index("timestamp")
+    kept = table.filter(pa.array(last)).set_column(position, "timestamp", floored)
+    return kept, pa.concat_tables([outside_rows, duplicates])
+
+
+def _quarantined(table: pa.Table, bad: np.ndarray, rule: str, origin: str) -> pa.Table:
+    rows = table.filter(pa.array(bad))
+    texts = rows["timestamp"].cast(pa.string())
+    constant = ([rule] * rows.num_rows, [origin] * rows.num_rows)
+    return pa.table(
+        [rows["kind"], rows["entity_id"], texts, rows_as_json(rows), *constant], schema=QUARANTINED_ROWS.schema
+    )

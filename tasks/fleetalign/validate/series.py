@@ -1,0 +1,37 @@
+"""A regular step: rows of nulls where an entity was silent between its first and last sample of a partition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.contracts.tables import TIME
+
+
+def fill_gaps(table: pa.Table, step_seconds: int) -> tuple[pa.Table, int]:
+    """``table`` (telemetry by entity and time, on the grid, unique) without gaps; how many rows were inserted."""
+    if table.num_rows == 0:
+        return table, 0
+    entities = table["entity_id"].combine_chunks().dictionary_encode()
+    codes = entities.indices.to_numpy().astype(np.int64)
+    times = table["timestamp"].to_numpy().astype("datetime64[us]")
+    step = np.timedelta64(step_seconds * 1_000_000, "us")
+    first_rows = np.flatnonzero(np.diff(codes, prepend=-1))
+    last_rows = np.append(first_rows[1:], len(codes)) - 1
+    lengths = ((times[last_rows] - times[first_rows]) // step + 1).astype(np.int64)
+    offsets = np.concatenate(([0], np.cumsum(lengths)[:-1]))
+    sources = np.full(int(lengths.sum()), -1, dtype=np.int64)
+    sources[offsets[codes] + (times - times[first_rows][codes]) // step] = np.arange(len(codes))
+    inserted = int((sources < 0).sum())
+    if inserted == 0:
+        return table, 0
+    within = np.arange(len(sources)) - np.repeat(offsets, lengths)
+    regular = np.repeat(times[first_rows], lengths) + within * step
+    out = table.take(pa.array(sources, mask=sources < 0))
+    for name, column in (
+        ("kind", pa.repeat(table["kind"][0], len(sources))),
+        ("entity_id", entities.dictionary.take(pa.array(np.repeat(codes[first_rows], lengths)))),
+        ("timestamp", pa.array(regular).cast(TIME)),
+    ):
+        out = out.set_column(out.schema.get_field_index(name), name, column)
+    return out, inserted

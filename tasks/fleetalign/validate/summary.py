@@ -1,0 +1,99 @@
+"""One row per entity: what Great Expectations looks at instead of every sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.interval import Interval
+from fleetalign.storage.lake import KEY_COLUMNS
+
+SUMMARY_COLUMNS = (
+    "entity_id",
+    "rows",
+    "inserted_rows",
+    "quarantined_rows",
+    "quarantined_share",
+    "absent_metrics",
+    "missing_share",
+    "constant_share",
+    "longest_gap_steps",
+    "longest_gap_share",
+    "first_sample_share",
+    "last_sample_share",
+)
+
+
+def summarise(
+    validated: pa.Table, quarantined_rows: pa.Table, interval: Interval, step_seconds: int, measured: pa.Table
+) -> pa.Table:
+    """One row per entity in ``validated`` or in ``quarantined_rows``, by entity.
+
+    ``measured`` is ``validated`` before rows were inserted. Shares are in [0, 1]: ``missing_share`` of the cells of
+    metrics that the entity has at all (1 when it has none), ``constant_share`` of those metrics that never change,
+    ``longest_gap_share`` and the first and last sample's time of the partition's length.
+    """
+    metrics = [n for n in validated.schema.names if n not in KEY_COLUMNS]
+    rows = _counts(validated)
+    kept, quarantined = _counts(measured), _counts(quarantined_rows)
+    names = sorted({*rows, *quarantined})
+    starts = dict(zip(rows, np.concatenate(([0], np.cumsum(list(rows.values()))))[:-1].tolist(), strict=True))
+    values = {m: validated[m].to_numpy(zero_copy_only=False).astype(np.float64, copy=False) for m in metrics}
+    times = validated["timestamp"].to_numpy().astype("datetime64[us]")
+    start = np.datetime64(interval.start.replace(tzinfo=None), "us")
+    partition_steps = interval.seconds / step_seconds
+    records = []
+    for name in names:
+        part = slice(starts.get(name, 0), starts.get(name, 0) + rows.get(name, 0))
+        block = np.stack([values[m][part] for m in metrics]) if metrics else np.empty((0, rows.get(name, 0)))
+        present = ~np.isnan(block)
+        exported = present.any(axis=1)
+        gap = _longest_run(~present.any(axis=0))
+        samples = (times[part] - start) / np.timedelta64(1, "s") / interval.seconds
+        lost = quarantined.get(name, 0)
+        records.append(
+            {
+                "entity_id": name,
+                "rows": rows.get(name, 0),
+                "inserted_rows": rows.get(name, 0) - kept.get(name, 0),
+                "quarantined_rows": lost,
+                "quarantined_share": lost / (lost + kept.get(name, 0)),
+                "absent_metrics": int((~exported).sum()),
+                "missing_share": float(1 - present[exported].mean()) if exported.any() else 1.0,
+                "constant_share": _constant_share(block[exported]),
+                "longest_gap_steps": gap,
+                "longest_gap_share": gap / partition_steps,
+                "first_sample_share": float(samples[0]) if len(samples) else 1.0,
+                "last_sample_share": float(samples[-1]) if len(samples) else 0.0,
+            }
+        )
+    return pa.Table.from_pylist(records, schema=_schema())
+
+
+def _schema() -> pa.Schema:
+    integers = {"rows", "inserted_rows", "quarantined_rows", "absent_metrics", "longest_gap_steps"}
+    return pa.schema(
+        [
+            (n, pa.string() if n == "entity_id" else pa.int64() if n in integers else pa.float64())
+            for n in SUMMARY_COLUMNS
+        ]
+    )
+
+
+def _counts(table: pa.Table) -> dict[str, int]:
+    """Rows per entity, entities in the order of the table."""
+    counts = pc.value_counts(table["entity_id"].combine_chunks())
+    return {c["values"]: c["counts"] for c in counts.to_pylist()}
+
+
+def _longest_run(mask: np.ndarray) -> int:
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
+    return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
+
+
+def _constant_share(block: np.ndarray) -> float:
+    """Share of the metrics of ``block`` float64 [metric, row], each with at least one sample, that never change."""
+    if len(block) == 0:
+        return 0.0
+    return float((np.nanmin(block, axis=1) == np.nanmax(block, axis=1)).mean())

@@ -1,0 +1,372 @@
+"""What each verb of the command line does: options in, a step called, a few lines out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import getpass
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fleetalign import config as configuration
+from fleetalign import steps
+from fleetalign.config import Config
+from fleetalign.errors import BadInput, GateRefused, PartitionHeld, UsageError
+from fleetalign.interval import Interval, parse_time
+from fleetalign.progress import Bar
+from fleetalign.storage import lake, layout
+from fleetalign.storage.store import open_store
+
+ALL_TIME = ("1990-01-01", "2100-01-01")
+
+
+def run(options: argparse.Namespace) -> int:
+    config, store_uri = _config(options), configuration.store_uri(options.store)
+    bar = Bar()
+    result = _ingest_files(config, store_uri, options, bar)
+    intervals = sorted({p.interval for p in result.partitions})
+    for done, interval in enumerate(intervals, start=1):
+        steps.validate(config, store_uri, interval)
+        bar(done, len(intervals), "validate")
+    planned = steps.plan(config, store_uri, interval=_interval(options))
+    bar.close()
+    print(f"plan {planned['plan_id']}", file=sys.stderr)
+    released = _build(config, store_uri, planned["plan_id"], bar)
+    print(_release_lines(store_uri, released))
+    refused = None
+    if not options.no_promote:
+        try:
+            promoted = steps.promote(
+                config, store_uri, released["release_id"],
+                channel=config.release.channel, by=_user(), why="fleetalign run",
+            )  # fmt: skip
+            print(f"channel {promoted['channel']}: {promoted['why']}")
+        except GateRefused as error:
+            refused = error
+            print(f"not promoted: {error}", file=sys.stderr)
+    print(f"release {released['release_id']}")
+    return 0 if refused is None else refused.exit_code
+
+
+def _build(config: Config, store_uri: str, plan_id: str, bar: Bar) -> dict[str, Any]:
+    steps.snapshot(config, store_uri, plan_id)
+    steps.pretrain(config, store_uri, plan_id, progress=bar)
+    _align(config, store_uri, plan_id, bar)
+    released = steps.release(config, store_uri, plan_id, progress=bar)
+    bar.close()
+    return released
+
+
+def _align(config: Config, store_uri: str, plan_id: str, bar: Bar) -> dict[str, Any]:
+    found = steps.shards(config, store_uri, plan_id)
+    for done, shard in enumerate(found, start=1):
+        steps.align_shard(config, store_uri, plan_id, shard["index"])
+        bar(done, len(found), "align shards")
+    bar.close()
+    return steps.align_reduce(config, store_uri, plan_id)
+
+
+def simulate(options: argparse.Namespace) -> int:
+    from fleetalign.simulate.simulation import Simulation
+
+    source = _config(options).source
+    given = {name: getattr(options, name) for name in ("seed", "days", "entities")}
+    source = dataclasses.replace(source, **{k: v for k, v in given.items() if v is not None})
+    for path in Simulation.from_source(source).write(options.out):
+        print(path)
+    return 0
+
+
+def ingest(options: argparse.Namespace) -> int:
+    config, store_uri = _config(options), configuration.store_uri(options.store)
+    bar = Bar()
+    if options.telemetry:
+        result = _ingest_files(config, store_uri, options, bar)
+        bar.close()
+        return _print(steps.ingest_summary(result))
+    interval = _interval(options)
+    if interval is None:
+        raise UsageError("ingest: give --telemetry FILE_OR_DIR, or --from and --to for the configured source")
+    return _print(steps.ingest(config, store_uri, interval, progress=bar))
+
+
+def validate(options: argparse.Namespace) -> int:
+    config, store_uri = _config(options), configuration.store_uri(options.store)
+    raw = lake.list_partitions(open_store(store_uri), "raw", within=_interval(options))
+    if not raw:
+        raise BadInput(f"{store_uri}: no raw partition in that range; run ingest first")
+    held = []
+    for interval in sorted({p.interval for p in raw}):
+        try:
+            _print(steps.validate(config, store_uri, interval))
+        except PartitionHeld as error:
+            held.append(error)
+    if held:
+        raise PartitionHeld("; ".join(map(str, held)))
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    config, store_uri = _config(options), configuration.store_uri(options.store)
+    return _receipt(options, steps.plan(config, store_uri, reuse_model=options.reuse_model, interval=_interval(options)))
+
+
+def snapshot(options: argparse.Namespace) -> int:
+    return _receipt(options, steps.snapshot(*_planned(options)))
+
+
+def pretrain(options: argparse.Namespace) -> int:
+    bar = Bar()
+    result = steps.pretrain(*_planned(options), force=options.force, progress=bar)
+    bar.close()
+    return _receipt(options, result)
+
+
+def align(options: argparse.Namespace) -> int:
+    return _receipt(options, _align(*_planned(options), Bar()))
+
+
+def align_shard(options: argparse.Namespace) -> int:
+    config, store_uri, plan_id = _planned(options)
+    chosen = [s["index"] for s in steps.shards(config, store_uri, plan_id)] if options.all else [options.shard]
+    return _receipt(options, {"shards": [steps.align_shard(config, store_uri, plan_id, index) for index in chosen]})
+
+
+def align_reduce(options: argparse.Namespace) -> int:
+    return _receipt(options, steps.align_reduce(*_planned(options)))
+
+
+def release(options: argparse.Namespace) -> int:
+    config, store_uri, plan_id = _planned(options)
+    result = steps.release(config, store_uri, plan_id)
+    print(_release_lines(store_uri, result), file=sys.stderr)
+    return _receipt(options, result)
+
+
+def promote(options: argparse.Namespace) -> int:
+    result = steps.promote(
+        _config(options), configuration.store_uri(options.store), options.release,
+        channel=options.channel, by=options.by or _user(), why=options.why, force=options.force,
+    )  # fmt: skip
+    return _print(result)
+
+
+def rollback(options: argparse.Namespace) -> int:
+    result = steps.rollback(
+        _config(options), configuration.store_uri(options.store),
+        channel=options.channel, release_id=options.release, by=options.by or _user(), why=options.why,
+    )  # fmt: skip
+    return _print(result)
+
+
+def releases(options: argparse.Namespace) -> int:
+    from fleetalign.release import channel as channels
+
+    store = open_store(configuration.store_uri(options.store))
+    pointers = {name: channels.read(store, name) for name in channels.names(store)}
+    for info in store.list(layout.RELEASES):
+        release_id, _, name = info.key.removeprefix(layout.RELEASES).partition("/")
+        if name == "manifest.json":
+            on = [name for name, pointer in pointers.items() if pointer and pointer.release_id == release_id]
+            print(f"{release_id}  {info.modified_at:%Y-%m-%d %H:%M}  {' '.join(f'<- {name}' for name in on)}".rstrip())
+    for pointer in channels.history(store, options.channel):
+        print(
+            f"{pointer.channel} {pointer.sequence:>4}  {pointer.release_id}  {pointer.moved_at}  {pointer.by}: {pointer.why}"
+        )
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    from fleetalign.release.verify import verify as check
+
+    store = open_store(configuration.store_uri(options.store))
+    release_id = _release_id(options)
+    problems = check(store, release_id)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise GateRefused(f"release {release_id} does not verify: {len(problems)} problems, listed above")
+    print(f"release {release_id} verifies: every file has its sha256, the graph repeats its golden vectors")
+    return 0
+
+
+def score(options: argparse.Namespace) -> int:
+    import pyarrow.compute as pc
+
+    from fleetalign.contracts.tables import to_parquet
+    from fleetalign.release.scorer import Scorer
+
+    scorer = Scorer.open(configuration.store_uri(options.store), options.channel, options.release)
+    scores = scorer.score(_read_telemetry(options), start=parse_time(options.start) if options.start else None)
+    Path(options.out).write_bytes(to_parquet(scores))
+    silent = pc.value_counts(scores["reason"].drop_null()).to_pylist()
+    reasons = ", ".join(f"{v['counts']} {v['values']}" for v in silent)
+    alarms = pc.sum(scores["alarm"]).as_py() or 0
+    print(f"{scores.num_rows} samples scored by release {scorer.release_id}: {alarms} alarms; without a score: {reasons or 'none'}")
+    print(options.out)
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from fleetalign.evaluate.tables import figures_text
+    from fleetalign.ingest.feedback_files import read_feedback_file
+    from fleetalign.release.judging import judge_scores
+    from fleetalign.release.scorer import Scorer
+
+    config, store = _config(options), open_store(configuration.store_uri(options.store))
+    scorer = Scorer.open(store, options.channel, options.release)
+    scores = scorer.score(_read_telemetry(options), start=parse_time(options.start) if options.start else None)
+    feedback = read_feedback_file(options.feedback, options.kind or _default_kind())
+    print(figures_text(judge_scores(store, scorer, scores, feedback, config).table()))
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    store = open_store(configuration.store_uri(options.store))
+    Path(options.out).write_bytes(store.get(layout.release(_release_id(options), "report.html")))
+    print(options.out)
+    return 0
+
+
+def explain(options: argparse.Namespace) -> int:
+    from fleetalign.release.explain import explain_entity, explain_release
+
+    store = open_store(configuration.store_uri(options.store))
+    release_id = options.release or _newest_release(options)
+    print(explain_entity(store, release_id, options.entity) if options.entity else explain_release(store, release_id))
+    return 0
+
+
+def tune(options: argparse.Namespace) -> int:
+    from fleetalign.align.plan import plan_config, read_plan
+    from fleetalign.model.tune import tune_kind
+
+    config, store_uri, plan_id = _planned(options)
+    store = open_store(store_uri)
+    document = read_plan(store, plan_id)
+    settings = dataclasses.replace(plan_config(document), storage=config.storage)
+    return _print(tune_kind(store, document, options.kind, settings, options.trials, options.out))
+
+
+def gc(options: argparse.Namespace) -> int:
+    result = steps.collect_garbage(
+        _config(options), configuration.store_uri(options.store),
+        dry_run=not options.delete, min_age_hours=options.min_age_hours,
+    )  # fmt: skip
+    return _print(result)
+
+
+def _config(options: argparse.Namespace) -> Config:
+    return configuration.load(options.params)
+
+
+def _interval(options: argparse.Namespace) -> Interval | None:
+    if options.start is None and options.end is None:
+        return None
+    return Interval.parse(options.start or ALL_TIME[0], options.end or ALL_TIME[1])
+
+
+def _planned(options: argparse.Namespace) -> tuple[Config, str, str]:
+    config, store_uri = _config(options), configuration.store_uri(options.store)
+    given = options.plan or ""
+    if given.startswith("@"):
+        try:
+            given = json.loads(Path(given[1:]).read_text())["plan_id"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(f"--plan {given}: not a receipt with a plan_id ({error})") from None
+    if not given:
+        plans = [i for i in open_store(store_uri).list(layout.PLANS) if i.key.count("/") == 1]
+        if not plans:
+            raise UsageError(f"{store_uri}: there is no plan yet; run `fleetalign plan` first")
+        given = max(plans, key=lambda i: (i.modified_at, i.key)).key.removeprefix(layout.PLANS).removesuffix(".json")
+    return config, store_uri, given
+
+
+def _mapping(options: argparse.Namespace):
+    from fleetalign.ingest.mapping import Mapping, load_mapping
+
+    mapping = load_mapping(options.mapping) if options.mapping else Mapping()
+    given = {"kind": options.kind, "metrics": tuple(options.metrics), "ignore": tuple(options.ignore)}
+    return dataclasses.replace(mapping, **{name: value for name, value in given.items() if value})
+
+
+def _ingest_files(config: Config, store_uri: str, options: argparse.Namespace, bar: Bar):
+    from fleetalign.ingest.feedback_files import read_feedback_file
+    from fleetalign.ingest.ingest import ingest_files
+    from fleetalign.storage.statements import append_feedback
+
+    store = open_store(store_uri)
+    # Read before telemetry is written: a wrong feedback file should cost nothing.
+    feedback = read_feedback_file(options.feedback, options.kind or _default_kind()) if options.feedback else None
+    result = ingest_files(store, config, options.telemetry, _mapping(options), _interval(options), bar)
+    if feedback is not None:
+        append_feedback(store, feedback)
+    return result
+
+
+def _read_telemetry(options: argparse.Namespace):
+    import pyarrow as pa
+
+    from fleetalign.ingest.ingest import ingest_files
+    from fleetalign.storage.memory import MemoryStore
+
+    scratch = MemoryStore()
+    end = Interval.parse(ALL_TIME[0], options.end) if options.end else None
+    result = ingest_files(scratch, _config(options), options.telemetry, _mapping(options), end)
+    tables = [lake.read_partition(scratch, partition) for partition in result.partitions]
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _default_kind() -> str:
+    from fleetalign.ingest.ingest import DEFAULT_KIND
+
+    return DEFAULT_KIND
+
+
+def _release_id(options: argparse.Namespace) -> str:
+    if options.release:
+        return options.release
+    from fleetalign.release import channel as channels
+
+    store_uri = configuration.store_uri(options.store)
+    pointer = channels.read(open_store(store_uri), options.channel)
+    if pointer is None:
+        raise UsageError(f"{store_uri}: channel {options.channel!r} points nowhere yet; name a --release or promote one")
+    return pointer.release_id
+
+
+def _newest_release(options: argparse.Namespace) -> str:
+    store_uri = configuration.store_uri(options.store)
+    plan_id = steps.latest(_config(options), store_uri, "release")
+    if plan_id is None:
+        raise UsageError(f"{store_uri}: there is no release yet")
+    return open_store(store_uri).get_json(layout.receipt(plan_id, "release"))["release_id"]
+
+
+def _release_lines(store_uri: str, released: dict[str, Any]) -> str:
+    from fleetalign.evaluate.tables import release_text
+
+    where = f"{open_store(store_uri).uri}/{layout.release(released['release_id'], 'report.html')}"
+    return f"{release_text(released)}\nreport {where}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _receipt(options: argparse.Namespace, result: dict[str, Any]) -> int:
+    if getattr(options, "receipt", None):
+        path = Path(options.receipt)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+    return _print(result)
+
+
+def _print(result: dict[str, Any]) -> int:
+    print(json.dumps(result, indent=2, sort_keys=True))
+    return 0

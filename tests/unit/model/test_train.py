@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save as save_tensors
+
+from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.errors import BadInput, ConfigError
+from fleetalign.model import normalizer
+from fleetalign.model.train import train
+
+MODEL = ModelConfig(window_steps=16, latent_size=3)
+TRAINING = TrainingConfig(
+    epochs=3, batch_size=32, max_windows_per_epoch=320, max_validation_windows=100, checkpoint_every_batches=4
+)
+
+
+def fitted(panel, **arguments):
+    location, scale = normalizer.lookup(normalizer.build(panel, MODEL, 10), panel.kind, panel.entity_ids, panel.metrics)
+    return train(
+        panel, location, scale, arguments.pop("model", MODEL), arguments.pop("training", TRAINING), **arguments
+    )
+
+
+def weights(trained) -> bytes:
+    return save_tensors(trained.network.state_dict())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_panel):
+    return fitted(make_panel())
+
+
+def test_training_again_gives_the_same_bytes(make_panel, undisturbed):
+    again = fitted(make_panel())
+    assert weights(again) == weights(undisturbed)
+    assert again.curve == undisturbed.curve
+
+
+def test_another_seed_gives_another_network(make_panel, undisturbed):
+    assert weights(fitted(make_panel(), model=replace(MODEL, seed=12))) != weights(undisturbed)
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from conftest import panel_of
+from test_train import fitted
+folder, limit, saved = sys.argv[2], int(sys.argv[3]), 0
+def save(data):
+    global saved
+    with open(f"{folder}/part", "wb") as file:
+        file.write(data)
+    os.replace(f"{folder}/part", f"{folder}/checkpoint")
+    saved += 1
+    if saved == limit:
+        os.kill(os.getpid(), signal.SIGKILL)
+fitted(panel_of(np.load(f"{folder}/values.npy")), save=save)
+"""
+
+
+# 10 batches an epoch, a checkpoint after batches 4 and 8 and at the epoch's end: 2 = mid-epoch, 3 = between epochs
+@pytest.mark.parametrize("saves_before_kill", [2, 3])
+def test_killed_and_resumed_ends_in_the_bytes_of_an_undisturbed_training(
+    tmp_path, make_panel, undisturbed, saves_before_kill
+):
+    panel = make_panel()
+    np.save(tmp_path / "values.npy", panel.values)
+    here = os.path.dirname(__file__)
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, here, str(tmp_path), str(saves_before_kill)], capture_output=True, check=False
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
+    seen = []
+    resumed = fitted(
+        panel, resume=(tmp_path / "checkpoint").read_bytes(), progress=lambda done, total, what: seen.append(done)
+    )
+    assert weights(resumed) == weights(undisturbed)
+    assert resumed.curve == undisturbed.curve
+    assert seen[0] == {2: 9, 3: 11}[saves_before_kill], "it did not go on where it was killed"
+
+
+def test_a_finished_checkpoint_needs_no_further_step(make_panel, undisturbed):
+    saved, steps = [], []
+    fitted(make_panel(), save=saved.append)
+    resumed = fitted(make_panel(), resume=saved[-1], on_epoch=lambda epoch, loss: steps.append(epoch))
+    assert steps == []
+    assert weights(resumed) == weights(undisturbed)
+
+
+@pytest.mark.parametrize("change", [{"data_id": "other"}, {"training": replace(TRAINING, learning_rate=2e-3)}])
+def test_a_checkpoint_of_other_data_or_config_is_ignored(make_panel, change):
+    saved = []
+    fitted(make_panel(), save=saved.append)
+    assert weights(fitted(make_panel(), resume=saved[2], **change)) == weights(fitted(make_panel(), **change))
+
+
+def test_how_often_it_is_saved_changes_nothing(make_panel, undisturbed):
+    often = replace(TRAINING, checkpoint_every_batches=1)
+    saved = []
+    assert weights(fitted(make_panel(), training=often, save=saved.append)) == weights(undisturbed)
+    assert len(saved) == 30
+    assert weights(fitted(make_panel(), resume=saved[12])) == weights(undisturbed)
+
+
+def test_it_learns(trained):
+    """Half the loss of always saying the location: a unit sine with noise costs about 0.36 that way."""
+    assert trained.best_loss < 0.18
+
+
+def test_the_weights_are_those_of_the_best_epoch_and_patience_ends_the_training(make_panel):
+    losses = {}
+    saved = {}
+    wild = replace(TRAINING, epochs=40, learning_rate=0.05, learning_rate_decay=1.0, patience=2)
+    trained = fitted(
+        make_panel(),
+        training=wild,
+        save=lambda data: saved.update(last=data),
+        on_epoch=lambda epoch, loss: losses.update({epoch: loss}),
+    )
+    best = min(losses, key=losses.get)
+    assert trained.best_epoch == best
+    assert trained.best_loss == losses[best]
+    assert len(losses) == best + 1 + 2 < 40
+    stopped_there = fitted(make_panel(), training=replace(wild, epochs=best + 1))
+    assert weights(stopped_there) == weights(trained)
+
+
+def test_without_room_for_validation_the_training_loss_chooses(make_panel):
+    trained = fitted(make_panel(steps=40))
+    assert trained.validation_windows == 0
+    assert all(epoch["validation_loss"] is None for epoch in trained.curve)
+    assert trained.best_loss == min(epoch["train_loss"] for epoch in trained.curve)
+
+
+def test_gaps_and_missing_metrics_are_trained_through(make_panel):
+    panel = make_panel()
+    panel.values[np.random.default_rng(0).random(panel.values.shape) < 0.3] = np.nan
+    panel.values[1, :, 2] = np.nan
+    trained = fitted(panel)
+    assert all(torch.isfinite(p).all() for p in trained.network.parameters())
+
+
+def test_the_training_does_not_look_at_the_validation_part(make_panel):
+    """Its samples decide which epoch wins, never what an epoch learns."""
+    plain, changed = make_panel(), make_panel()
+    changed.values[:, 160:] *= -3
+    one = replace(TRAINING, epochs=1)
+    location, scale = normalizer.lookup(normalizer.build(plain, MODEL, 10), "web", plain.entity_ids, plain.metrics)
+    first = train(plain, location, scale, MODEL, one)
+    second = train(changed, location, scale, MODEL, one)
+    assert weights(first) == weights(second)
+    assert first.curve[0]["validation_loss"] != second.curve[0]["validation_loss"]
+
+
+def test_less_than_one_window_is_refused_by_name(make_panel):
+    with pytest.raises(BadInput, match=r"'web'.*16 steps"):
+        fitted(make_panel(steps=15))
+
+
+def test_no_sample_at_all_is_refused(make_panel):
+    panel = make_panel()
+    panel.values[:] = np.nan
+    with pytest.raises(BadInput, match="newest"):
+        fitted(panel)
+
+
+def test_a_diverging_loss_is_a_config_error(make_panel):
+    with pytest.raises(ConfigError, match="learning_rate"):
+        fitted(make_panel(), training=replace(TRAINING, learning_rate=1e38, gradient_clip=1e38))
+
+
+def test_cuda_is_used_or_refused_and_auto_always_works(make_panel):
+    short = replace(TRAINING, epochs=1)
+    assert fitted(make_panel(), training=replace(short, device="auto")).curve
+    if torch.cuda.is_available():
+        assert fitted(make_panel(), training=replace(short, device="cuda")).curve
+    else:
+        with pytest.raises(ConfigError, match="CUDA"):
+            fitted(make_panel(), training=replace(short, device="cuda"))
+
+
+def test_the_process_is_left_as_it_was(make_panel):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    fitted(make_panel(), training=replace(TRAINING, epochs=1, threads=2))
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_progress_counts_up_to_the_total(make_panel):
+    seen = []
+    fitted(make_panel(), progress=lambda *arguments: seen.append(arguments))
+    assert seen[0] == (1, 30, "train web")
+    assert seen[-1] == (30, 30, "train web")
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
