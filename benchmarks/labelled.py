@@ -6,6 +6,7 @@ Feedback is made from labels of the ``test`` split: the first 30 % is what opera
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,7 +41,9 @@ def write_inputs(source: Path, folder: Path, kind: str, window_steps: int = 100,
     folder.mkdir(parents=True, exist_ok=True)
     inputs = Inputs(folder / "telemetry.parquet", folder / "feedback.csv", folder / "params.yaml")
     pq.write_table(table.drop_columns(["split", "label"]), inputs.telemetry)
-    inputs.feedback.write_text("\n".join(["kind,entity_id,start,end,verdict,source", *_feedback(test, kind, step)]) + "\n")
+    inputs.feedback.write_text(
+        "\n".join(["kind,entity_id,start,end,verdict,source", *_feedback(test, kind, step)]) + "\n"
+    )
     ranges = {"train": (times.min(), start - gap), "calibrate": (start, cut), "judge": (cut + gap, end)}
     lines = [f"  {name}: [{_iso(a)}, {_iso(b)}]" for name, (a, b) in ranges.items()]
     inputs.params.write_text("\n".join(["ranges:", *lines, overrides]) + "\n")
@@ -55,7 +58,7 @@ def _feedback(test: pa.Table, kind: str, step: np.timedelta64) -> list[str]:
         at = mine["timestamp"].to_numpy().astype("datetime64[us]")
         label = mine["label"].to_numpy(zero_copy_only=False)
         edges = np.concatenate(([0], np.flatnonzero(np.diff(label)) + 1, [len(label)]))
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in itertools.pairwise(edges):
             verdict = "anomaly" if label[a] == 1 else "normal"
             lines.append(f"{kind},{entity},{_iso(at[a])},{_iso(at[b - 1] + step)},{verdict},labels")
     return lines

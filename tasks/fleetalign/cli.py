@@ -29,25 +29,33 @@ class _Parser(argparse.ArgumentParser):
 def _common(parser: argparse.ArgumentParser, store: bool = True) -> None:
     group = parser.add_argument_group("everywhere")
     if store:
-        group.add_argument("--store", metavar="URI", help="file:///path, a path or s3://bucket/prefix (default: $FLEETALIGN_STORE)")
+        group.add_argument(
+            "--store", metavar="URI", help="file:///path, a path or s3://bucket/prefix (default: $FLEETALIGN_STORE)"
+        )
     group.add_argument("--params", metavar="FILE", help="YAML that overrides defaults (default: $FLEETALIGN_PARAMS)")
     group.add_argument("--verbose", action="store_true", help="show the traceback of an error")
 
 
 def _range(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    parser.add_argument("--from", dest="start", metavar="TIME", required=required, help="first instant, ISO 8601 (UTC without a zone)")
+    parser.add_argument(
+        "--from", dest="start", metavar="TIME", required=required, help="first instant, ISO 8601 (UTC without a zone)"
+    )
     parser.add_argument("--to", dest="end", metavar="TIME", required=required, help="first instant after the range")
 
 
 def _files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", help="kind of every entity in the files (default: the mapping's, else 'default')")
     parser.add_argument("--map", dest="mapping", metavar="FILE", help="YAML mapping of columns, see docs/data.md")
-    parser.add_argument("--metrics", nargs="+", default=(), metavar="COLUMN", help="metric columns (default: every numeric one)")
+    parser.add_argument(
+        "--metrics", nargs="+", default=(), metavar="COLUMN", help="metric columns (default: every numeric one)"
+    )
     parser.add_argument("--ignore", nargs="+", default=(), metavar="COLUMN", help="columns that are no metrics")
 
 
 def _build_step(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--plan", metavar="ID|@FILE", help="plan id, or @receipt.json (default: the newest plan of the store)")
+    parser.add_argument(
+        "--plan", metavar="ID|@FILE", help="plan id, or @receipt.json (default: the newest plan of the store)"
+    )
     parser.add_argument("--receipt", metavar="FILE", help="also write the step's result as JSON")
 
 
@@ -73,7 +81,11 @@ def _simulate(p: argparse.ArgumentParser) -> None:
 
 
 def _ingest(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--telemetry", metavar="FILE_OR_DIR", help="files to read (default: the configured source, which needs --from and --to)")
+    p.add_argument(
+        "--telemetry",
+        metavar="FILE_OR_DIR",
+        help="files to read (default: the configured source, which needs --from and --to)",
+    )
     p.add_argument("--feedback", metavar="FILE", help="feedback to import")
     _files(p)
     _range(p)
@@ -163,10 +175,26 @@ def _gc(p: argparse.ArgumentParser) -> None:
 
 
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
-    "run": ("telemetry in, a release out", _run, "fleetalign run --telemetry metrics.parquet --feedback feedback.csv --store ./store"),
-    "simulate": ("write a simulated fleet with faults and operators", _simulate, "fleetalign simulate --out ./fleet --days 14"),
-    "ingest": ("files or the configured source into raw partitions", _ingest, "fleetalign ingest --telemetry metrics.csv --kind web --store ./store"),
-    "validate": ("raw partitions into validated ones, the bad into quarantine", _validate, "fleetalign validate --store ./store --from 2026-03-02 --to 2026-03-03"),
+    "run": (
+        "telemetry in, a release out",
+        _run,
+        "fleetalign run --telemetry metrics.parquet --feedback feedback.csv --store ./store",
+    ),
+    "simulate": (
+        "write a simulated fleet with faults and operators",
+        _simulate,
+        "fleetalign simulate --out ./fleet --days 14",
+    ),
+    "ingest": (
+        "files or the configured source into raw partitions",
+        _ingest,
+        "fleetalign ingest --telemetry metrics.csv --kind web --store ./store",
+    ),
+    "validate": (
+        "raw partitions into validated ones, the bad into quarantine",
+        _validate,
+        "fleetalign validate --store ./store --from 2026-03-02 --to 2026-03-03",
+    ),
     "plan": ("write down what a build is made of", _plan, "fleetalign plan --store ./store"),
     "snapshot": ("record the plan's telemetry in the DVC registry", _build_step, "fleetalign snapshot --store ./store"),
     "pretrain": ("train one shared model per kind", _pretrain, "fleetalign pretrain --store ./store"),
@@ -174,26 +202,54 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
     "align-shard": ("align one shard", _align_shard, "fleetalign align-shard --shard 3 --store ./store"),
     "align-reduce": ("reduce the shards to the aligner table", _build_step, "fleetalign align-reduce --store ./store"),
     "release": ("judge, gate and publish", _build_step, "fleetalign release --store ./store"),
-    "promote": ("point a channel to a release if its gates allow", _promote, "fleetalign promote 3f2a9c0d1e5b7a68 --store ./store"),
-    "rollback": ("move a channel to an older release", _rollback, "fleetalign rollback --why 'too many pages' --store ./store"),
+    "promote": (
+        "point a channel to a release if its gates allow",
+        _promote,
+        "fleetalign promote 3f2a9c0d1e5b7a68 --store ./store",
+    ),
+    "rollback": (
+        "move a channel to an older release",
+        _rollback,
+        "fleetalign rollback --why 'too many pages' --store ./store",
+    ),
     "releases": ("list releases, channels and history", _releases, "fleetalign releases --store ./store"),
     "verify": ("check every byte and the golden vectors of a release", _verify, "fleetalign verify --store ./store"),
-    "score": ("score telemetry with a release", _score, "fleetalign score --telemetry today.parquet --out scores.parquet --store ./store"),
-    "evaluate": ("judge a release on labelled telemetry, beside its controls", _evaluate, "fleetalign evaluate --telemetry t.parquet --feedback f.csv --store ./store"),
+    "score": (
+        "score telemetry with a release",
+        _score,
+        "fleetalign score --telemetry today.parquet --out scores.parquet --store ./store",
+    ),
+    "evaluate": (
+        "judge a release on labelled telemetry, beside its controls",
+        _evaluate,
+        "fleetalign evaluate --telemetry t.parquet --feedback f.csv --store ./store",
+    ),
     "report": ("fetch a release's report", _report, "fleetalign report --out report.html --store ./store"),
-    "explain": ("why a candidate was not promoted, or why an entity has its threshold", _explain, "fleetalign explain --entity web/api-1 --store ./store"),
-    "tune": ("search the model's parameters on train only", _tune, "fleetalign tune --kind web --trials 20 --out ./tuning --store ./store"),
+    "explain": (
+        "why a candidate was not promoted, or why an entity has its threshold",
+        _explain,
+        "fleetalign explain --entity web/api-1 --store ./store",
+    ),
+    "tune": (
+        "search the model's parameters on train only",
+        _tune,
+        "fleetalign tune --kind web --trials 20 --out ./tuning --store ./store",
+    ),
     "gc": ("list or delete what nothing reaches", _gc, "fleetalign gc --store ./store"),
 }
 """Verb -> (what it does, its arguments, an example)."""
 
 
 def parser() -> argparse.ArgumentParser:
-    root = _Parser(prog="fleetalign", description="One shared anomaly detector for a whole fleet, aligned to each entity.")
+    root = _Parser(
+        prog="fleetalign", description="One shared anomaly detector for a whole fleet, aligned to each entity."
+    )
     root.add_argument("--version", action="version", version=f"fleetalign {__version__}")
     verbs = root.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     for name, (summary, arguments, example) in VERBS.items():
-        verb = verbs.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}")
+        verb = verbs.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
+        )
         arguments(verb)
         _common(verb, store=name != "simulate")
     return root
@@ -218,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except MemoryError as error:
         return _fail(error, BUG, verbose)
-    except Exception as error:  # noqa: BLE001 - the outermost frame turns a bug into one line
+    except Exception as error:
         return _fail(error, BUG, verbose, bug=True)
 
 

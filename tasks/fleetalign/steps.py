@@ -90,7 +90,9 @@ def plan(
     if reuse_model:
         trained = latest(config, store_uri, "pretrain")
         if trained is None:
-            raise BadInput(f"{store.uri}: no trained model to reuse; run pretrain first (or plan without --reuse-model)")
+            raise BadInput(
+                f"{store.uri}: no trained model to reuse; run pretrain first (or plan without --reuse-model)"
+            )
         receipt = store.get_json(layout.receipt(trained, "pretrain"))
         base = planning.read_plan(store, trained)
         aligned = latest(config, store_uri, "align_reduce")
@@ -202,13 +204,25 @@ def align_shard(
         raise UsageError(f"plan {plan_id} has shards 0 to {len(document['shards']) - 1}; there is no shard {index}")
     trained = pretrain(config, store_uri, plan_id)
     table = work(
-        store, document, index, trained["models"], _normalizer(store, trained["normalizer_id"]), config.storage, progress
+        store,
+        document,
+        index,
+        trained["models"],
+        _normalizer(store, trained["normalizer_id"]),
+        config.storage,
+        progress,
     )
     data = to_parquet(table)
     store.put_immutable(layout.shard(plan_id, index), data)
     reasons = [r for r in table["reason"].to_pylist() if r]
     label = shard_label(document["shards"][index])
-    return {"index": index, "label": label, "sha256": sha256(data), "entities": table.num_rows, "left_out": len(reasons)}
+    return {
+        "index": index,
+        "label": label,
+        "sha256": sha256(data),
+        "entities": table.num_rows,
+        "left_out": len(reasons),
+    }
 
 
 def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
@@ -227,7 +241,9 @@ def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]
         try:
             tables.append(from_parquet(store.get(key), f"{store.uri}/{key}"))
         except NotFound:
-            raise BadInput(f"shard {shard_label(shard)} of plan {plan_id} is not aligned yet; run align-shard first") from None
+            raise BadInput(
+                f"shard {shard_label(shard)} of plan {plan_id} is not aligned yet; run align-shard first"
+            ) from None
     previous = None
     if document["previous_aligner"]:
         key = layout.aligner(document["previous_aligner"])
@@ -272,7 +288,9 @@ def rollback(
     ).as_json()
 
 
-def collect_garbage(config: Config, store_uri: str, *, dry_run: bool = True, min_age_hours: float = 24.0) -> dict[str, Any]:
+def collect_garbage(
+    config: Config, store_uri: str, *, dry_run: bool = True, min_age_hours: float = 24.0
+) -> dict[str, Any]:
     """Delete what no release, channel, history or recent plan reaches; only lists it when ``dry_run``."""
     from fleetalign.release.gc import collect
 
@@ -306,4 +324,15 @@ def _now():
     return datetime.now(UTC)
 
 
-__all__ = [*BUILD_STEPS, "collect_garbage", "format_time", "ingest", "latest", "pretrain_due", "promote", "rollback", "shards", "validate"]
+__all__ = [
+    *BUILD_STEPS,
+    "collect_garbage",
+    "format_time",
+    "ingest",
+    "latest",
+    "pretrain_due",
+    "promote",
+    "rollback",
+    "shards",
+    "validate",
+]

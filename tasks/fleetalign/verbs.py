@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import getpass
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from fleetalign import config as configuration
-from fleetalign import steps
+from fleetalign import given, steps
 from fleetalign.config import Config
 from fleetalign.errors import BadInput, GateRefused, PartitionHeld, UsageError
-from fleetalign.interval import Interval, parse_time
+from fleetalign.interval import parse_time
 from fleetalign.progress import Bar
 from fleetalign.storage import lake, layout
 from fleetalign.storage.store import open_store
 
-ALL_TIME = ("1990-01-01", "2100-01-01")
-
 
 def run(options: argparse.Namespace) -> int:
-    config, store_uri = _config(options), configuration.store_uri(options.store)
+    config, store_uri = given.config(options), configuration.store_uri(options.store)
     bar = Bar()
-    result = _ingest_files(config, store_uri, options, bar)
+    result = given.ingest_files(config, store_uri, options, bar)
     intervals = sorted({p.interval for p in result.partitions})
     for done, interval in enumerate(intervals, start=1):
         steps.validate(config, store_uri, interval)
         bar(done, len(intervals), "validate")
-    planned = steps.plan(config, store_uri, interval=_interval(options))
+    planned = steps.plan(config, store_uri, interval=given.interval(options))
     bar.close()
     print(f"plan {planned['plan_id']}", file=sys.stderr)
     released = _build(config, store_uri, planned["plan_id"], bar)
@@ -40,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             promoted = steps.promote(
                 config, store_uri, released["release_id"],
-                channel=config.release.channel, by=_user(), why="fleetalign run",
+                channel=config.release.channel, by=given.user(), why="fleetalign run",
             )  # fmt: skip
             print(f"channel {promoted['channel']}: {promoted['why']}")
         except GateRefused as error:
@@ -71,30 +68,30 @@ def _align(config: Config, store_uri: str, plan_id: str, bar: Bar) -> dict[str, 
 def simulate(options: argparse.Namespace) -> int:
     from fleetalign.simulate.simulation import Simulation
 
-    source = _config(options).source
-    given = {name: getattr(options, name) for name in ("seed", "days", "entities")}
-    source = dataclasses.replace(source, **{k: v for k, v in given.items() if v is not None})
+    source = given.config(options).source
+    overrides = {name: getattr(options, name) for name in ("seed", "days", "entities")}
+    source = dataclasses.replace(source, **{k: v for k, v in overrides.items() if v is not None})
     for path in Simulation.from_source(source).write(options.out):
         print(path)
     return 0
 
 
 def ingest(options: argparse.Namespace) -> int:
-    config, store_uri = _config(options), configuration.store_uri(options.store)
+    config, store_uri = given.config(options), configuration.store_uri(options.store)
     bar = Bar()
     if options.telemetry:
-        result = _ingest_files(config, store_uri, options, bar)
+        result = given.ingest_files(config, store_uri, options, bar)
         bar.close()
         return _print(steps.ingest_summary(result))
-    interval = _interval(options)
+    interval = given.interval(options)
     if interval is None:
         raise UsageError("ingest: give --telemetry FILE_OR_DIR, or --from and --to for the configured source")
     return _print(steps.ingest(config, store_uri, interval, progress=bar))
 
 
 def validate(options: argparse.Namespace) -> int:
-    config, store_uri = _config(options), configuration.store_uri(options.store)
-    raw = lake.list_partitions(open_store(store_uri), "raw", within=_interval(options))
+    config, store_uri = given.config(options), configuration.store_uri(options.store)
+    raw = lake.list_partitions(open_store(store_uri), "raw", within=given.interval(options))
     if not raw:
         raise BadInput(f"{store_uri}: no raw partition in that range; run ingest first")
     held = []
@@ -109,37 +106,39 @@ def validate(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
-    config, store_uri = _config(options), configuration.store_uri(options.store)
-    return _receipt(options, steps.plan(config, store_uri, reuse_model=options.reuse_model, interval=_interval(options)))
+    config, store_uri = given.config(options), configuration.store_uri(options.store)
+    return _receipt(
+        options, steps.plan(config, store_uri, reuse_model=options.reuse_model, interval=given.interval(options))
+    )
 
 
 def snapshot(options: argparse.Namespace) -> int:
-    return _receipt(options, steps.snapshot(*_planned(options)))
+    return _receipt(options, steps.snapshot(*given.planned(options)))
 
 
 def pretrain(options: argparse.Namespace) -> int:
     bar = Bar()
-    result = steps.pretrain(*_planned(options), force=options.force, progress=bar)
+    result = steps.pretrain(*given.planned(options), force=options.force, progress=bar)
     bar.close()
     return _receipt(options, result)
 
 
 def align(options: argparse.Namespace) -> int:
-    return _receipt(options, _align(*_planned(options), Bar()))
+    return _receipt(options, _align(*given.planned(options), Bar()))
 
 
 def align_shard(options: argparse.Namespace) -> int:
-    config, store_uri, plan_id = _planned(options)
+    config, store_uri, plan_id = given.planned(options)
     chosen = [s["index"] for s in steps.shards(config, store_uri, plan_id)] if options.all else [options.shard]
     return _receipt(options, {"shards": [steps.align_shard(config, store_uri, plan_id, index) for index in chosen]})
 
 
 def align_reduce(options: argparse.Namespace) -> int:
-    return _receipt(options, steps.align_reduce(*_planned(options)))
+    return _receipt(options, steps.align_reduce(*given.planned(options)))
 
 
 def release(options: argparse.Namespace) -> int:
-    config, store_uri, plan_id = _planned(options)
+    config, store_uri, plan_id = given.planned(options)
     result = steps.release(config, store_uri, plan_id)
     print(_release_lines(store_uri, result), file=sys.stderr)
     return _receipt(options, result)
@@ -147,16 +146,16 @@ def release(options: argparse.Namespace) -> int:
 
 def promote(options: argparse.Namespace) -> int:
     result = steps.promote(
-        _config(options), configuration.store_uri(options.store), options.release,
-        channel=options.channel, by=options.by or _user(), why=options.why, force=options.force,
+        given.config(options), configuration.store_uri(options.store), options.release,
+        channel=options.channel, by=options.by or given.user(), why=options.why, force=options.force,
     )  # fmt: skip
     return _print(result)
 
 
 def rollback(options: argparse.Namespace) -> int:
     result = steps.rollback(
-        _config(options), configuration.store_uri(options.store),
-        channel=options.channel, release_id=options.release, by=options.by or _user(), why=options.why,
+        given.config(options), configuration.store_uri(options.store),
+        channel=options.channel, release_id=options.release, by=options.by or given.user(), why=options.why,
     )  # fmt: skip
     return _print(result)
 
@@ -182,7 +181,7 @@ def verify(options: argparse.Namespace) -> int:
     from fleetalign.release.verify import verify as check
 
     store = open_store(configuration.store_uri(options.store))
-    release_id = _release_id(options)
+    release_id = given.release_id(options)
     problems = check(store, release_id)
     for problem in problems:
         print(problem)
@@ -199,12 +198,14 @@ def score(options: argparse.Namespace) -> int:
     from fleetalign.release.scorer import Scorer
 
     scorer = Scorer.open(configuration.store_uri(options.store), options.channel, options.release)
-    scores = scorer.score(_read_telemetry(options), start=parse_time(options.start) if options.start else None)
+    scores = scorer.score(given.read_telemetry(options), start=parse_time(options.start) if options.start else None)
     Path(options.out).write_bytes(to_parquet(scores))
     silent = pc.value_counts(scores["reason"].drop_null()).to_pylist()
     reasons = ", ".join(f"{v['counts']} {v['values']}" for v in silent)
     alarms = pc.sum(scores["alarm"]).as_py() or 0
-    print(f"{scores.num_rows} samples scored by release {scorer.release_id}: {alarms} alarms; without a score: {reasons or 'none'}")
+    print(
+        f"{scores.num_rows} samples scored by release {scorer.release_id}: {alarms} alarms; without a score: {reasons or 'none'}"
+    )
     print(options.out)
     return 0
 
@@ -215,17 +216,17 @@ def evaluate(options: argparse.Namespace) -> int:
     from fleetalign.release.judging import judge_scores
     from fleetalign.release.scorer import Scorer
 
-    config, store = _config(options), open_store(configuration.store_uri(options.store))
+    config, store = given.config(options), open_store(configuration.store_uri(options.store))
     scorer = Scorer.open(store, options.channel, options.release)
-    scores = scorer.score(_read_telemetry(options), start=parse_time(options.start) if options.start else None)
-    feedback = read_feedback_file(options.feedback, options.kind or _default_kind())
+    scores = scorer.score(given.read_telemetry(options), start=parse_time(options.start) if options.start else None)
+    feedback = read_feedback_file(options.feedback, options.kind or given.default_kind())
     print(figures_text(judge_scores(store, scorer, scores, feedback, config).table()))
     return 0
 
 
 def report(options: argparse.Namespace) -> int:
     store = open_store(configuration.store_uri(options.store))
-    Path(options.out).write_bytes(store.get(layout.release(_release_id(options), "report.html")))
+    Path(options.out).write_bytes(store.get(layout.release(given.release_id(options), "report.html")))
     print(options.out)
     return 0
 
@@ -234,7 +235,7 @@ def explain(options: argparse.Namespace) -> int:
     from fleetalign.release.explain import explain_entity, explain_release
 
     store = open_store(configuration.store_uri(options.store))
-    release_id = options.release or _newest_release(options)
+    release_id = options.release or given.newest_release(options)
     print(explain_entity(store, release_id, options.entity) if options.entity else explain_release(store, release_id))
     return 0
 
@@ -243,7 +244,7 @@ def tune(options: argparse.Namespace) -> int:
     from fleetalign.align.plan import plan_config, read_plan
     from fleetalign.model.tune import tune_kind
 
-    config, store_uri, plan_id = _planned(options)
+    config, store_uri, plan_id = given.planned(options)
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
     settings = dataclasses.replace(plan_config(document), storage=config.storage)
@@ -252,97 +253,10 @@ def tune(options: argparse.Namespace) -> int:
 
 def gc(options: argparse.Namespace) -> int:
     result = steps.collect_garbage(
-        _config(options), configuration.store_uri(options.store),
+        given.config(options), configuration.store_uri(options.store),
         dry_run=not options.delete, min_age_hours=options.min_age_hours,
     )  # fmt: skip
     return _print(result)
-
-
-def _config(options: argparse.Namespace) -> Config:
-    return configuration.load(options.params)
-
-
-def _interval(options: argparse.Namespace) -> Interval | None:
-    if options.start is None and options.end is None:
-        return None
-    return Interval.parse(options.start or ALL_TIME[0], options.end or ALL_TIME[1])
-
-
-def _planned(options: argparse.Namespace) -> tuple[Config, str, str]:
-    config, store_uri = _config(options), configuration.store_uri(options.store)
-    given = options.plan or ""
-    if given.startswith("@"):
-        try:
-            given = json.loads(Path(given[1:]).read_text())["plan_id"]
-        except (OSError, ValueError, KeyError) as error:
-            raise UsageError(f"--plan {given}: not a receipt with a plan_id ({error})") from None
-    if not given:
-        plans = [i for i in open_store(store_uri).list(layout.PLANS) if i.key.count("/") == 1]
-        if not plans:
-            raise UsageError(f"{store_uri}: there is no plan yet; run `fleetalign plan` first")
-        given = max(plans, key=lambda i: (i.modified_at, i.key)).key.removeprefix(layout.PLANS).removesuffix(".json")
-    return config, store_uri, given
-
-
-def _mapping(options: argparse.Namespace):
-    from fleetalign.ingest.mapping import Mapping, load_mapping
-
-    mapping = load_mapping(options.mapping) if options.mapping else Mapping()
-    given = {"kind": options.kind, "metrics": tuple(options.metrics), "ignore": tuple(options.ignore)}
-    return dataclasses.replace(mapping, **{name: value for name, value in given.items() if value})
-
-
-def _ingest_files(config: Config, store_uri: str, options: argparse.Namespace, bar: Bar):
-    from fleetalign.ingest.feedback_files import read_feedback_file
-    from fleetalign.ingest.ingest import ingest_files
-    from fleetalign.storage.statements import append_feedback
-
-    store = open_store(store_uri)
-    # Read before telemetry is written: a wrong feedback file should cost nothing.
-    feedback = read_feedback_file(options.feedback, options.kind or _default_kind()) if options.feedback else None
-    result = ingest_files(store, config, options.telemetry, _mapping(options), _interval(options), bar)
-    if feedback is not None:
-        append_feedback(store, feedback)
-    return result
-
-
-def _read_telemetry(options: argparse.Namespace):
-    import pyarrow as pa
-
-    from fleetalign.ingest.ingest import ingest_files
-    from fleetalign.storage.memory import MemoryStore
-
-    scratch = MemoryStore()
-    end = Interval.parse(ALL_TIME[0], options.end) if options.end else None
-    result = ingest_files(scratch, _config(options), options.telemetry, _mapping(options), end)
-    tables = [lake.read_partition(scratch, partition) for partition in result.partitions]
-    return pa.concat_tables(tables, promote_options="default")
-
-
-def _default_kind() -> str:
-    from fleetalign.ingest.ingest import DEFAULT_KIND
-
-    return DEFAULT_KIND
-
-
-def _release_id(options: argparse.Namespace) -> str:
-    if options.release:
-        return options.release
-    from fleetalign.release import channel as channels
-
-    store_uri = configuration.store_uri(options.store)
-    pointer = channels.read(open_store(store_uri), options.channel)
-    if pointer is None:
-        raise UsageError(f"{store_uri}: channel {options.channel!r} points nowhere yet; name a --release or promote one")
-    return pointer.release_id
-
-
-def _newest_release(options: argparse.Namespace) -> str:
-    store_uri = configuration.store_uri(options.store)
-    plan_id = steps.latest(_config(options), store_uri, "release")
-    if plan_id is None:
-        raise UsageError(f"{store_uri}: there is no release yet")
-    return open_store(store_uri).get_json(layout.receipt(plan_id, "release"))["release_id"]
 
 
 def _release_lines(store_uri: str, released: dict[str, Any]) -> str:
@@ -350,13 +264,6 @@ def _release_lines(store_uri: str, released: dict[str, Any]) -> str:
 
     where = f"{open_store(store_uri).uri}/{layout.release(released['release_id'], 'report.html')}"
     return f"{release_text(released)}\nreport {where}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 def _receipt(options: argparse.Namespace, result: dict[str, Any]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import subprocess
 import sys
@@ -27,14 +26,18 @@ _params.write_text("airflow: {retry_delay_seconds: 0.1}\n")
 os.environ["FLEETALIGN_PARAMS"] = str(_params)
 
 
+def load(path: Path) -> dict[str, Any]:
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(str(path))
+    assert not bag.import_errors
+    return bag.dags
+
+
 @pytest.fixture(scope="session")
 def dags() -> dict[str, Any]:
     """Every DAG by id."""
-    from airflow.dag_processing.dagbag import DagBag
-
-    bag = DagBag(str(DAGS))
-    assert not bag.import_errors
-    return bag.dags
+    return load(DAGS)
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +47,11 @@ def database() -> None:
 
 
 @pytest.fixture
-def run(database: None, dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def run(database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """``run(dag_id, partition_key=None, conf=None)`` runs one DAG in this process and returns its run.
 
-    ``dag.test()`` knows no key, so the run is created with one here. Each call deletes the DAG's run before it.
+    ``dag.test()`` knows no key, so the run is created with one here. Each call deletes the DAG's run before it, and
+    writes the run's conf into the DAG's own params, so each gets a DAG that is freshly loaded.
     """
     import airflow.models.dagrun as dagruns
 
@@ -62,8 +66,7 @@ def run(database: None, dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -
             return create_run(**arguments)
 
         monkeypatch.setattr(dagruns, "get_or_create_dagrun", with_key)
-        # test() writes the run's conf into the DAG's own params; the next run must not see it.
-        return copy.deepcopy(dags[dag_id]).test(logical_date=None, run_conf=conf)
+        return load(DAGS / f"{dag_id}.py")[dag_id].test(logical_date=None, run_conf=conf)
 
     monkeypatch.setenv("FLEETALIGN_STORE", "memory://dags")
     yield run_dag

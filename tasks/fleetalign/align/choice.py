@@ -133,9 +133,7 @@ def _mean_of_others(pooled: np.ndarray, own: np.ndarray, count: int) -> np.ndarr
     return (pooled - own) / max(count - 1, 1)
 
 
-def _leave_one_out_value(
-    entities: Sequence[EntityCounts], spoken: np.ndarray, k: float, config: AlignConfig
-) -> float:
+def _leave_one_out_value(entities: Sequence[EntityCounts], spoken: np.ndarray, k: float, config: AlignConfig) -> float:
     """Objective of held-out incidents and of the false counts that their folds would have raised."""
     summed = np.zeros((4, 1, 1))
     points = final_points(entities, spoken, k, config)

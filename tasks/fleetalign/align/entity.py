@@ -107,7 +107,9 @@ def _tabulate_alarms(
 ) -> tuple[Counts, Counts]:
     shape = quantiles.shape
     length = margins.shape[1]
-    own = Counts(np.zeros((*shape, len(incidents)), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+    own = Counts(
+        np.zeros((*shape, len(incidents)), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    )
     moved = Counts(*(np.zeros_like(a) for a in (own.hits, own.false_pages, own.false_judged)))
     truths = move_truth(incidents, judged, length, np.maximum((shifts * length).astype(np.int64), 1))
     for c, p in np.ndindex(shape):

@@ -132,7 +132,9 @@ def _aligner_rows(
         elif key in carried:
             out.append(carried[key] | {"state": "carried_over", "reason": row["reason"]})
         else:
-            out.append(default | {"state": "quarantined" if row["reason"] == NO_SCORE else "default", "reason": row["reason"]})
+            out.append(
+                default | {"state": "quarantined" if row["reason"] == NO_SCORE else "default", "reason": row["reason"]}
+            )
     return out
 
 
@@ -146,9 +148,7 @@ def _carriable(previous: pa.Table | None, normalizer: pa.Table) -> dict[tuple[st
     return {key: row for key, row in rows.items() if key in normalized and row["state"] in own}
 
 
-def _own_row(
-    member: _Member, choice: Choice, i: int, spoken: bool, grid: Grid, config: Config
-) -> dict[str, Any]:
+def _own_row(member: _Member, choice: Choice, i: int, spoken: bool, grid: Grid, config: Config) -> dict[str, Any]:
     if config.align.method == "published_tpe":
         return {
             "condition": member.row["tpe_condition"],

@@ -5,6 +5,7 @@ No URI, clock, host or run id: the same inputs give the same ``plan_id`` on any 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.config import Config
+from fleetalign.config import Config, from_build_settings
 from fleetalign.contracts.hashing import canonical_json, content_id, readable_json, sha256
 from fleetalign.contracts.tables import FEEDBACK, MUTES, from_parquet, to_parquet
 from fleetalign.errors import BadInput, ConfigError
@@ -46,9 +47,7 @@ def write_plan(
     return plan_id, plan
 
 
-def draft(
-    store: Store, config: Config, interval: Interval | None = None, reuse: Reuse | None = None
-) -> dict[str, Any]:
+def draft(store: Store, config: Config, interval: Interval | None = None, reuse: Reuse | None = None) -> dict[str, Any]:
     """The plan document for what the store holds now; its frozen statements are stored, the plan itself is not.
 
     ``interval`` restricts the telemetry, ``reuse`` plans a new alignment of an existing model instead of a training.
@@ -104,7 +103,7 @@ def read_plan(store: Store, plan_id: str) -> dict[str, Any]:
 
 def plan_config(plan: Mapping[str, Any]) -> Config:
     """The build settings that the plan was made with."""
-    return Config.from_build_settings(plan["config"])
+    return from_build_settings(plan["config"])
 
 
 def partitions_of(plan: Mapping[str, Any], kind: str) -> list[lake.Partition]:
@@ -156,8 +155,13 @@ def _kind_entry(
             f"set steps.{kind} in params.yaml and ingest those days again"
         )
     step = timedelta(seconds=steps[0])
-    start = max(min(p.interval.start for p in partitions), interval.start if interval else datetime.min.replace(tzinfo=partitions[0].interval.start.tzinfo))
-    end = min(max(p.interval.end for p in partitions), interval.end if interval else datetime.max.replace(tzinfo=start.tzinfo))
+    start = max(
+        min(p.interval.start for p in partitions),
+        interval.start if interval else datetime.min.replace(tzinfo=partitions[0].interval.start.tzinfo),
+    )
+    end = min(
+        max(p.interval.end for p in partitions), interval.end if interval else datetime.max.replace(tzinfo=start.tzinfo)
+    )
     gap = config.model.window_steps * step
     if config.ranges.train is not None:
         ranges = _explicit_ranges(config, kind, gap)
@@ -175,7 +179,7 @@ def _explicit_ranges(config: Config, kind: str, gap: timedelta) -> dict[str, Int
     given = config.ranges
     ranges = {n: Interval.parse(*r) if (r := getattr(given, n)) else None for n in ("train", "calibrate", "judge")}
     ordered = [r for r in ranges.values() if r is not None]
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in itertools.pairwise(ordered):
         if after.start < before.end:
             raise ConfigError(f"ranges: {before.end} comes after {after.start}; order is train, calibrate, judge")
         if after.start - before.end < gap:

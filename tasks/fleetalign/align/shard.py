@@ -24,7 +24,7 @@ from fleetalign.contracts.tables import TIME
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
 from fleetalign.storage import lake, layout
-from fleetalign.storage.panel import Panel, as_datetime64, read_panel
+from fleetalign.storage.panel import Panel, read_panel
 from fleetalign.storage.store import Store
 
 BATCH = 512
@@ -49,7 +49,11 @@ SHARD_SCHEMA = pa.schema(
         ("incident_start", _TIMES),
         ("incident_end", _TIMES),
         ("incident_steps", pa.list_(pa.int64())),
-        *((f"{source}_{what}", _FLOATS) for source in ("detector", "random", "shifted") for what in ("hits", "false_pages", "false_judged")),
+        *(
+            (f"{source}_{what}", _FLOATS)
+            for source in ("detector", "random", "shifted")
+            for what in ("hits", "false_pages", "false_judged")
+        ),
         ("tpe_condition", pa.int32()),
         ("tpe_threshold", pa.float32()),
         ("tpe_tail_probability", pa.float32()),
@@ -142,7 +146,15 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
             return row | {"reason": TOO_LITTLE_HISTORY}
         location, scale = _own_normalizer(scene, position, stop, location, scale)
         row |= {"location": location[0], "scale": scale[0]}
-    profile = score_profile(scene.graph, panel.values[position], first, (start, min(stop, last + 1)), location[0], scale[0], config.model.window_steps)
+    profile = score_profile(
+        scene.graph,
+        panel.values[position],
+        first,
+        (start, min(stop, last + 1)),
+        location[0],
+        scale[0],
+        config.model.window_steps,
+    )
     d = np.full((len(scene.grid.conditions), stop - start), np.nan, dtype=np.float32)
     d[:, : len(profile)] = np.stack([margins(profile, c) for c in scene.grid.conditions])
     normal = (labels != ANOMALY) & ~np.isnan(d[0])
@@ -181,7 +193,13 @@ def _own_normalizer(
 
 
 def score_profile(
-    graph: Graph, values: np.ndarray, first: int, span: tuple[int, int], location: np.ndarray, scale: np.ndarray, window: int
+    graph: Graph,
+    values: np.ndarray,
+    first: int,
+    span: tuple[int, int],
+    location: np.ndarray,
+    scale: np.ndarray,
+    window: int,
 ) -> np.ndarray:
     """Error profiles float32 [n, window] of the samples ``span`` of one entity; NaN rows where no full window is.
 

@@ -36,7 +36,9 @@ def unique(table: pa.Table, as_of: np.datetime64 | None = None) -> pa.Table:
     """Sorted statements, one per ``feedback_id``, none recorded after ``as_of`` (inclusive; None = all)."""
     table = FEEDBACK.conform(table)
     if as_of is not None:
-        table = table.filter(pc.less_equal(table["recorded_at"], pa.scalar(as_of, FEEDBACK.schema.field("recorded_at").type)))
+        table = table.filter(
+            pc.less_equal(table["recorded_at"], pa.scalar(as_of, FEEDBACK.schema.field("recorded_at").type))
+        )
     ids = table["feedback_id"].to_numpy(zero_copy_only=False)
     _, first = np.unique(ids, return_index=True)
     return table.take(pa.array(np.sort(first)))

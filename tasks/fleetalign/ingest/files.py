@@ -125,7 +125,11 @@ def _csv(file: SourceFile) -> Iterator[FileBatch]:
 
 
 def _csv_header(file: SourceFile) -> list[str]:
-    with pa.OSFile(str(file.path)) as raw, csv.open_csv(_decompressed(file, raw)) as reader:
+    tolerant = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda line: "skip")
+    with (
+        pa.OSFile(str(file.path)) as raw,
+        csv.open_csv(_decompressed(file, raw), parse_options=tolerant) as reader,
+    ):
         return reader.schema.names
 
 

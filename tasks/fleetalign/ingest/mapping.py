@@ -126,10 +126,11 @@ def resolve(mapping: Mapping, sample: pa.Table, where: str) -> Mapping:
             value_column=_pick(mapping.value_column, VALUE_NAMES, names, "value_column", where),
         )
     else:
-        metrics = _wide_metrics(filled, sample, where)
-        filled = dataclasses.replace(filled, layout="wide", metric_column="", value_column="", metrics=metrics)
+        filled = dataclasses.replace(filled, layout="wide", metric_column="", value_column="")
     if len(set(filled.key_columns)) < len(filled.key_columns):
         raise UsageError(f"{where}: one column has two meanings in the mapping: {', '.join(filled.key_columns)}")
+    if filled.layout == "wide":
+        filled = dataclasses.replace(filled, metrics=_wide_metrics(filled, sample, where))
     return filled
 
 

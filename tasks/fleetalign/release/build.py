@@ -25,7 +25,17 @@ from fleetalign.release.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
-LIBRARIES = ("torch", "onnxruntime", "onnx", "numpy", "pyarrow", "optuna", "great-expectations", "dvc", "apache-airflow")
+LIBRARIES = (
+    "torch",
+    "onnxruntime",
+    "onnx",
+    "numpy",
+    "pyarrow",
+    "optuna",
+    "great-expectations",
+    "dvc",
+    "apache-airflow",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def move(
     expires_after_hours: float,
     now: datetime,
     *,
-    expected: Pointer | None | Literal["any"] = "any",
+    expected: Pointer | Literal["any"] | None = "any",
 ) -> Pointer:
     """Point the channel to ``release_id``, repairing history first.
 

@@ -77,7 +77,9 @@ def explain_entity(store: Store, release_id: str, name: str) -> str:
     lines += _held_out(aligned, kind, row["entity_id"])
     own = np.array([r["threshold"] for r in rows if r["kind"] == kind and r["entity_id"] != DEFAULT_ENTITY])
     if len(own) > 1:
-        lines.append(f"  rank        its threshold is higher than that of {np.mean(own < row['threshold']):.0%} of its kind")
+        lines.append(
+            f"  rank        its threshold is higher than that of {np.mean(own < row['threshold']):.0%} of its kind"
+        )
     return "\n".join(lines)
 
 

@@ -95,4 +95,4 @@ def _plan_identifier(key: str) -> str:
 
 
 def _deletion_order(key: str) -> tuple[bool, str]:
-    return (not (key.endswith("/manifest.json") or key.startswith(layout.PLANS) and key.count("/") == 1), key)
+    return (not (key.endswith("/manifest.json") or (key.startswith(layout.PLANS) and key.count("/") == 1)), key)

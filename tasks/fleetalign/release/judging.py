@@ -77,7 +77,12 @@ def sample(entities: Mapping[str, Sequence[str]], limit: int, seed: int) -> dict
 
 
 def traces(
-    store: Store, plan: Mapping[str, Any], scorer: Scorer, entities: Mapping[str, Sequence[str]], name: str, config: Config
+    store: Store,
+    plan: Mapping[str, Any],
+    scorer: Scorer,
+    entities: Mapping[str, Sequence[str]],
+    name: str,
+    config: Config,
 ) -> Iterator[Trace]:
     """Score ``entities`` over the range ``name``; a window before the range is read as context. Bounded memory."""
     feedback = read_statements(store, plan, "feedback")
@@ -185,9 +190,7 @@ def judge_scores(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Ta
     return found
 
 
-def _score_traces(
-    store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Table
-) -> Iterator[tuple[Trace, float]]:
+def _score_traces(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Table) -> Iterator[tuple[Trace, float]]:
     rows = aligner_rows(store, scorer.manifest)
     tails = {(row["kind"], row["entity_id"]): row["tail_probability"] for row in rows}
     for kind in scorer.kinds:

@@ -29,11 +29,15 @@ class Scores:
     reason: np.ndarray
 
 
+NEXT_STATE = "next_state"
+"""Output that holds the role ``state``: in ONNX an input and an output cannot share a name."""
+
+
 class StatefulGraph(Graph):
-    """A graph that returns a ``state`` float32 [B, m] to be fed with the entity's next window."""
+    """A graph that may return a ``state`` float32 [B, m] to be fed with the entity's next window."""
 
     def run_with_state(self, feeds: Mapping[str, np.ndarray]) -> tuple[Scored, np.ndarray]:
-        score, margin, contribution, state = self._run(("score", "margin", "contribution", "state"), feeds)
+        score, margin, contribution, state = self._run(("score", "margin", "contribution", NEXT_STATE), feeds)
         return Scored(score, margin, contribution), state
 
 

@@ -6,6 +6,7 @@ file; ``fleetalign.testing.scorers`` checks them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -149,7 +150,7 @@ def _by_entity(rows: pa.Table) -> Iterator[pa.Table]:
     """Slices of ``rows`` (sorted by entity), one per entity."""
     codes = rows["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1), len(codes)]
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, end in itertools.pairwise(bounds):
         yield rows.slice(start, end - start)
 
 

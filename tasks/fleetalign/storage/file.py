@@ -55,7 +55,9 @@ class FileStore(Store):
         except FileNotFoundError:
             raise NotFound(f"{self.uri}/{key} does not exist") from None
         except OSError as error:
-            raise StoreError(f"{self.uri}/{key}: {error.strerror or error}; check the disk and its permissions") from error
+            raise StoreError(
+                f"{self.uri}/{key}: {error.strerror or error}; check the disk and its permissions"
+            ) from error
 
     def get_versioned(self, key: str) -> Versioned:
         with self._translated(key):

@@ -45,7 +45,7 @@ class Panel:
 
 
 def as_datetime64(instant) -> np.datetime64:
-    return np.datetime64(int(round(instant.timestamp() * 1e6)), "us")
+    return np.datetime64(round(instant.timestamp() * 1e6), "us")
 
 
 def empty_panel(
@@ -112,9 +112,7 @@ def read_panel(
     scratch_dir: str | None = None,
 ) -> Panel:
     """The panel of ``entity_ids`` (sorted) over ``interval``, read part by part from validated partitions."""
-    panel = empty_panel(
-        kind, entity_ids, metrics, interval, step_seconds, memory_mb=memory_mb, scratch_dir=scratch_dir
-    )
+    panel = empty_panel(kind, entity_ids, metrics, interval, step_seconds, memory_mb=memory_mb, scratch_dir=scratch_dir)
     bounds = (entity_ids[0], entity_ids[-1]) if entity_ids else ("", "")
     for partition in partitions:
         if partition.kind == kind and partition.interval.overlaps(interval):

@@ -17,8 +17,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fleetalign.errors import Conflict, Corrupt, NotFound, NotReproducible
 from fleetalign.contracts.hashing import sha256
+from fleetalign.errors import Conflict, Corrupt, NotFound, NotReproducible
 from fleetalign.storage.store import Store
 
 RACERS = 16

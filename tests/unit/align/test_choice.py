@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fleetalign.align.choice import EntityCounts, best, choose, folds
 from fleetalign.align.grid import make_grid
 from fleetalign.config import AlignConfig
-from hypothesis import given
-from hypothesis import strategies as st
 
 CONFIG = AlignConfig(conditions=(2, 6), default_condition=6, tail_probability_count=20, smooth=1)
 GRID = make_grid(CONFIG, 8)

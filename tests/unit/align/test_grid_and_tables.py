@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fleetalign.align.entity import move_truth, seeded_uniform, shifted_counts, tabulate
 from fleetalign.align.grid import make_grid, upper_quantiles
 from fleetalign.config import AlignConfig
 from fleetalign.evaluate.metrics import event_counts, pages, touches
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CONFIG = AlignConfig(conditions=(2, 6, 11), tail_probability_count=12)
 

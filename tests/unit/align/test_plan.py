@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from fleetalign.align import plan as planning
 from fleetalign.config import Config, ModelConfig, RangesConfig
 from fleetalign.contracts.feedback import feedback_id
@@ -46,7 +47,9 @@ def lake_of(days: int = 10, entities: tuple[str, ...] = ("a", "b/c", "ü"), step
     return store
 
 
-def say(store: MemoryStore, start: datetime, end: datetime, verdict: str = "anomaly", recorded_at: datetime | None = None):
+def say(
+    store: MemoryStore, start: datetime, end: datetime, verdict: str = "anomaly", recorded_at: datetime | None = None
+):
     row = {
         "kind": "web", "entity_id": "a", "start": start, "end": end, "verdict": verdict,
         "source": "test", "note": "", "recorded_at": recorded_at or end,
@@ -115,7 +118,9 @@ def test_explicit_ranges_need_order_and_a_window_of_gap():
 def test_partitions_of_one_kind_must_share_their_step():
     store = lake_of()
     day = START + 10 * DAY
-    lake.write_partition(store, "validated", "web", Interval(day, day + DAY), "day", telemetry_day(day, ("a",), 300), 300, {})
+    lake.write_partition(
+        store, "validated", "web", Interval(day, day + DAY), "day", telemetry_day(day, ("a",), 300), 300, {}
+    )
     with pytest.raises(BadInput, match=r"different steps \[300, 600\] s .*steps.web"):
         planning.write_plan(store, CONFIG)
 

@@ -22,11 +22,10 @@ TRAINING = TrainingConfig(
 )
 
 
-def fitted(panel, **arguments):
-    location, scale = normalizer.lookup(normalizer.build(panel, MODEL, 10), panel.kind, panel.entity_ids, panel.metrics)
-    return train(
-        panel, location, scale, arguments.pop("model", MODEL), arguments.pop("training", TRAINING), **arguments
-    )
+def fitted(panel, model=MODEL, training=TRAINING, **arguments):
+    table = normalizer.build(panel, MODEL, 10)
+    location, scale = normalizer.lookup(table, panel.kind, panel.entity_ids, panel.metrics)
+    return train(panel, location, scale, model, training, **arguments)
 
 
 def weights(trained) -> bytes:

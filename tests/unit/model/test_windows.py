@@ -8,12 +8,13 @@ from fleetalign.model.windows import WindowIndex, split
 
 
 def brute_force(panel, start, stop, window):
+    steps = panel.values.shape[1]
     return [
         (entity, end)
-        for entity in range(len(panel.entity_ids))
-        for end in range(panel.values.shape[1])
-        if start <= end - window + 1 and end < stop and panel.first[entity] <= end - window + 1 and end <= panel.last[entity]
-    ]  # fmt: skip
+        for entity, (first, last) in enumerate(zip(panel.first, panel.last, strict=True))
+        for end in range(steps)
+        if max(start, first) <= end - window + 1 and end <= min(last, stop - 1)
+    ]
 
 
 @settings(max_examples=200, deadline=None)

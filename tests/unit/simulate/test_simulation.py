@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +72,7 @@ def test_nothing_outside_its_days(simulation: Simulation) -> None:
 
 def test_noise_is_continuous_over_midnight() -> None:
     days = [smooth_noise(1, Stream.ENTITY_NOISE, (0,), day, 288, 24) for day in range(40)]
-    over_midnight = np.array([b[0] - a[-1] for a, b in zip(days, days[1:], strict=False)])
+    over_midnight = np.array([b[0] - a[-1] for a, b in pairwise(days)])
     within = np.concatenate([np.diff(d) for d in days])
     assert over_midnight.std() < 2 * within.std()
     assert np.concatenate(days).std() == pytest.approx(1, abs=0.15)
@@ -151,7 +152,7 @@ def test_incidents_and_their_rate(seed: int) -> None:
     assert {f.kind.name for f in simulation.faults} == {k.name for k in FAULTS}
     for fault in simulation.faults:
         assert fault.entity.born + MARGIN <= fault.end < simulation.interval.end
-        assert 2 <= len(fault.metrics) and set(fault.metrics) <= set(fault.entity.present_metrics)
+        assert len(fault.metrics) >= 2 and set(fault.metrics) <= set(fault.entity.present_metrics)
         assert (fault.start - START).total_seconds() % fault.entity.kind.step_seconds == 0
     for a in simulation.faults:
         for b in simulation.faults:
@@ -161,7 +162,7 @@ def test_incidents_and_their_rate(seed: int) -> None:
 def test_a_fault_changes_its_metrics_inside_its_interval_only(
     simulation: Simulation, telemetry: dict[str, pa.Table]
 ) -> None:
-    for fault in simulation.faults:
+    for fault in simulation.faults[:6]:
         entity = fault.entity
         table = of_entity(telemetry[entity.kind.name], entity.entity_id)
         step = entity.kind.step_seconds
@@ -180,8 +181,6 @@ def test_a_fault_changes_its_metrics_inside_its_interval_only(
                             if fault.start <= t < fault.end:
                                 changed.add(metric)
         assert changed == set(fault.metrics), fault.kind.name
-        if fault is simulation.faults[5]:
-            return  # the first few cover both kinds; all of them would take a minute
 
 
 def test_truth_lists_every_fault(simulation: Simulation) -> None:

@@ -1,0 +1,116 @@
+"""Reads what the options of several verbs have in common: configuration, range, plan, files, release."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import getpass
+import json
+from pathlib import Path
+
+from fleetalign import config as configuration
+from fleetalign import steps
+from fleetalign.config import Config
+from fleetalign.errors import UsageError
+from fleetalign.interval import Interval
+from fleetalign.progress import Bar
+from fleetalign.storage import lake, layout
+from fleetalign.storage.store import open_store
+
+ALL_TIME = ("1990-01-01", "2100-01-01")
+
+
+def config(options: argparse.Namespace) -> Config:
+    return configuration.load(options.params)
+
+
+def interval(options: argparse.Namespace) -> Interval | None:
+    if options.start is None and options.end is None:
+        return None
+    return Interval.parse(options.start or ALL_TIME[0], options.end or ALL_TIME[1])
+
+
+def planned(options: argparse.Namespace) -> tuple[Config, str, str]:
+    settings, store_uri = config(options), configuration.store_uri(options.store)
+    given = options.plan or ""
+    if given.startswith("@"):
+        try:
+            given = json.loads(Path(given[1:]).read_text())["plan_id"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(f"--plan {given}: not a receipt with a plan_id ({error})") from None
+    if not given:
+        plans = [i for i in open_store(store_uri).list(layout.PLANS) if i.key.count("/") == 1]
+        if not plans:
+            raise UsageError(f"{store_uri}: there is no plan yet; run `fleetalign plan` first")
+        given = max(plans, key=lambda i: (i.modified_at, i.key)).key.removeprefix(layout.PLANS).removesuffix(".json")
+    return settings, store_uri, given
+
+
+def mapping(options: argparse.Namespace):
+    from fleetalign.ingest.mapping import Mapping, load_mapping
+
+    chosen = load_mapping(options.mapping) if options.mapping else Mapping()
+    named = {"kind": options.kind, "metrics": tuple(options.metrics), "ignore": tuple(options.ignore)}
+    return dataclasses.replace(chosen, **{name: value for name, value in named.items() if value})
+
+
+def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, bar: Bar):
+    from fleetalign.ingest.feedback_files import read_feedback_file
+    from fleetalign.ingest.ingest import ingest_files
+    from fleetalign.storage.statements import append_feedback
+
+    store = open_store(store_uri)
+    # Read before telemetry is written: a wrong feedback file should cost nothing.
+    feedback = read_feedback_file(options.feedback, options.kind or default_kind()) if options.feedback else None
+    result = ingest_files(store, config, options.telemetry, mapping(options), interval(options), bar)
+    if feedback is not None:
+        append_feedback(store, feedback)
+    return result
+
+
+def read_telemetry(options: argparse.Namespace):
+    import pyarrow as pa
+
+    from fleetalign.ingest.ingest import ingest_files
+    from fleetalign.storage.memory import MemoryStore
+
+    scratch = MemoryStore()
+    end = Interval.parse(ALL_TIME[0], options.end) if options.end else None
+    result = ingest_files(scratch, config(options), options.telemetry, mapping(options), end)
+    tables = [lake.read_partition(scratch, partition) for partition in result.partitions]
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def default_kind() -> str:
+    from fleetalign.ingest.ingest import DEFAULT_KIND
+
+    return DEFAULT_KIND
+
+
+def release_id(options: argparse.Namespace) -> str:
+    if options.release:
+        return options.release
+    from fleetalign.release import channel as channels
+
+    store_uri = configuration.store_uri(options.store)
+    pointer = channels.read(open_store(store_uri), options.channel)
+    if pointer is None:
+        raise UsageError(
+            f"{store_uri}: channel {options.channel!r} points nowhere yet; name a --release or promote one"
+        )
+    return pointer.release_id
+
+
+def newest_release(options: argparse.Namespace) -> str:
+    store_uri = configuration.store_uri(options.store)
+    plan_id = steps.latest(config(options), store_uri, "release")
+    if plan_id is None:
+        raise UsageError(f"{store_uri}: there is no release yet")
+    return open_store(store_uri).get_json(layout.receipt(plan_id, "release"))["release_id"]
+
+
+def user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
