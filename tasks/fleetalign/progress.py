@@ -13,19 +13,20 @@ class Bar:
         self._what = ""
         self._bar = None
         self._started = time.monotonic()
+        self._told = False
 
     def __call__(self, done: int, total: int, what: str) -> None:
         from tqdm import tqdm
 
         if what != self._what:
             self.close()
-            self._what, self._started = what, time.monotonic()
+            self._what, self._started, self._told = what, time.monotonic(), False
             self._bar = tqdm(total=total, desc=f"{what:<22}", leave=True, disable=not sys.stderr.isatty(), unit="")
         self._bar.total = total
         self._bar.update(done - self._bar.n)
-        if done >= total and not sys.stderr.isatty():
+        if done >= total and not self._told and not sys.stderr.isatty():
+            self._told = True
             print(f"{what}: {total} in {time.monotonic() - self._started:.1f} s", file=sys.stderr, flush=True)
-            self._what = ""
 
     def close(self) -> None:
         if self._bar is not None:

@@ -24,11 +24,8 @@ from fleetalign.ingest.mapping import Mapping, refuse_label
 from fleetalign.ingest.numbers import plain, to_float64
 from fleetalign.ingest.times import to_utc
 from fleetalign.interval import Interval
-from fleetalign.storage.quarantine import rows_as_json
+from fleetalign.storage.quarantine import Rule, rows_as_json
 
-NOT_A_NUMBER = "not_a_number"
-MISSING_ENTITY, LONG_ENTITY, RESERVED_ENTITY = "missing_entity", "entity_id_too_long", "reserved_entity_id"
-BAD_KIND, MISSING_METRIC, BROKEN_LINE = "bad_kind", "missing_metric", "wrong_column_count"
 UNKNOWN_KIND = "unknown"
 """Rows whose kind cannot be used are quarantined under this one."""
 
@@ -76,10 +73,10 @@ def read_batch(
     entities = _texts(columns[mapping.entity_column])
     _break_rule(rules, usable & ~outside, _entity_rules(entities))
     kinds, bad_kind = _kinds(columns, mapping, table.num_rows)
-    _break_rule(rules, usable & ~outside, {BAD_KIND: bad_kind})
+    _break_rule(rules, usable & ~outside, {Rule.BAD_KIND: bad_kind})
     if mapping.layout == "long":
         metric_names = _texts(columns[mapping.metric_column])
-        _break_rule(rules, usable & ~outside, {MISSING_METRIC: _empty(metric_names)})
+        _break_rule(rules, usable & ~outside, {Rule.MISSING_METRIC: _empty(metric_names)})
     broken = np.array([r is not None for r in rules], dtype=bool)
     keep = pa.array(~(broken | outside))
     key = {
@@ -163,9 +160,9 @@ def _break_rule(rules: np.ndarray, where: np.ndarray, masks: dict[str, np.ndarra
 def _entity_rules(entities: pa.ChunkedArray) -> dict[str, np.ndarray]:
     too_long = pc.greater(pc.binary_length(entities), MAX_ENTITY_ID_BYTES)
     return {
-        MISSING_ENTITY: _empty(entities),
-        LONG_ENTITY: pc.fill_null(too_long, False).to_numpy(),
-        RESERVED_ENTITY: pc.fill_null(pc.equal(entities, DEFAULT_ENTITY), False).to_numpy(),
+        Rule.MISSING_ENTITY: _empty(entities),
+        Rule.ENTITY_ID_TOO_LONG: pc.fill_null(too_long, False).to_numpy(),
+        Rule.RESERVED_ENTITY_ID: pc.fill_null(pc.equal(entities, DEFAULT_ENTITY), False).to_numpy(),
     }
 
 
@@ -185,7 +182,7 @@ def _cells(kept: pa.Table, metric: str | pa.ChunkedArray, source: pa.ChunkedArra
     part = kept.select(["kind", "entity_id", "timestamp"]).filter(where)
     names = pa.repeat(pa.scalar(metric), part.num_rows) if isinstance(metric, str) else metric.filter(where)
     texts = source.filter(where).cast(pa.string())
-    rule = pa.repeat(pa.scalar(NOT_A_NUMBER), part.num_rows)
+    rule = pa.repeat(pa.scalar(Rule.NOT_A_NUMBER), part.num_rows)
     return pa.table([*part.columns, names, texts, rule], schema=QUARANTINED_CELLS.schema)
 
 
@@ -225,7 +222,7 @@ def _broken_lines(lines: tuple[str, ...], mapping: Mapping, origin: str) -> pa.T
                 "entity_id": "",
                 "timestamp_text": "",
                 "row_json": json.dumps({"line": line}, ensure_ascii=False),
-                "rule": BROKEN_LINE,
+                "rule": Rule.WRONG_COLUMN_COUNT,
                 "origin": origin,
                 "at": None,
             }

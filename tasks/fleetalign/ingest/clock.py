@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.ingest.batch import ROWS_WITH_TIME
-from fleetalign.storage.quarantine import rows_as_json
+from fleetalign.storage.quarantine import Rule, rows_as_json
 
-CLOCK_JUMP = "clock_jump"
 LONGEST_SILENCE = timedelta(days=730)
 """Two recordings of one fleet may be a year apart; a gap longer than this is a clock that was never set."""
 
@@ -41,7 +40,7 @@ def _quarantined(rows: pa.Table, origin: str) -> pa.Table:
             rows["entity_id"],
             rows["timestamp"].cast(pa.string()),
             rows_as_json(rows),
-            [CLOCK_JUMP] * rows.num_rows,
+            [Rule.CLOCK_JUMP] * rows.num_rows,
             [origin] * rows.num_rows,
             pa.nulls(rows.num_rows, ROWS_WITH_TIME.field("at").type),
         ],

@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.tables import QUARANTINED_CELLS, TELEMETRY
-
-DUPLICATE_CELL = "duplicate_cell"
+from fleetalign.storage.quarantine import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def _duplicates(samples: pa.Table, kept: np.ndarray) -> pa.Table:
         [
             *part.select(["kind", "entity_id", "timestamp", "metric"]).columns,
             part["value"].cast(pa.string()),
-            pa.repeat(pa.scalar(DUPLICATE_CELL), part.num_rows),
+            pa.repeat(pa.scalar(Rule.DUPLICATE_CELL), part.num_rows),
         ],
         schema=QUARANTINED_CELLS.schema,
     )

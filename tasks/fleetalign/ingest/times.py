@@ -13,19 +13,13 @@ import pyarrow.compute as pc
 from fleetalign.contracts.tables import TIME
 from fleetalign.errors import UsageError
 from fleetalign.ingest.numbers import is_number, is_text, to_float64
+from fleetalign.storage.quarantine import Rule
 
 EARLIEST, LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 UNIT_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 ZONE_PATTERN = r"\d(Z|z|[+-]\d{2}(:?\d{2})?)$"
 DATE_ONLY_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 NUMBER_TEXT_PATTERN = r"^\s*[+-]?\d+(\.\d+)?([eE][+-]?\d+)?\s*$"
-
-MISSING, UNREADABLE, NO_ZONE, OUT_OF_RANGE = (
-    "missing_time",
-    "unreadable_time",
-    "time_without_zone",
-    "time_out_of_range",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +56,11 @@ def to_utc(column: pa.ChunkedArray, time_zone: str, time_unit: str, where: str) 
         raise UsageError(f"{where}: type {kind} is not a time; name another column as time_column in the mapping")
     values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     unusable = values.is_null().to_numpy(zero_copy_only=False)
-    rules[unusable & (rules == None)] = UNREADABLE  # noqa: E711 - elementwise
-    rules[missing] = MISSING
+    rules[unusable & (rules == None)] = Rule.UNREADABLE_TIME  # noqa: E711 - elementwise
+    rules[missing] = Rule.MISSING_TIME
     in_range = pc.and_(pc.greater_equal(values, _scalar(EARLIEST)), pc.less(values, _scalar(LATEST)))
     outside = ~pc.fill_null(in_range, True).to_numpy(zero_copy_only=False)
-    rules[outside] = OUT_OF_RANGE
+    rules[outside] = Rule.TIME_OUT_OF_RANGE
     return Times(pc.if_else(pa.array(outside), pa.scalar(None, TIME), values), rules)
 
 
@@ -146,12 +140,14 @@ def _from_texts(column: pa.ChunkedArray, time_zone: str, where: str, rules: np.n
         instant = _parse(item)
         if instant is not None and instant.tzinfo is None:
             if zone is None:
-                rules[i], instant, without_zone = NO_ZONE, None, without_zone + 1
+                rules[i], instant, without_zone = Rule.TIME_WITHOUT_ZONE, None, without_zone + 1
             else:
                 instant = instant.replace(tzinfo=zone)
         values.append(None if instant is None else instant.astimezone(UTC))
     if without_zone and all(v is None for v in values):
-        raise _refuse_without_zone(where, next(t for t, r in zip(text.to_pylist(), rules, strict=True) if r == NO_ZONE))
+        raise _refuse_without_zone(
+            where, next(t for t, r in zip(text.to_pylist(), rules, strict=True) if r == Rule.TIME_WITHOUT_ZONE)
+        )
     return pa.array(values, TIME)
 
 

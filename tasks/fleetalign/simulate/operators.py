@@ -25,6 +25,8 @@ FALSE_REPORTS_PER_ENTITY_DAY = 0.01
 """Quiet periods that are called an anomaly."""
 NORMAL_REPORTS_PER_ENTITY_DAY = 0.25
 """Quiet periods that are called normal: the answer to "was this page false?"."""
+REVIEWED_SHARE = 0.6
+"""Entities whose team closes each day with a review: whatever nobody spoke about was normal."""
 DELAY_HOURS = (1.0, 10.0)
 """A statement is recorded this long after the end it names, but never after the data's last minute."""
 SOURCE = "on-call"
@@ -58,7 +60,29 @@ def statements(
                 quiet = _quiet_period(rng, since, end, [f for f in faults if f.entity is entity])
                 if quiet is not None:
                     rows.append(_statement(rng, entity, *quiet, verdict, note, end))
+        if rng.random() < REVIEWED_SHARE:
+            told = [(r["start"], r["end"]) for r in rows if r is not None and _same(r, entity)]
+            for start, stop in _silence(sorted(told), since, end - timedelta(minutes=1)):
+                rows.append(_statement(rng, entity, start, stop, "normal", "daily review: nothing else", end))
     return FEEDBACK.conform(pa.Table.from_pylist([r for r in rows if r is not None], schema=FEEDBACK.schema))
+
+
+def _same(row: dict[str, Any], entity: SimulatedEntity) -> bool:
+    return row["kind"] == entity.kind.name and row["entity_id"] == entity.entity_id
+
+
+def _silence(
+    told: Sequence[tuple[datetime, datetime]], since: datetime, end: datetime
+) -> list[tuple[datetime, datetime]]:
+    """The parts of [since, end) that no interval of ``told`` (sorted) covers, cut at midnights."""
+    quiet, at = [], since
+    for start, stop in [*told, (end, end)]:
+        while at < min(start, end):
+            midnight = at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+            quiet.append((at, min(start, end, midnight)))
+            at = quiet[-1][1]
+        at = max(at, stop)
+    return quiet
 
 
 def _jitter(rng: np.random.Generator) -> timedelta:

@@ -7,6 +7,7 @@ readers see only what the listings name, so that running a stage again changes n
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -22,6 +23,34 @@ LISTING_VERSION = "1.0"
 What = Literal["rows", "cells"]
 Stage = Literal["ingest", "validate"]
 STAGES: tuple[Stage, ...] = ("ingest", "validate")
+
+
+class Rule(StrEnum):
+    """Why something was taken out; docs/data.md explains each."""
+
+    # ingest, rows
+    MISSING_ENTITY = "missing_entity"
+    ENTITY_ID_TOO_LONG = "entity_id_too_long"
+    RESERVED_ENTITY_ID = "reserved_entity_id"
+    BAD_KIND = "bad_kind"
+    MISSING_METRIC = "missing_metric"
+    MISSING_TIME = "missing_time"
+    UNREADABLE_TIME = "unreadable_time"
+    TIME_WITHOUT_ZONE = "time_without_zone"
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+    CLOCK_JUMP = "clock_jump"
+    WRONG_COLUMN_COUNT = "wrong_column_count"
+    # ingest, cells
+    NOT_A_NUMBER = "not_a_number"
+    DUPLICATE_CELL = "duplicate_cell"
+    # validate, rows
+    OUTSIDE_PARTITION = "outside_partition"
+    DUPLICATE_TIMESTAMP = "duplicate_timestamp"
+    # validate, cells
+    INFINITE = "infinite"
+    TOO_LARGE = "too_large"
+
+
 CONTRACTS: dict[str, TableContract] = {"rows": QUARANTINED_ROWS, "cells": QUARANTINED_CELLS}
 
 

@@ -7,8 +7,7 @@ import pyarrow as pa
 
 from fleetalign.contracts.tables import QUARANTINED_CELLS
 from fleetalign.storage.lake import KEY_COLUMNS
-
-INFINITE, TOO_LARGE = "infinite", "too_large"
+from fleetalign.storage.quarantine import Rule
 
 
 def check_cells(table: pa.Table, max_abs_value: float) -> tuple[pa.Table, pa.Table]:
@@ -35,5 +34,5 @@ def check_cells(table: pa.Table, max_abs_value: float) -> tuple[pa.Table, pa.Tab
 def _quarantined(table: pa.Table, metric: str, values: np.ndarray, infinite: np.ndarray, bad: np.ndarray) -> pa.Table:
     key = table.select(list(KEY_COLUMNS)).filter(pa.array(bad))
     texts = [repr(v) for v in values[bad].tolist()]
-    rules = np.where(infinite[bad], INFINITE, TOO_LARGE).tolist()
+    rules = np.where(infinite[bad], Rule.INFINITE, Rule.TOO_LARGE).tolist()
     return pa.table([*key.columns, [metric] * len(texts), texts, rules], schema=QUARANTINED_CELLS.schema)

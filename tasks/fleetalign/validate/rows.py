@@ -7,9 +7,7 @@ import pyarrow as pa
 
 from fleetalign.contracts.tables import QUARANTINED_ROWS, TIME
 from fleetalign.interval import Interval
-from fleetalign.storage.quarantine import rows_as_json
-
-OUTSIDE_PARTITION, DUPLICATE_TIMESTAMP = "outside_partition", "duplicate_timestamp"
+from fleetalign.storage.quarantine import Rule, rows_as_json
 
 
 def check_rows(table: pa.Table, interval: Interval, step_seconds: int, origin: str) -> tuple[pa.Table, pa.Table]:
@@ -22,21 +20,21 @@ def check_rows(table: pa.Table, interval: Interval, step_seconds: int, origin: s
     end = np.datetime64(interval.end.replace(tzinfo=None), "us")
     times = table["timestamp"].to_numpy().astype("datetime64[us]")
     inside = (times >= start) & (times < end)
-    outside_rows = _quarantined(table, ~inside, OUTSIDE_PARTITION, origin)
+    outside_rows = _quarantined(table, ~inside, Rule.OUTSIDE_PARTITION, origin)
     table, times = table.filter(pa.array(inside)), times[inside]
     step = np.timedelta64(step_seconds * 1_000_000, "us")
     slots = (times - start) // step
     entities = table["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     last = np.ones(table.num_rows, dtype=bool)
     last[:-1] = (np.diff(slots) != 0) | (np.diff(entities) != 0)
-    duplicates = _quarantined(table, ~last, DUPLICATE_TIMESTAMP, origin)
+    duplicates = _quarantined(table, ~last, Rule.DUPLICATE_TIMESTAMP, origin)
     floored = pa.array((start + slots * step)[last]).cast(TIME)
     position = table.schema.get_field_index("timestamp")
     kept = table.filter(pa.array(last)).set_column(position, "timestamp", floored)
     return kept, pa.concat_tables([outside_rows, duplicates])
 
 
-def _quarantined(table: pa.Table, bad: np.ndarray, rule: str, origin: str) -> pa.Table:
+def _quarantined(table: pa.Table, bad: np.ndarray, rule: Rule, origin: str) -> pa.Table:
     rows = table.filter(pa.array(bad))
     texts = rows["timestamp"].cast(pa.string())
     constant = ([rule] * rows.num_rows, [origin] * rows.num_rows)

@@ -73,6 +73,15 @@ def test_csv_lines_of_another_width_are_kept_apart(tmp_path: Path) -> None:
     assert [line for b in batches for line in b.broken_lines] == ["3", "4,5,6"]
 
 
+@pytest.mark.parametrize("good", [0, 1, 1000])
+def test_broken_lines_at_the_end_are_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: int) -> None:
+    monkeypatch.setattr(files, "CSV_BLOCK_BYTES", 1000)
+    write(tmp_path / "t.csv", "a,b\n" + "1,2\n" * good + "3\n" * 2000)
+    batches = list(read_batches(only(tmp_path / "t.csv")))
+    assert sum(b.table.num_rows for b in batches) == good
+    assert sum(len(b.broken_lines) for b in batches) == 2000
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
 def test_a_file_with_a_header_alone_gives_one_empty_batch(tmp_path: Path, name: str) -> None:
     empty = pa.table({"host": pa.array([], pa.string()), "cpu": pa.array([], pa.float64())})

@@ -59,7 +59,7 @@ def test_each_bad_row_is_quarantined_with_its_rule_and_place(tmp_path: Path) -> 
     bad = {
         ",2024-05-01T05:00:00Z,1,1": "missing_entity",
         "__default__,2024-05-01T05:00:00Z,1,1": "reserved_entity_id",
-        "x" * 513 + ",2024-05-01T05:00:00Z,1,1": "entity_id_too_long",
+        "é" * 257 + ",2024-05-01T05:00:00Z,1,1": "entity_id_too_long",
         "a,,1,1": "missing_time",
         "a,noon,1,1": "unreadable_time",
         "a,2024-05-01T05:00:00,1,1": "time_without_zone",
@@ -75,7 +75,7 @@ def test_each_bad_row_is_quarantined_with_its_rule_and_place(tmp_path: Path) -> 
     assert by_rule["unreadable_time"]["origin"] == "t.csv row 9"
     assert by_rule["unreadable_time"]["timestamp_text"] == "noon"
     assert json.loads(by_rule["unreadable_time"]["row_json"]) == {"host": "a", "ts": "noon", "cpu": "1", "mem": "1"}
-    assert json.loads(by_rule["entity_id_too_long"]["row_json"])["host"] == "x" * 513
+    assert json.loads(by_rule["entity_id_too_long"]["row_json"])["host"] == "é" * 257
     assert json.loads(by_rule["wrong_column_count"]["row_json"]) == {"line": "a,2024-05-01T05:00:00Z,1"}
 
 
