@@ -22,40 +22,47 @@ class StorageConfig:
     checksums: Literal["when_supported", "when_required"] = "when_supported"
     """boto3's checksum mode; older S3-compatible stores need ``when_required``."""
     connect_timeout_seconds: float = 10.0
+    """How long one connection attempt to S3 may take."""
     read_timeout_seconds: float = 60.0
+    """How long S3 may stay silent in the middle of an answer."""
     attempts: int = 5
     """Tries of one S3 request in all, with botocore's standard back-off."""
     scratch_dir: str = ""
     """Where panels larger than ``memory_mb`` are memory-mapped (default: the system's temporary directory)."""
     memory_mb: int = 512
+    """Largest panel of telemetry held in memory; larger ones are memory-mapped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceConfig:
     type: Literal["simulator", "files"] = "simulator"
+    """Where the ingest DAG takes telemetry from."""
     path: str = ""
     """File or folder of the ``files`` source."""
     feedback_path: str = ""
+    """Feedback file of the ``files`` source: Parquet or CSV."""
     mapping_path: str = ""
     """YAML mapping of the ``files`` source, see docs/data.md."""
     kind: str = ""
     """Kind of the ``files`` source when its mapping names none."""
     metrics: tuple[str, ...] = ()
+    """Metric columns of the ``files`` source; empty = every numeric column."""
     ignore: tuple[str, ...] = ()
+    """Columns of the ``files`` source that are no metrics."""
     seed: int = 7
     """Seed of the ``simulator`` source."""
     start: str = "2026-03-02"
     """First day of the ``simulator`` source (a Monday)."""
     days: int = 7
+    """Days of the ``simulator`` source."""
     entities: int = 24
+    """Entities of the ``simulator`` source, over all kinds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationConfig:
     max_abs_value: float = 1e18
     """Cells beyond are quarantined as ``too_large``: squares of larger values leave float64's useful range."""
-    max_gap_steps: int = 100_000
-    """A gap longer than this is an error of the clock, not an outage; the rows behind it are quarantined."""
     data_docs: bool = True
     """Also write Great Expectations' static HTML."""
 
@@ -65,7 +72,9 @@ class RangesConfig:
     train: tuple[str, str] | None = None
     """``[start, end)`` as two ISO 8601 times. All of ``train`` and ``calibrate``, or neither."""
     calibrate: tuple[str, str] | None = None
+    """What thresholds are fitted on."""
     judge: tuple[str, str] | None = None
+    """What the release is judged on; nothing is fitted there. Needs explicit ``train`` and ``calibrate``."""
     calibrate_share: float = 0.3
     """Without explicit ranges: ``calibrate`` is at least this share of the data."""
     history_days: int | None = None
@@ -80,15 +89,19 @@ class RangesConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     network: Literal["sharead"] = "sharead"
+    """The shared network; ``sharead`` is the published one (He et al., TOSEM 2025)."""
     window_steps: int = 100
+    """Samples of one window: what the network sees, and how long a new entity warms up."""
     latent_size: int = 8
     """H of the published network: width of each encoder's output per metric."""
     dropout: float = 0.2
+    """Dropout while training."""
     clip: float = 20.0
     """Standardised values are clipped to plus or minus this."""
     scale_floor: float = 0.01
     """A metric's scale is at least this share of the fleet's median scale of that metric."""
     seed: int = 11
+    """Seed of weights, window sampling and dropout."""
 
     def __post_init__(self) -> None:
         check(8 <= self.window_steps <= 1024, f"model.window_steps is {self.window_steps}; must be in [8, 1024]")
@@ -97,12 +110,17 @@ class ModelConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
     epochs: int = 4
+    """Most epochs."""
     batch_size: int = 128
+    """Windows of one training step."""
     learning_rate: float = 1e-3
+    """Adam's learning rate in the first epoch."""
     learning_rate_decay: float = 0.5
     """The learning rate is multiplied by this after each epoch."""
     weight_decay: float = 1e-4
+    """Adam's weight decay."""
     gradient_clip: float = 10.0
+    """Largest gradient norm."""
     patience: int = 2
     """Stop after this many epochs without a better validation loss."""
     validation_share: float = 0.2
@@ -110,24 +128,33 @@ class TrainingConfig:
     max_windows_per_epoch: int = 40_000
     """Training windows drawn per epoch: bounds time whatever the fleet's size."""
     max_validation_windows: int = 8_000
+    """Windows that the validation loss is computed on."""
     drop_metric_share: float = 0.15
     """Share of (window, metric) pairs hidden from the network while training."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where to train; ``auto`` takes a GPU when there is one, ``cuda`` insists on it."""
     threads: int = 1
+    """CPU threads of the training. Equal bytes are promised for an equal number."""
     checkpoint_every_batches: int = 100
+    """A killed training loses at most this many batches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlignConfig:
     method: Literal["fleet_prior", "published_tpe"] = "fleet_prior"
+    """``fleet_prior`` (docs/method.md), or the published search per entity."""
     objective: Literal["event_f1", "point_adjusted_f1", "event_f_beta", "page_budget"] = "event_f1"
+    """What alignment maximises on feedback."""
     beta: float = 1.0
     """Weight of recall in ``event_f_beta``."""
     conditions: tuple[int, ...] = (2, 6, 11, 21, 37, 60, 85, 100)
     """Candidate C; those above the window are dropped."""
     tail_probability_min: float = 1e-4
+    """Smallest share of normal samples that may exceed a threshold."""
     tail_probability_max: float = 0.15
+    """Largest such share."""
     tail_probability_count: int = 50
+    """Points of the log-spaced grid between the two."""
     smooth: int = 5
     """Width of the moving average over the tail-probability grid when the shared value is chosen."""
     prior_weights: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -141,8 +168,11 @@ class AlignConfig:
     min_history_steps: int = 200
     """Samples an entity needs before it gets its own location, scale and quantile."""
     entities_per_shard: int = 50
+    """Entities of one mapped align task. It changes no result."""
     tpe_trials: int = 50
+    """Trials per entity of ``published_tpe``."""
     seed: int = 13
+    """Seed of controls, bootstrap and TPE."""
 
     def __post_init__(self) -> None:
         check(self.entities_per_shard >= 1, "align.entities_per_shard must be at least 1")
@@ -158,28 +188,37 @@ class GatesConfig:
     min_coverage: float = 0.9
     """Least share of entities that get a row of their own (not ``default`` or ``quarantined``)."""
     max_pages_per_entity_day: float = 2.0
+    """Most pages, true or false, per entity and day of the calibrate range."""
     max_parity: float = 1e-5
     """Largest relative difference of the exported graph from its golden vectors."""
     bootstrap_samples: int = 1000
+    """Resamples of the 95 % intervals."""
     shift_seeds: int = 20
+    """Random offsets of the control that shifts the alarms."""
     max_judged_entities: int = 500
     """Quality is judged on at most this many entities with feedback (a seeded choice)."""
     max_pages_ratio_vs_champion: float = 3.0
+    """A candidate may page at most this many times as often as the champion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseConfig:
     channel: str = "champion"
+    """Channel that ``run`` and the promotion DAG move."""
     expires_after_hours: float = 48.0
+    """Age at which consumers should worry about a release that nothing replaced or renewed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistryConfig:
     enabled: bool = True
+    """Whether builds record their telemetry in the DVC registry."""
     git_remote: str = ""
     """URL of the data registry's git repository; empty = a bundle kept in the store."""
     author: str = "fleetalign"
+    """Author of the registry's commits."""
     email: str = "fleetalign@localhost"
+    """E-mail of the registry's commits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,25 +226,37 @@ class AirflowConfig:
     """What the DAG files read while they are parsed."""
 
     ingest_cron: str = "0 0 * * *"
+    """When a partition closes and is ingested."""
     pretrain_cron: str = "0 4 * * 1"
+    """When the shared model is trained in any case."""
     align_cron: str = "0 5 * * *"
+    """When entities are aligned to what operators said since."""
     gc_cron: str = "0 6 * * 0"
+    """When the store is looked through for what nothing reaches."""
     min_new_partitions: int = 7
     """``pretrain_due`` starts a pre-training when this many partitions per kind are new."""
     gpu_pool: str = "gpu"
+    """Pool of the pre-training task."""
     align_pool: str = "align"
+    """Pool of the align shards."""
     dvc_pool: str = "dvc"
+    """Pool of the snapshot task; one slot, DVC locks its repository."""
     gpu_queue: str = ""
     """Queue of the pre-training task; empty = the default queue."""
     gpu_executor: str = ""
+    """Executor of the pre-training task; empty = the default executor."""
     retries: int = 2
+    """Tries after the first, for errors that a retry helps."""
     retry_delay_seconds: float = 30.0
+    """Wait before a retry."""
     max_active_partitions: int = 7
+    """Partitions ingested or validated at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     partition: Literal["day", "hour"] = "day"
+    """Length of one partition: telemetry is ingested, validated and keyed by it."""
     steps: dict[str, int] = field(default_factory=dict)
     """``step_seconds`` of each kind; a kind not named here gets its most common spacing."""
     storage: StorageConfig = field(default_factory=StorageConfig)

@@ -206,7 +206,10 @@ def test_operators_are_late_imprecise_and_sometimes_wrong() -> None:
             about = [
                 r
                 for r in feedback
-                if r["entity_id"] == fault.entity.entity_id and r["start"] < fault.end and fault.start < r["end"]
+                if not r["note"].startswith("daily review")
+                and r["entity_id"] == fault.entity.entity_id
+                and r["start"] < fault.end
+                and fault.start < r["end"]
             ]
             missed += not about
             reported += bool(about)
@@ -215,6 +218,32 @@ def test_operators_are_late_imprecise_and_sometimes_wrong() -> None:
     assert 0.08 < missed / (missed + reported) < 0.25
     assert 0 < called_normal < 0.15 * reported
     assert quiet_normal > called_normal
+
+
+def test_reviewed_entities_have_a_verdict_on_all_of_the_on_call_time() -> None:
+    reviewed = entities = 0
+    for seed in range(4):
+        simulation = Simulation(seed, START, 7, 24)
+        feedback = simulation.feedback().to_pylist()
+        last_minute = simulation.interval.end - timedelta(minutes=1)
+        for entity in simulation.fleet:
+            mine = [r for r in feedback if (r["kind"], r["entity_id"]) == (entity.kind.name, entity.entity_id)]
+            reviews = [r for r in mine if r["note"].startswith("daily review")]
+            entities += 1
+            reviewed += bool(reviews)
+            if not reviews:
+                continue
+            covered_until = max(simulation.on_call_from, entity.born)
+            for row in sorted(mine, key=lambda r: r["start"]):
+                assert row["start"] <= covered_until, "a silence that the review left out"
+                covered_until = max(covered_until, row["end"])
+            assert covered_until >= last_minute
+            for review in reviews:
+                assert review["verdict"] == "normal"
+                assert review["end"] - review["start"] <= timedelta(days=1)
+                others = [r for r in mine if r is not review]
+                assert not any(r["start"] < review["end"] and review["start"] < r["end"] for r in others)
+    assert 0.45 < reviewed / entities < 0.75
 
 
 def test_write_makes_files_that_read_back(simulation: Simulation, tmp_path) -> None:

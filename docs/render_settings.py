@@ -1,0 +1,60 @@
+"""Renders docs/settings.md from the dataclasses in fleetalign.settings. ``make docs`` writes it, a test compares it.
+
+python docs/render_settings.py > docs/settings.md
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+
+from fleetalign import settings
+
+HEAD = """# Settings
+
+Every setting with its default, rendered from `tasks/fleetalign/settings.py` by `make docs`. Override any of them in a YAML
+file and name it with `--params FILE` or `FLEETALIGN_PARAMS`:
+
+```yaml
+model:
+  window_steps: 60
+align:
+  pages_per_entity_day: 0.1
+```
+
+`FLEETALIGN_STORE` names the store when no `--store` is given. An unknown or wrongly typed setting is refused by name. The
+sections {build} decide artifacts and are written into the plan; the others only say where and how to run.
+"""
+
+
+def _fields(node: ast.ClassDef) -> list[tuple[str, str, str, str]]:
+    """(name, type, default, meaning) of each annotated field; the meaning is the string literal that follows it."""
+    found = []
+    for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            text = ""
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                text = " ".join(str(following.value.value).split())
+            found.append((statement.target.id, ast.unparse(statement.annotation), ast.unparse(statement.value), text))
+    return found
+
+
+def render() -> str:
+    classes = {n.name: n for n in ast.parse(inspect.getsource(settings)).body if isinstance(n, ast.ClassDef)}
+    rows: dict[str, list[tuple[str, str, str]]] = {"": []}
+    for name, annotation, default, text in _fields(classes["Config"]):
+        if annotation in classes:
+            rows[name] = [(f"{name}.{n}", d, t) for n, _, d, t in _fields(classes[annotation])]
+        else:
+            rows[""].append((name, "{}" if "factory=dict" in default else default, text))
+    lines = [HEAD.format(build=", ".join(f"`{s}`" for s in settings.BUILD_SECTIONS))]
+    for section, entries in rows.items():
+        lines += [f"## {section or 'Top level'}", "", "| setting | default | meaning |", "|---|---|---|"]
+        lines += [f"| `{name}` | `{default}` | {text.replace('|', '/')} |" for name, default, text in entries]
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
