@@ -54,7 +54,7 @@ def validate(config: Config, store_uri: str, interval: Interval) -> dict[str, An
     from fleetalign.validate.validate import validate_interval
 
     results = validate_interval(open_store(store_uri), config, interval)
-    return {"partitions": [dataclasses.asdict(r) for r in results]}
+    return {"partitions": [r.as_json() for r in results]}
 
 
 def pretrain_due(config: Config, store_uri: str) -> str | None:
