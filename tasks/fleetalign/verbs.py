@@ -241,6 +241,8 @@ def explain(options: argparse.Namespace) -> int:
 
 
 def tune(options: argparse.Namespace) -> int:
+    import yaml
+
     from fleetalign.align.plan import plan_config, read_plan
     from fleetalign.model.tune import tune_kind
 
@@ -248,7 +250,13 @@ def tune(options: argparse.Namespace) -> int:
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
     settings = dataclasses.replace(plan_config(document), storage=config.storage)
-    return _print(tune_kind(store, document, options.kind, settings, options.trials, options.out))
+    bar = Bar()
+    best = tune_kind(store, document, options.kind, settings, options.trials, options.out, progress=bar)
+    bar.close()
+    path = Path(options.out) / "best.yaml"
+    path.write_text(yaml.safe_dump(best, sort_keys=True))
+    print(f"{path}\n{path.with_name('history.png')}", file=sys.stderr)
+    return _print(best)
 
 
 def gc(options: argparse.Namespace) -> int:

@@ -1,0 +1,131 @@
+"""Verbs that the chain's tests do not touch: step by step, quarantine, tune, gc, the published aligner."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from e2e.conftest import Build, fleetalign
+from fleetalign.contracts.tables import ALIGNER
+from fleetalign.storage import layout
+
+
+def test_step_by_step_gives_the_release_of_the_run(build: Build, tmp_path: Path):
+    arguments = ["--store", tmp_path / "store", "--params", build.params]
+    files = ["--telemetry", build.folder / "telemetry", "--feedback", build.folder / "feedback.parquet"]
+    fleetalign("ingest", *files, *arguments)
+    validated = fleetalign("validate", *arguments)
+    assert '"quarantined_rows"' in validated.stdout
+    receipt = tmp_path / "plan.json"
+    fleetalign("plan", *arguments, "--receipt", receipt)
+    plan = ["--plan", f"@{receipt}"]
+    for verb in ("snapshot", "pretrain"):
+        fleetalign(verb, *plan, *arguments)
+    fleetalign("align-shard", "--all", *plan, *arguments)
+    fleetalign("align-reduce", *plan, *arguments)
+    released = json.loads(fleetalign("release", *plan, *arguments).stdout)
+    assert released["release_id"] == build.release_id
+
+
+def test_bad_rows_beside_good_ones_are_quarantined_and_the_build_goes_on(tmp_path: Path):
+    rows = ["host,ts,cpu,memory"]
+    for entity in ("a", "b"):
+        for step in range(24 * 12 * 3):
+            at = datetime(2026, 3, 2, tzinfo=UTC).timestamp() + 300 * step
+            rows.append(f"{entity},{datetime.fromtimestamp(at, UTC).isoformat()},{step % 7},{step % 5}")
+    rows[5] = rows[5].rsplit(",", 1)[0] + ",oops"
+    rows += ["a,2199-01-01T00:00:00Z,1,1", ",2026-03-02T00:00:00Z,1,1"]
+    file = tmp_path / "metrics.csv"
+    file.write_text("\n".join(rows) + "\n")
+    store = tmp_path / "store"
+    done = json.loads(fleetalign("ingest", "--telemetry", file, "--kind", "web", "--store", store).stdout)
+    assert sum(done["quarantined_rows"].values()) == 2
+    assert done["quarantined_cells"] == {"not_a_number": 1}
+    assert done["rows"]["read"] == done["rows"]["kept"] + 2
+    assert list((store / "quarantine" / "cells").rglob("*.parquet"))
+
+
+def test_the_published_aligner_and_a_cold_start(build: Build, tmp_path: Path):
+    params = tmp_path / "params.yaml"
+    params.write_text(build.params.read_text().replace("align: {", "align: {method: published_tpe, tpe_trials: 5, "))
+    store = tmp_path / "store"
+    shutil.copytree(build.store / "telemetry", store / "telemetry")
+    shutil.copytree(build.store / "feedback", store / "feedback")
+    arguments = ["--store", store, "--params", params]
+    fleetalign("plan", *arguments)
+    fleetalign("pretrain", *arguments)
+    first = json.loads(fleetalign("align", *arguments).stdout)
+    again = json.loads(fleetalign("align", *arguments).stdout)
+    assert first == again
+    key = layout.aligner(first["aligner_id"])
+    rows = ALIGNER.conform(pq.read_table(pa.BufferReader((store / key).read_bytes()))).to_pylist()
+    assert {r["reason"] for r in rows if r["state"] in ("aligned", "shared")} == {"published_tpe"}
+    silent = tmp_path / "silent"
+    shutil.copytree(build.store / "telemetry", silent / "telemetry")
+    arguments = ["--store", silent, "--params", build.params]
+    fleetalign("plan", *arguments)
+    fleetalign("pretrain", *arguments)
+    cold = json.loads(fleetalign("align", *arguments).stdout)
+    assert cold["prior_weight"] is None
+    assert cold["shared"]["condition"] == 11
+    assert cold["pages_per_entity_day"] <= 0.3
+    released = json.loads(fleetalign("release", *arguments).stdout)
+    assert released["evaluation"] is None
+    verdicts = {g["name"]: g["verdict"] for g in released["gates"]}
+    assert verdicts["beats_random"] == verdicts["beats_shifted"] == "not_applicable"
+
+
+def test_a_day_later_the_model_is_reused_and_its_aligners_are_new(build: Build, tmp_path: Path):
+    store = tmp_path / "store"
+    shutil.copytree(build.store, store)
+    arguments = ["--store", store, "--params", build.params]
+    same = json.loads(fleetalign("plan", "--reuse-model", *arguments).stdout)
+    assert same["new"] is False
+    files = ["simulate", "--out", tmp_path / "later", "--entities", 10, "--days", 6, "--seed", 3]
+    fleetalign(*files)
+    fleetalign("ingest", "--telemetry", tmp_path / "later" / "telemetry", "--from", "2026-03-07", *arguments)
+    fleetalign("validate", *arguments, "--from", "2026-03-07")
+    later = json.loads(fleetalign("plan", "--reuse-model", *arguments).stdout)
+    assert later["new"] is True
+    plan = ["--plan", later["plan_id"], *arguments]
+    trained = json.loads(fleetalign("pretrain", *plan).stdout)
+    manifest = json.loads((store / layout.release(build.release_id, "manifest.json")).read_text())
+    assert set(trained["models"].values()) == {k["model_id"] for k in manifest["kinds"].values()}
+    fleetalign("align", *plan)
+    released = json.loads(fleetalign("release", *plan).stdout)
+    assert released["release_id"] != build.release_id
+    told = fleetalign("promote", released["release_id"], *arguments, "--force", "--why", "newer feedback")
+    assert json.loads(told.stdout)["moved"] is True
+    again = json.loads(fleetalign("plan", "--reuse-model", *arguments).stdout)
+    assert again["plan_id"] == later["plan_id"]
+
+
+def test_tune_searches_on_train_only_and_leaves_a_study_and_a_plot(build: Build, tmp_path: Path):
+    store = tmp_path / "store"
+    shutil.copytree(build.store, store)
+    out = tmp_path / "tuning"
+    fleetalign("tune", "--kind", "database", "--trials", 2, "--out", out, "--store", store, "--params", build.params)
+    names = {p.name for p in out.iterdir()}
+    assert any(n.endswith(".png") for n in names)
+    assert any(n.endswith((".yaml", ".yml")) for n in names)
+
+
+def test_gc_lists_by_default_and_never_touches_what_a_channel_reaches(build: Build, tmp_path: Path):
+    store = tmp_path / "store"
+    shutil.copytree(build.store, store)
+    arguments = ["--store", store]
+    fleetalign("promote", build.release_id, *arguments, "--force", "--why", "keep this one")
+    orphan = store / "models" / "0123456789abcdef" / "model.onnx"
+    orphan.parent.mkdir(parents=True)
+    orphan.write_bytes(b"nobody knows me")
+    listed = json.loads(fleetalign("gc", *arguments, "--min-age-hours", 0).stdout)
+    assert listed["dry_run"] is True
+    assert any("0123456789abcdef" in key for key in listed["keys"])
+    assert orphan.exists()
+    fleetalign("gc", *arguments, "--delete", "--min-age-hours", 0)
+    assert not orphan.exists()
+    fleetalign("verify", *arguments)
