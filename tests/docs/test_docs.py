@@ -52,7 +52,9 @@ def _dags() -> dict[str, list[str]]:
                 for node in ast.walk(ast.parse(source))
                 if isinstance(node, ast.Dict)
                 for key, value in zip(node.keys, node.values, strict=True)
-                if isinstance(key, ast.Constant) and isinstance(value, ast.Call) and getattr(value.func, "id", "") == "Param"
+                if isinstance(key, ast.Constant)
+                and isinstance(value, ast.Call)
+                and getattr(value.func, "id", "") == "Param"
             ]
             found[path.stem] = names
     return found
@@ -83,7 +85,9 @@ def test_every_manifest_field_gate_state_reason_and_table_is_documented():
 
 
 def test_every_exit_code_is_documented():
-    codes = {e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.FleetalignError)}
+    codes = {
+        e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.FleetalignError)
+    }
     page = text("cli.md")
     for code in codes | {0}:
         assert re.search(rf"\b{code} \w", page.split("Exit codes:")[1]), code

@@ -171,7 +171,7 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
         d, labels, incidents, scene.grid, config.align.merge_steps,
         random_scores=seeded_uniform(config.align.seed, scene.kind, entity_id, stop - start), shifts=scene.shifts,
     )  # fmt: skip
-    return row | _flat(tables)
+    return row | flat(tables)
 
 
 def _utc(instant: np.datetime64) -> datetime:
@@ -230,7 +230,8 @@ def window_feeds(windows: np.ndarray, location: np.ndarray, scale: np.ndarray) -
     }
 
 
-def _flat(tables: EntityTables) -> dict[str, Any]:
+def flat(tables: EntityTables) -> dict[str, Any]:
+    """The columns of SHARD_SCHEMA that hold ``tables``."""
     out: dict[str, Any] = {
         "points": tables.points,
         "judged_steps": tables.judged_steps,

@@ -1,0 +1,167 @@
+"""The reduction from shard tables to aligner rows: states, order, objectives, what feedback moves."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from fleetalign.align.entity import seeded_uniform, tabulate
+from fleetalign.align.fleet import reduce_shards
+from fleetalign.align.grid import make_grid
+from fleetalign.align.shard import NO_SCORE, NO_TELEMETRY, SHARD_SCHEMA, TOO_LITTLE_HISTORY, flat
+from fleetalign.config import AlignConfig, Config, ModelConfig
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
+from fleetalign.errors import BadInput
+from fleetalign.evaluate.metrics import f_beta
+from fleetalign.interval import parse_time
+
+CONFIG = Config(model=ModelConfig(window_steps=16), align=AlignConfig(conditions=(2, 6), tail_probability_count=15))
+GRID = make_grid(CONFIG.align, 16)
+STEPS = 600
+SHIFTS = np.array([0.2, 0.5, 0.8])
+START = np.datetime64("2026-03-06T00:00:00", "us")
+
+
+def plan_of(config: Config = CONFIG) -> dict[str, Any]:
+    calibrate = {"start": "2026-03-06T00:00:00Z", "end": "2026-03-08T02:00:00Z"}
+    ranges = {"train": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-05T00:00:00Z"}, "calibrate": calibrate}
+    kind = {"step_seconds": 300, "metrics": ["cpu", "disk"], "ranges": {**ranges, "judge": None}}
+    return {"config": config.build_settings(), "kinds": {"web": kind}}
+
+
+def member(
+    entity_id: str, incidents: list[tuple[int, int]], height: float = 9.0, labelled: bool = True
+) -> dict[str, Any]:
+    seed = sum(entity_id.encode())
+    margins = np.random.default_rng(seed).normal(size=(len(GRID.conditions), STEPS)).astype(np.float32)
+    labels = np.full(STEPS, 0 if labelled and incidents else -1, dtype=np.int8)
+    pairs = np.array(incidents if labelled else [], dtype=np.int64).reshape(-1, 2)
+    for a, b in incidents:
+        margins[:, a] += height
+    for a, b in pairs:
+        labels[a:b] = 1
+    tables = tabulate(
+        margins, labels, pairs, GRID, 3, random_scores=seeded_uniform(1, "web", entity_id, STEPS), shifts=SHIFTS
+    )
+    at = [(START + np.timedelta64(300 * int(i), "s")).astype("datetime64[us]").item() for i in pairs.ravel()]
+    times = [t.replace(tzinfo=parse_time("2026-01-01").tzinfo) for t in at]
+    row = {
+        "kind": "web", "entity_id": entity_id, "history_steps": 2000, "observed_steps": STEPS,
+        "incident_start": times[0::2], "incident_end": times[1::2], "incident_steps": [int(b - a) for a, b in pairs],
+    }  # fmt: skip
+    return row | flat(tables)
+
+
+def left_out(entity_id: str, reason: str) -> dict[str, Any]:
+    return {
+        "kind": "web", "entity_id": entity_id, "reason": reason, "history_steps": 10,
+        "incident_start": [], "incident_end": [], "incident_steps": [],
+    }  # fmt: skip
+
+
+def shard(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=SHARD_SCHEMA)
+
+
+def normalizer(*entities: str) -> pa.Table:
+    rows = [
+        {"kind": "web", "entity_id": e, "metric": m, "location": 1.0, "scale": 2.0}
+        for e in (*entities, DEFAULT_ENTITY)
+        for m in ("cpu", "disk")
+    ]
+    return NORMALIZER.conform(pa.Table.from_pylist(rows, schema=NORMALIZER.schema))
+
+
+def rows_of(table: pa.Table) -> dict[str, dict[str, Any]]:
+    return {row["entity_id"]: row for row in table.to_pylist()}
+
+
+FLEET = [member(f"e{i}", [(100, 110), (300, 320)]) for i in range(5)] + [member("quiet", [])]
+
+
+def test_the_cut_and_order_of_shards_change_nothing():
+    one = reduce_shards(plan_of(), [shard(*FLEET)], normalizer(), None)
+    many = reduce_shards(plan_of(), [shard(r) for r in reversed(FLEET)], normalizer(), None)
+    assert one.aligner.equals(many.aligner)
+    assert one.summary == many.summary
+
+
+def test_states_and_reasons():
+    previous = ALIGNER.conform(
+        reduce_shards(plan_of(), [shard(*FLEET, member("gone", [(50, 60)]))], normalizer("gone"), None).aligner
+    )
+    extra = [left_out("new", TOO_LITTLE_HISTORY), left_out("broken", NO_SCORE), left_out("gone", NO_TELEMETRY)]
+    extra.append(left_out("never", NO_TELEMETRY))
+    reduced = reduce_shards(plan_of(), [shard(*FLEET, *extra)], normalizer("gone"), previous)
+    rows = rows_of(reduced.aligner)
+    assert {e: rows[e]["state"] for e in ("quiet", "new", "broken", "gone", "never")} == {
+        "quiet": "shared", "new": "default", "broken": "quarantined", "gone": "carried_over", "never": "default",
+    }  # fmt: skip
+    assert rows["gone"]["threshold"] == rows_of(previous)["gone"]["threshold"]
+    default = rows[DEFAULT_ENTITY]
+    for entity in ("new", "broken", "never"):
+        assert (rows[entity]["condition"], rows[entity]["threshold"]) == (default["condition"], default["threshold"])
+        assert rows[entity]["reason"]
+    coverage = reduced.summary["coverage"]
+    assert (coverage["entities"], coverage["own_rows"]) == (10, 7)
+    assert sum(coverage["by_state"].values()) == 10
+
+
+def test_feedback_on_one_entity_moves_its_row():
+    quieter = [(100, 101), (200, 201), (300, 301), (400, 401), (500, 501)]
+    before = rows_of(
+        reduce_shards(plan_of(), [shard(*FLEET, member("x", quieter, 2.6, labelled=False))], normalizer(), None).aligner
+    )
+    after = rows_of(reduce_shards(plan_of(), [shard(*FLEET, member("x", quieter, 2.6))], normalizer(), None).aligner)
+    assert before["x"]["incidents"] == 0
+    assert after["x"]["incidents"] == 5
+    assert after["x"]["threshold"] < before["x"]["threshold"]
+    assert after["e0"]["incidents"] == before["e0"]["incidents"]
+
+
+def test_a_new_entity_brings_its_own_normalizer_rows():
+    new = member("young", [(100, 110)]) | {"location": [5.0, np.nan], "scale": [0.5, np.nan]}
+    table = reduce_shards(plan_of(), [shard(*FLEET, new)], normalizer("e0"), None).normalizer
+    mine = [r for r in table.to_pylist() if r["entity_id"] == "young"]
+    assert [(r["metric"], r["location"], r["scale"]) for r in mine] == [("cpu", 5.0, 0.5)]
+
+
+def test_leave_one_out_counts_every_incident_once_and_beats_its_controls_on_clear_incidents():
+    summary = reduce_shards(plan_of(), [shard(*FLEET)], normalizer(), None).summary
+    entries = summary["leave_one_out"]
+    f1 = {}
+    for side in ("detector", "random", "shifted"):
+        hits, missed, false = (sum(e[side][n] for e in entries) for n in ("hits", "missed", "false_pages"))
+        assert hits + missed == pytest.approx(10)
+        f1[side] = f_beta(hits, false, missed)
+    assert f1["detector"] > 0.9
+    assert f1["random"] < 0.5
+    assert f1["shifted"] < 0.5
+    assert {e["entity_id"] for e in summary["leave_one_out"]} == {f"e{i}" for i in range(5)}
+
+
+@pytest.mark.parametrize("objective", ["event_f1", "point_adjusted_f1", "event_f_beta", "page_budget"])
+def test_every_objective_finds_clear_incidents(objective: str):
+    config = dataclasses.replace(CONFIG, align=dataclasses.replace(CONFIG.align, objective=objective, beta=2.0))
+    reduced = reduce_shards(plan_of(config), [shard(*FLEET)], normalizer(), None)
+    hits = sum(e["detector"]["hits"] for e in reduced.summary["leave_one_out"])
+    assert hits == 10
+
+
+def test_recall_weighs_more_under_a_larger_beta():
+    faint = [member(f"e{i}", [(100, 101), (300, 301)], height=2.0) for i in range(6)]
+
+    def tail(beta: float) -> float:
+        align = dataclasses.replace(CONFIG.align, objective="event_f_beta", beta=beta)
+        reduced = reduce_shards(plan_of(dataclasses.replace(CONFIG, align=align)), [shard(*faint)], normalizer(), None)
+        return reduced.summary["shared"]["tail_probability"]
+
+    assert tail(4.0) > tail(0.25)
+
+
+def test_a_fleet_of_which_nothing_can_be_aligned_is_refused_with_reasons():
+    with pytest.raises(BadInput, match="web/new: too_little_history"):
+        reduce_shards(plan_of(), [shard(left_out("new", TOO_LITTLE_HISTORY))], normalizer(), None)
