@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fleetalign import errors
 from fleetalign.cli import VERBS
 from fleetalign.contracts.tables import SCORE_REASONS, STATES, TABLES

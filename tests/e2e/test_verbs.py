@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from e2e.conftest import Build, fleetalign
+
 from fleetalign.contracts.tables import ALIGNER
 from fleetalign.storage import layout
 

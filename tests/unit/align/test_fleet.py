@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+
 from fleetalign.align.entity import seeded_uniform, tabulate
 from fleetalign.align.fleet import reduce_shards
 from fleetalign.align.grid import make_grid

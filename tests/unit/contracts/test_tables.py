@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetalign.contracts.hashing import canonical_json, content_id, files_id, readable_json
-from fleetalign.contracts.tables import FEEDBACK, SCORES, TABLES, TELEMETRY, TIME, from_parquet, sort_indices, to_parquet
+from fleetalign.contracts.tables import (
+    FEEDBACK,
+    SCORES,
+    TABLES,
+    TELEMETRY,
+    TIME,
+    from_parquet,
+    sort_indices,
+    to_parquet,
+)
 from fleetalign.errors import BadInput
 from fleetalign.testing.releases import toy_telemetry
 
