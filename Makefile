@@ -4,7 +4,7 @@ BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo down test lint format structure clean
+.PHONY: help env demo down test lint format structure docs pictures bench lock clean
 
 help:  ## Show every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,20 @@ format: env  ## Format and fix what can be fixed
 
 structure: env  ## Rewrite tests/dags/structure.json from the DAGs
 	@UPDATE_STRUCTURE=1 $(BIN)/python -m pytest -q tests/dags/test_structure.py
+
+docs: env  ## Rewrite the rendered pages (docs/settings.md)
+	@$(BIN)/python docs/render_settings.py > docs/settings.md
+
+pictures: env  ## Take the README's pictures from a running demo (needs Debian's chromium)
+	@$(BIN)/python docs/take_pictures.py --url http://127.0.0.1:$(PORT)
+
+bench: env  ## Labelled public telemetry through the whole chain: make bench DATA=FOLDER rewrites docs/benchmarks.md
+	@$(BIN)/python benchmarks/published_method.py --data "$(DATA)"
+
+lock: env  ## Resolve requirements.lock.txt anew; torch stays pinned plainly
+	@rm -f requirements.lock.txt
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --output-file requirements.lock.txt
+	@sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock.txt
 
 clean:  ## Stop the demo and delete what it made (.demo)
 	@if [ -d .demo ]; then $(BIN)/python infra/local/demo.py --down && rm -rf .demo; fi

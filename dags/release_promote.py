@@ -66,7 +66,7 @@ def release_promote() -> None:
         try:
             return steps.promote(load(), store_uri(), release_id, channel=channel, by=by, why=why, force=force)
         except GateRefused as refusal:
-            raise AirflowFailException(f"{release_id} was not promoted to {channel}: {refusal}") from None
+            raise AirflowFailException(str(refusal)) from None
 
     promote(release())
 

@@ -77,7 +77,9 @@ def documents() -> dict[str, dict[str, Any]]:
         interval = Interval(start + day * timedelta(days=1), start + (day + 1) * timedelta(days=1))
         rows = toy_telemetry("service", "a", 144, step_seconds=600)
         moved = rows.set_column(
-            2, "timestamp", pa.array([t + day * timedelta(days=1) for t in rows["timestamp"].to_pylist()], rows["timestamp"].type)
+            2,
+            "timestamp",
+            pa.array([t + day * timedelta(days=1) for t in rows["timestamp"].to_pylist()], rows["timestamp"].type),
         )
         partition = write_partition(store, "validated", "service", interval, "day", moved, 600, {"raw_rows": 144})
     plan = draft(store, Config(model=ModelConfig(window_steps=16)))
@@ -89,9 +91,7 @@ def documents() -> dict[str, dict[str, Any]]:
     release_id = publish(
         store, {**body, "gates": [GATE], "evaluation": figures.as_json(), "mutes": None}, body.pop("files"), {}
     )
-    promote(
-        store, release_id, "champion", "ops", "test", lambda _: [GATE], expires_after_hours=48.0, now=MARCH
-    )
+    promote(store, release_id, "champion", "ops", "test", lambda _: [GATE], expires_after_hours=48.0, now=MARCH)
     return {
         "manifest": dict(read_manifest(store, release_id).document),
         "pointer": channels.read(store, "champion").as_json(),

@@ -61,7 +61,9 @@ class Figures:
 
         Raises FleetalignError when the three do not describe the same entities: then there is nothing to compare.
         """
-        sides = [sorted(side, key=lambda counts: (counts.kind, counts.entity_id)) for side in (detector, random, shifted)]
+        sides = [
+            sorted(side, key=lambda counts: (counts.kind, counts.entity_id)) for side in (detector, random, shifted)
+        ]
         if len({len(side) for side in sides}) > 1:
             raise FleetalignError(f"counts of {[len(side) for side in sides]} entities: a figure lacks its controls")
         rows = list(zip(*sides, strict=True))
@@ -90,9 +92,7 @@ class Figures:
             return found
         draws = resample(len(self.detector), self.samples, self.seed)
         for name, unit, measure in MEASURES:
-            sides = [
-                estimate(measure(side, draws), len(side)) for side in (self.detector, self.random, self.shifted)
-            ]
+            sides = [estimate(measure(side, draws), len(side)) for side in (self.detector, self.random, self.shifted)]
             if sides[0].value is not None:
                 found.append(Figure(name, unit, *sides))
         return found
@@ -112,11 +112,7 @@ class Figures:
         }
 
 
-def difference(
-    left: Sequence[EntityCounts], right: Sequence[EntityCounts], *, samples: int, seed: int
-) -> Estimate:
+def difference(left: Sequence[EntityCounts], right: Sequence[EntityCounts], *, samples: int, seed: int) -> Estimate:
     """Pooled event F1 of ``left`` minus ``right``, counts of the same entities in the same order; paired interval."""
     draws = resample(len(left), samples, seed)
     return estimate(event_f1(left, draws) - event_f1(right, draws), len(left))
-
-

@@ -123,7 +123,9 @@ def coverage_vs_champion(candidate: Mapping[str, int], champion: Mapping[str, in
     if before is None:
         return Gate(name, None, None, "not_applicable", "no champion to compare with")
     share, limit = coverage_share(candidate) or 0.0, before - COVERAGE_DROP
-    return _gate(name, share, limit, share >= limit, f"share of entities with a row of their own, champion {before:.3g}")
+    return _gate(
+        name, share, limit, share >= limit, f"share of entities with a row of their own, champion {before:.3g}"
+    )
 
 
 def _interval(found: Estimate) -> str:

@@ -63,12 +63,12 @@ def judge(
         offsets = shift_offsets(*key, control_seeds, len(entity.alarms))
         detector.append(counted(entity.alarms))
         random.append(
-            mean([
-                counted(random_alarms(*key, seed + run, entity.scored, entity.tail_probability))
-                for run in range(control_seeds)
-            ])
+            mean(
+                [
+                    counted(random_alarms(*key, seed + run, entity.scored, entity.tail_probability))
+                    for run in range(control_seeds)
+                ]
+            )
         )
         moved.append(mean([counted(shifted(entity.alarms, offset)) for offset in offsets]))
     return Figures.from_counts(detector, random, moved, samples=samples, seed=seed, protocol=protocol)
-
-

@@ -60,7 +60,9 @@ def render(data: ReportData) -> bytes:
     import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["estimate"] = estimate_text
     environment.filters["number"] = number_text
     source = (resources.files("fleetalign.evaluate") / "templates" / "report.html.j2").read_text("utf-8")
@@ -73,7 +75,8 @@ def render(data: ReportData) -> bytes:
         "states": [(s, data.coverage.get(s, 0), 100 * data.coverage.get(s, 0) / max(total, 1)) for s in STATES],
         "total": total,
         "losses": [
-            (kind, Markup(_own_ids(loss_plot(curve), f"loss{i}"))) for i, (kind, curve) in enumerate(data.losses.items())
+            (kind, Markup(_own_ids(loss_plot(curve), f"loss{i}")))
+            for i, (kind, curve) in enumerate(data.losses.items())
         ],
         "traces": [(trace, Markup(_own_ids(trace_plot(trace), f"trace{i}"))) for i, trace in enumerate(data.traces)],
     }

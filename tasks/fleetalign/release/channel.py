@@ -76,7 +76,9 @@ def move(
     manifest = read_manifest(store, release_id)
     current = _current(store, name)
     if expected != "any" and expected != (current[0] if current else None):
-        raise Conflict(f"{store.uri}: channel {name!r} was moved by somebody else meanwhile; look at it and decide anew")
+        raise Conflict(
+            f"{store.uri}: channel {name!r} was moved by somebody else meanwhile; look at it and decide anew"
+        )
     if current is None:
         version, sequence, previous, previous_sha256 = None, 1, None, None
     else:

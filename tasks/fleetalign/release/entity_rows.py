@@ -46,7 +46,9 @@ class EntityRows:
 
     def of(self, entity_id: str) -> EntityRow:
         row = self._normalized.get(entity_id, 0)
-        location, scale, *statistics = np.where(np.isnan(self._columns[:, row]), self._columns[:, 0], self._columns[:, row])
+        location, scale, *statistics = np.where(
+            np.isnan(self._columns[:, row]), self._columns[:, 0], self._columns[:, row]
+        )
         usable = np.isfinite(location) & np.isfinite(scale)
         default = self._aligned[DEFAULT_ENTITY]
         aligned = self._aligned.get(entity_id, default)

@@ -45,7 +45,13 @@ class KindScorer:
     """The graph of one kind with its entities' rows and mutes."""
 
     def __init__(
-        self, kind: str, entry: Mapping[str, Any], model: bytes, normalizer: pa.Table, aligner: pa.Table, mutes: pa.Table
+        self,
+        kind: str,
+        entry: Mapping[str, Any],
+        model: bytes,
+        normalizer: pa.Table,
+        aligner: pa.Table,
+        mutes: pa.Table,
     ) -> None:
         """``entry`` is the manifest's ``kinds[kind]``. Raises BadInput for an input role that no scorer knows."""
         self.kind = kind

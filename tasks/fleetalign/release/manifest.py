@@ -83,5 +83,7 @@ def read_manifest(store: Store, release_id: str, digest: str | None = None) -> M
         raise Corrupt(f"{where}: not JSON ({error}); restore the object from a backup") from None
     checked_major(document, where)
     if document.get("release_id") != release_id or release_id_of(document) != release_id:
-        raise Corrupt(f"{where}: its content has id {release_id_of(document)}, not {release_id}; the object was altered")
+        raise Corrupt(
+            f"{where}: its content has id {release_id_of(document)}, not {release_id}; the object was altered"
+        )
     return Manifest(release_id, sha256(data), document)

@@ -75,7 +75,9 @@ def promote(
     store.put_if_absent(layout.promotion(release_id, champion_id), readable_json(record))
     if failed and not force:
         reasons = "; ".join(f"{g['name']} is {g['value']}, limit {g['limit']} ({g['why']})" for g in failed)
-        raise GateRefused(f"{release_id} was not promoted to {channel}: {reasons}; see `fleetalign explain`, or --force")
+        raise GateRefused(
+            f"{release_id} was not promoted to {channel}: {reasons}; see `fleetalign explain`, or --force"
+        )
     pointer = channels.move(
         store, channel, release_id, by, why, expires_after_hours, now or datetime.now(UTC), expected=current
     )
@@ -102,7 +104,9 @@ def rollback(
     current = channels.read(store, channel)
     target = release_id or (current.previous if current else None)
     if target is None:
-        raise NotFound(f"{store.uri}: channel {channel!r} has no earlier release to go back to; name one with --release")
+        raise NotFound(
+            f"{store.uri}: channel {channel!r} has no earlier release to go back to; name one with --release"
+        )
     _require_verified(store, target, channel)
     return channels.move(
         store, channel, target, by, why, expires_after_hours, now or datetime.now(UTC), expected=current

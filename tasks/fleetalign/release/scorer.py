@@ -132,7 +132,9 @@ def _by_kind(telemetry: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         if name not in telemetry.schema.names:
             raise BadInput(f"telemetry: column {name!r} is missing; it has {telemetry.schema.names}")
         if telemetry[name].null_count:
-            raise BadInput(f"telemetry: column {name!r} has {telemetry[name].null_count} empty cells; remove those rows")
+            raise BadInput(
+                f"telemetry: column {name!r} has {telemetry[name].null_count} empty cells; remove those rows"
+            )
     time = telemetry.schema.field("timestamp").type
     if not pa.types.is_timestamp(time) or time.tz is None:
         raise BadInput(f"telemetry: column 'timestamp' is {time}; it must be a timestamp with a zone, such as {TIME}")

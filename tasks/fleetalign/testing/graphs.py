@@ -111,4 +111,3 @@ def toy_golden(model: bytes, window_steps: int, metrics: int, seed: int = 5) -> 
         outputs = {"score": found.score, "margin": found.margin, "contribution": found.contribution}
         cases.append({"case": f"batch_{batch}", "inputs": inputs, "outputs": outputs})
     return to_table(cases)
-

@@ -47,7 +47,10 @@ def test_conform_sorts_orders_columns_and_casts() -> None:
     ("change", "message"),
     [
         (lambda t: t.drop_columns(["timestamp"]), "table telemetry: column 'timestamp' is missing"),
-        (lambda t: t.append_column("text", pa.array(["x"] * t.num_rows)), "table telemetry: column 'text' is not double"),
+        (
+            lambda t: t.append_column("text", pa.array(["x"] * t.num_rows)),
+            "table telemetry: column 'text' is not double",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(change, message: str) -> None:
@@ -63,8 +66,14 @@ def test_a_column_beyond_a_closed_table_is_dropped() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30))
 def test_sorting_is_stable(rows: list[tuple[int, int]]) -> None:
-    table = pa.table({"a": [r[0] for r in rows], "b": [r[1] for r in rows], "position": list(range(len(rows)))}) if rows else (
-        pa.table({"a": pa.array([], pa.int64()), "b": pa.array([], pa.int64()), "position": pa.array([], pa.int64())})
+    table = (
+        pa.table({"a": [r[0] for r in rows], "b": [r[1] for r in rows], "position": list(range(len(rows)))})
+        if rows
+        else (
+            pa.table(
+                {"a": pa.array([], pa.int64()), "b": pa.array([], pa.int64()), "position": pa.array([], pa.int64())}
+            )
+        )
     )
     found = table.take(sort_indices(table, ("a",)))["position"].to_pylist()
     assert found == sorted(range(len(rows)), key=lambda i: rows[i][0])

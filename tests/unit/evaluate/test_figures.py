@@ -50,7 +50,11 @@ def test_pooled_and_mean_over_entities_differ_as_they_should() -> None:
     assert found["event_f1_mean_over_entities"].detector.value == pytest.approx((1.0 + 0.0) / 2)
     assert found["event_precision"].detector.value == pytest.approx(1 / 4)
     assert found["event_recall"].detector.value == pytest.approx(1 / 4)
-    assert (found["hits"].detector.value, found["missed"].detector.value, found["false_pages"].detector.value) == (1, 3, 3)
+    assert (found["hits"].detector.value, found["missed"].detector.value, found["false_pages"].detector.value) == (
+        1,
+        3,
+        3,
+    )
 
 
 def test_false_pages_are_per_judged_entity_day() -> None:

@@ -35,7 +35,8 @@ def test_coverage(by_state: dict[str, int], value: float | None, verdict: str) -
 
 
 @pytest.mark.parametrize(
-    ("worst", "verdict"), [(0.0, "pass"), (1e-5, "pass"), (1.1e-5, "fail"), (float("inf"), "fail"), (float("nan"), "fail")]
+    ("worst", "verdict"),
+    [(0.0, "pass"), (1e-5, "pass"), (1.1e-5, "fail"), (float("inf"), "fail"), (float("nan"), "fail")],
 )
 def test_golden_parity(worst: float, verdict: str) -> None:
     assert gates.golden_parity(worst, 1e-5).verdict == verdict

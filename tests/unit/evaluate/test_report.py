@@ -37,15 +37,22 @@ def data(**changes) -> ReportData:
     settings = {
         "release_id": "28e1334f771859b6",
         "data_version": "a9c22ba102cd59f1",
-        "kinds": [{"kind": "service", "entities": "18", "metrics": "8", "window": "100 steps of 300 s", "network": "sharead"}],
-        "ranges": {"service": {"train": {"start": "2026-03-02T00:00:00Z", "end": "2026-03-06T00:00:00Z"}, "judge": None}},
+        "kinds": [
+            {"kind": "service", "entities": "18", "metrics": "8", "window": "100 steps of 300 s", "network": "sharead"}
+        ],
+        "ranges": {
+            "service": {"train": {"start": "2026-03-02T00:00:00Z", "end": "2026-03-06T00:00:00Z"}, "judge": None}
+        },
         "coverage": {"aligned": 10, "shared": 7, "default": 1},
         "gates": [
             Gate("coverage", 0.94, 0.9, "pass", "18 entities, 1 default"),
             Gate("pages_per_entity_day", 4.2, 2.0, "fail", "pages, true or false"),
             Gate("beats_random", None, 0.0, "not_applicable", "no incident was judged"),
         ],
-        "figures": [Figure("event_f1", "", low, high, high), Figure("median_delay_seconds", "s", Estimate(600), high, high)],
+        "figures": [
+            Figure("event_f1", "", low, high, high),
+            Figure("median_delay_seconds", "s", Estimate(600), high, high),
+        ],
         "protocol": "leave_one_incident_out",
         "judged": "18 entities, 21 incidents, 36 entity-days",
         "losses": {kind: LossCurve([0.09, 0.07, 0.06], [0.1, 0.08, 0.085], 1) for kind in ("database", "service")},
@@ -74,7 +81,14 @@ def test_every_figure_stands_beside_both_controls(page: str) -> None:
 
 
 def test_gates_states_losses_and_entities_are_there(page: str) -> None:
-    for text in ("pages_per_entity_day", "not applicable", "quarantined", "epoch", "best: <code>service/checkout", "worst"):
+    for text in (
+        "pages_per_entity_day",
+        "not applicable",
+        "quarantined",
+        "epoch",
+        "best: <code>service/checkout",
+        "worst",
+    ):
         assert text in page
     assert 'gates\n<span class="fail">failed</span>' in page
     assert page.count("<svg") == 5

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def test_exactly_one_racer_wins_each_round_and_history_is_whole(kind_of_store: s
         assert (pointer.sequence, pointer.by) == (turn + 1, f"racer {won.index(True)}")
     past = channels.history(store, "champion")
     assert [p.sequence for p in past] == [1, 2, 3, 4, 5, 6]
-    assert all(later.previous in (earlier.release_id, earlier.previous) for earlier, later in zip(past, past[1:], strict=False))
+    assert all(later.previous in (earlier.release_id, earlier.previous) for earlier, later in itertools.pairwise(past))
 
 
 KILLED_BETWEEN = """

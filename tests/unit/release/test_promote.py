@@ -26,9 +26,7 @@ def store() -> MemoryStore:
 
 def ask(store: MemoryStore, release_id: str, gate: dict = PASS, **changes):
     settings = {"by": "ops", "why": "test", "comparison_gates": lambda champion: [gate]}
-    return promote(
-        store, release_id, "champion", **{**settings, **changes}, expires_after_hours=48.0, now=NOW
-    )
+    return promote(store, release_id, "champion", **{**settings, **changes}, expires_after_hours=48.0, now=NOW)
 
 
 def back(store: MemoryStore, release_id: str | None = None) -> channels.Pointer:

@@ -62,7 +62,11 @@ def test_provenance_and_report_are_beside_and_not_hashed(store: MemoryStore) -> 
 def test_a_file_that_is_not_there_or_differs_stops_the_release(store: MemoryStore) -> None:
     body, files = parts(store, toy_release(store))
     body["data_version"] = "0" * 16
-    for change, error in (({"key": "models/none/x"}, NotFound), ({"sha256": "0" * 64}, Corrupt), ({"bytes": 1}, Corrupt)):
+    for change, error in (
+        ({"key": "models/none/x"}, NotFound),
+        ({"sha256": "0" * 64}, Corrupt),
+        ({"bytes": 1}, Corrupt),
+    ):
         broken = [{**files[0], **change}, *files[1:]]
         listed = {info.key for info in store.list(layout.RELEASES)}
         with pytest.raises(error):

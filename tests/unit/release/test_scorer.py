@@ -49,7 +49,9 @@ def test_import_is_quick_and_light() -> None:
         "heavy = {'torch', 'pandas', 'onnx', 'onnxruntime', 'jsonschema', 'matplotlib', 'yaml', 'boto3', 'optuna'}; "
         "print(t, sorted(heavy & set(sys.modules)))"
     )
-    runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in range(3)]
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in range(3)
+    ]
     seconds, heavy = zip(*(run.stdout.split(maxsplit=1) for run in runs), strict=True)
     assert set(heavy) == {"[]\n"}
     assert min(map(float, seconds)) < 1.0
@@ -97,7 +99,9 @@ def test_an_altered_manifest_is_refused_by_id_and_by_pointer(store: MemoryStore,
 
 
 @pytest.mark.parametrize(("version", "fine"), [("1.7", True), ("2.0", False), ("10.0", False), (None, False)])
-def test_an_unknown_major_version_is_refused(store: MemoryStore, release_id: str, version: str | None, fine: bool) -> None:
+def test_an_unknown_major_version_is_refused(
+    store: MemoryStore, release_id: str, version: str | None, fine: bool
+) -> None:
     document = {**read_manifest(store, release_id).document, "schema_version": version, "field_of_the_future": 1}
     document["release_id"] = other = release_id_of(document)
     store.put(layout.release(other, "manifest.json"), readable_json(document))
@@ -173,7 +177,9 @@ def test_contributions_name_the_metric_to_blame(store: MemoryStore, release_id: 
 def test_times_are_floored_to_the_step_and_the_last_row_of_a_slot_counts(store: MemoryStore, release_id: str) -> None:
     scorer, rows = Scorer.open(store, release=release_id), toy_telemetry("service", "a", STEPS)
     times = rows["timestamp"].to_pylist()
-    late = rows.set_column(2, "timestamp", pa.array([t + timedelta(seconds=17) for t in times], SCORES.schema.field(2).type))
+    late = rows.set_column(
+        2, "timestamp", pa.array([t + timedelta(seconds=17) for t in times], SCORES.schema.field(2).type)
+    )
     assert scorer.score(late).equals(scorer.score(rows))
     wrong = rows.set_column(3, "cpu", pa.array(np.full(STEPS, 1e6)))
     assert scorer.score(pa.concat_tables([wrong, late])).equals(scorer.score(rows))
@@ -205,7 +211,13 @@ def test_score_panel_gives_the_same_numbers_and_any_cut_of_them(store: MemorySto
             np.testing.assert_allclose(margin, whole[first:last], rtol=1e-5)
             assert np.array_equal(np.isnan(score), np.isnan(margin))
     with pytest.raises(BadInput, match="catalogue"):
-        scorer.score_panel("service", empty_panel("service", ["a"], ["cpu"], Interval(start, start + timedelta(minutes=5)), 60), 0, 0, 1)
+        scorer.score_panel(
+            "service",
+            empty_panel("service", ["a"], ["cpu"], Interval(start, start + timedelta(minutes=5)), 60),
+            0,
+            0,
+            1,
+        )
 
 
 def test_memory_is_bounded_by_batch_not_by_history(store: MemoryStore) -> None:
@@ -229,7 +241,9 @@ def test_errors_are_ours(store: MemoryStore, release_id: str) -> None:
     aligner = from_parquet(store.get(document["aligner"]), "aligner")
     data = to_parquet(aligner.filter(pa.compute.not_equal(aligner["entity_id"], "__default__")))
     document["aligner"] = "aligners/other/aligner.parquet"
-    document["files"].append({"key": document["aligner"], "bytes": len(data), "sha256": sha256(data), "role": "aligner"})
+    document["files"].append(
+        {"key": document["aligner"], "bytes": len(data), "sha256": sha256(data), "role": "aligner"}
+    )
     store.put(document["aligner"], data)
     document["release_id"] = other = release_id_of(document)
     store.put(layout.release(other, "manifest.json"), readable_json(document))

@@ -55,22 +55,6 @@ def telemetry_bytes(store: Store) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def s3_store(monkeypatch: pytest.MonkeyPatch):
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x"}
-    for name, value in {**settings, "DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    boto3.client("s3").create_bucket(Bucket="lake")
-    yield open_store("s3://lake/fleet")
-    server.stop()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
@@ -93,8 +77,9 @@ def test_same_bytes_after_the_lake_is_gone_file(store: Store, tmp_path: Path) ->
     assert_outlives_the_lake(store, tmp_path / "out")
 
 
-def test_same_bytes_after_the_lake_is_gone_s3(s3_store: Store, tmp_path: Path) -> None:
-    assert_outlives_the_lake(s3_store, tmp_path / "out")
+@pytest.mark.usefixtures("moto_s3")
+def test_same_bytes_after_the_lake_is_gone_s3(tmp_path: Path) -> None:
+    assert_outlives_the_lake(open_store("s3://fleet/lake"), tmp_path / "out")
 
 
 def test_plain_dvc_get_needs_none_of_our_code(store: Store, tmp_path: Path) -> None:
