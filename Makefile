@@ -43,7 +43,7 @@ bench: env  ## Labelled public telemetry through the whole chain: make bench DAT
 
 lock: env  ## Resolve requirements.lock.txt anew; torch stays pinned plainly
 	@rm -f requirements.lock.txt
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --output-file requirements.lock.txt
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile pyproject.toml --all-extras --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --output-file requirements.lock.txt
 	@sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock.txt
 
 clean:  ## Stop the demo and delete what it made (.demo)
