@@ -105,6 +105,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check(8 <= self.window_steps <= 1024, f"model.window_steps is {self.window_steps}; must be in [8, 1024]")
+        check(0 <= self.dropout <= 0.9, f"model.dropout is {self.dropout}; must be in [0, 0.9]")
+        check(self.latent_size >= 1, f"model.latent_size is {self.latent_size}; must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +139,13 @@ class TrainingConfig:
     """CPU threads of the training. Equal bytes are promised for an equal number."""
     checkpoint_every_batches: int = 100
     """A killed training loses at most this many batches."""
+
+    def __post_init__(self) -> None:
+        for name in ("validation_share", "drop_metric_share"):
+            share = getattr(self, name)
+            check(0 <= share < 1, f"training.{name} is {share}; must be in [0, 1)")
+        for name in ("epochs", "batch_size", "threads", "checkpoint_every_batches", "max_windows_per_epoch"):
+            check(getattr(self, name) >= 1, f"training.{name} is {getattr(self, name)}; must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,7 +184,10 @@ class AlignConfig:
     """Seed of controls, bootstrap and TPE."""
 
     def __post_init__(self) -> None:
-        check(self.entities_per_shard >= 1, "align.entities_per_shard must be at least 1")
+        for name in ("entities_per_shard", "smooth", "merge_steps", "min_history_steps", "tail_probability_count"):
+            check(getattr(self, name) >= 1, f"align.{name} is {getattr(self, name)}; must be at least 1")
+        check(bool(self.prior_weights), "align.prior_weights is empty; give at least one candidate k")
+        check(all(k > 0 for k in self.prior_weights), f"align.prior_weights is {self.prior_weights}; must be above 0")
         check(
             0 < self.tail_probability_min < self.tail_probability_max < 1,
             "align: need 0 < tail_probability_min < tail_probability_max < 1",

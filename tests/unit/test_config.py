@@ -1,0 +1,72 @@
+"""Reading settings: defaults, overrides, and refusals that name the setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleetalign import config
+from fleetalign.errors import ConfigError
+
+
+def load(tmp_path: Path, text: str) -> config.Config:
+    file = tmp_path / "params.yaml"
+    file.write_text(text)
+    return config.load(file)
+
+
+def test_nothing_given_is_all_defaults(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(config.PARAMS_VARIABLE, raising=False)
+    assert config.load() == config.Config()
+
+
+def test_the_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "p.yaml").write_text("partition: hour")
+    monkeypatch.setenv(config.PARAMS_VARIABLE, str(tmp_path / "p.yaml"))
+    assert config.load().partition == "hour"
+
+
+def test_yaml_dates_and_exponents_are_understood(tmp_path: Path):
+    found = load(tmp_path, "source: {start: 2026-03-02}\ntraining: {learning_rate: 1e-3}\nsteps: {web: 60}")
+    assert (found.source.start, found.training.learning_rate, found.steps) == ("2026-03-02", 1e-3, {"web": 60})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("modle: {}", "unknown setting 'modle'; known: .*model"),
+        ("model: {window_step: 10}", "model: unknown setting 'window_step'"),
+        ("model: {window_steps: ten}", r"model: window_steps is 'ten'; must be int"),
+        ("model: {window_steps: 4}", r"window_steps is 4; must be in \[8, 1024\]"),
+        ("model: {dropout: 2.0}", "model.dropout is 2.0"),
+        ("training: {device: tpu}", "device is 'tpu'; must be one of 'cpu', 'cuda', 'auto'"),
+        ("training: {epochs: 0}", "training.epochs is 0"),
+        ("align: {conditions: [1]}", "align.conditions must be at least 2"),
+        ("align: {prior_weights: []}", "prior_weights is empty"),
+        ("align: {tail_probability_min: 0.5}", "tail_probability_min < tail_probability_max"),
+        ("ranges: {train: [2026-01-01, 2026-01-02]}", "give both train and calibrate"),
+        ("ranges: {train: [2026-01-01]}", "has 1 values; must have 2"),
+        ("- a", "expected a mapping, found list"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name(tmp_path: Path, text: str, expected: str):
+    with pytest.raises(ConfigError, match=expected):
+        load(tmp_path, text)
+
+
+def test_a_missing_store_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(config.STORE_VARIABLE, raising=False)
+    with pytest.raises(ConfigError, match="--store URI or set FLEETALIGN_STORE"):
+        config.store_uri(None)
+    monkeypatch.setenv(config.STORE_VARIABLE, "/from/the/environment")
+    assert config.store_uri(None) == "/from/the/environment"
+    assert config.store_uri("/given") == "/given"
+
+
+def test_build_settings_survive_the_round_trip_through_a_plan():
+    settings = config.Config(model=config.ModelConfig(window_steps=24), steps={"web": 60})
+    again = config.from_build_settings(settings.build_settings())
+    assert again.model == settings.model
+    assert again.steps == {}
