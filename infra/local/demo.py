@@ -29,6 +29,8 @@ DEMO = REPOSITORY / ".demo"
 PARAMS = Path(__file__).parent / "demo.params.yaml"
 CHAIN_SECONDS = 900.0
 SCORE_SECONDS = 120.0
+PROGRESS_SECONDS = 5.0
+FIGURES = ("event_f1", "event_precision", "event_recall", "false_pages_per_entity_day")
 CHAIN = (
     "telemetry_ingest",
     "telemetry_validate",
@@ -80,17 +82,17 @@ def run_chain(api: Api, keys: list[str], say: Say) -> None:
         for dag_id in CRON_DAGS:
             api.pause(dag_id, paused=False)
         say(f"started {len(started)} keyed ingest runs, {started[0]} to {started[-1]}")
-    shown = ""
+    shown, shown_at = "", 0.0
 
     def watch(runs: list[dict[str, Any]]) -> None:
-        nonlocal shown
+        nonlocal shown, shown_at
         failed = [run for run in runs if run["state"] == "failed"]
         if failed:
             raise StandaloneError(f"{failed[0]['dag_id']} failed: {reason(api, failed[0])}")
         text = progress(runs)
-        if text != shown:
+        if text != shown and time.monotonic() - shown_at > PROGRESS_SECONDS:
             say(text)
-            shown = text
+            shown, shown_at = text, time.monotonic()
 
     # Between a late task and the run that it wakes Airflow may look idle: the release event decides.
     deadline = time.monotonic() + CHAIN_SECONDS
@@ -158,7 +160,7 @@ def summary(store_uri: str) -> list[str]:
     if evaluation:
         lines.append(f"  judged: {evaluation['protocol']}, {evaluation['incidents']:g} incidents")
         lines.append(f"  {'figure':32} {'detector [95 %]':>22} {'random':>9} {'shifted':>9}")
-        for figure in evaluation["figures"]:
+        for figure in (f for f in evaluation["figures"] if f["name"] in FIGURES):
             cells = [estimate_text(figure["detector"]), *(number(figure[c]["value"]) for c in ("random", "shifted"))]
             lines.append("  {:32} {:>22} {:>9} {:>9}".format(figure["name"], *cells))
     return lines

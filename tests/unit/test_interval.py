@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -21,7 +22,7 @@ def test_partitions_cover_the_range_without_gap_or_overlap(start, length, granul
     parts = interval.split(whole, granularity)
     assert parts[0].start <= whole.start < parts[0].end
     assert parts[-1].start < whole.end <= parts[-1].end
-    assert all(a.end == b.start for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a.end == b.start for a, b in itertools.pairwise(parts))
     assert {interval.from_partition_key(interval.partition_key(p, granularity), granularity) for p in parts} == set(parts)
 
 
