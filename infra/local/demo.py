@@ -59,7 +59,7 @@ def bring_up(airflow: Standalone, say: Say) -> Api:
             say(f"Airflow is already up at {airflow.url}")
         else:
             ended = airflow.stop()
-            say(f"an earlier run was half dead: ended its {ended} processes, starting again")
+            say(f"an earlier run does not answer at {airflow.url}: ended its {ended} processes, starting again")
     if not airflow.processes():
         say("starting Airflow (first start: about a minute) …")
         airflow.start()

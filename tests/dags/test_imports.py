@@ -10,9 +10,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "tasks" / "fleetalign"
-BASE = {"errors", "interval", "config", "contracts", "storage"}
+BASE = {"errors", "interval", "settings", "config", "contracts", "storage"}
 MIDDLE = {"ingest", "validate", "model", "align", "evaluate", "release", "versioning", "simulate"}
-TOP = {"steps", "cli", "verbs"}
+TOP = {"steps", "cli", "verbs", "given"}
 SIDEWAYS = {
     ("align", "evaluate"),  # thresholds are chosen by the measures that judge them
     ("align", "model"),  # scores come from the exported graph's runtime

@@ -21,6 +21,8 @@ from fleetalign.storage.panel import Panel
 
 RELATIVE_FLOOR = 1e-6
 """Least scale as a share of the location's size: float64 rounding of a constant metric must not look like news."""
+SMALLEST = 1e-150
+"""Below this a scale counts as 0: dividing an ordinary move by it would overflow."""
 ZERO_FLOOR = 1e-6
 """Scale of a metric that is 0 everywhere in the fleet."""
 
@@ -64,12 +66,13 @@ def floored(location: np.ndarray, scale: np.ndarray, fleet: np.ndarray, config: 
     """
     share = config.scale_floor * np.nan_to_num(fleet, nan=0.0)
     out = np.maximum(np.maximum(scale, share), RELATIVE_FLOOR * np.abs(location))
-    return np.where(out == 0, absolute_floor(location), out)
+    return np.where(out < SMALLEST, absolute_floor(location), out)
 
 
 def absolute_floor(location: np.ndarray) -> np.ndarray:
     """Least scale at ``location`` when nobody in the fleet moves. Proportional, so that units do not matter."""
-    return np.where(location == 0, ZERO_FLOOR, RELATIVE_FLOOR * np.abs(location))
+    floor = RELATIVE_FLOOR * np.abs(location)
+    return np.where(floor < SMALLEST, ZERO_FLOOR, floor)
 
 
 def defaults(location: np.ndarray, scale: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ CHANNEL_PATTERN = r"^[a-z0-9_-]{1,64}$"
 
 
 def checked_kind(kind: str) -> str:
-    if not re.match(KIND_PATTERN, kind):
+    if not re.fullmatch(KIND_PATTERN, kind):
         raise UsageError(f"kind {kind!r} must match {KIND_PATTERN}")
     return kind
 
@@ -116,7 +116,7 @@ def promotion(release_id: str, champion_id: str | None) -> str:
 
 
 def checked_channel(name: str) -> str:
-    if not re.match(CHANNEL_PATTERN, name) or name == "history":
+    if not re.fullmatch(CHANNEL_PATTERN, name) or name == "history":
         raise UsageError(f"channel {name!r} must match {CHANNEL_PATTERN} and not be 'history'")
     return name
 

@@ -29,9 +29,6 @@ def test_a_channel_cannot_leave_its_folder(name: str) -> None:
         layout.channel(name)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="layout checks names with re.match and $, which lets one trailing newline through"
-)
 @pytest.mark.parametrize("check", [layout.checked_kind, layout.checked_channel])
 def test_a_trailing_newline_is_no_part_of_a_name(check) -> None:
     with pytest.raises(UsageError):

@@ -1,0 +1,222 @@
+"""``make demo`` from nothing, on a real Airflow, and what an operator does to it afterwards.
+
+The tests run in file order on one Airflow: each leaves the store as the next expects it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from e2e.local_airflow import LOCAL, digests, free_port, module
+
+from fleetalign.release import channel
+from fleetalign.storage.store import open_store
+
+pytestmark = pytest.mark.airflow
+SECONDS = 600
+IDLE_SECONDS = 180.0
+TASKS = {
+    "telemetry_ingest": ["ingest"],
+    "telemetry_validate": ["validate"],
+    "pretrain_due": ["start", "due"],  # trained by now, `due` says no and skips `start`
+    "shared_pretrain": ["plan", "snapshot", "pretrain"],
+    "entity_align": ["plan", "shards", "align_shard", "align_reduce"],
+    "release_promote": ["release", "promote"],
+}
+
+
+@dataclass(frozen=True)
+class Demo:
+    home: Path
+    port: int
+
+    @property
+    def store(self) -> Path:
+        return self.home / "store"
+
+    @property
+    def airflow(self) -> Any:
+        params = module("demo").PARAMS
+        return module("standalone").Standalone(self.home / "airflow", f"file://{self.store}", params, self.port)
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(LOCAL / "demo.py"), "--home", str(self.home), "--port", str(self.port)]
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    made = Demo(tmp_path_factory.mktemp("demo"), free_port())
+    yield made
+    made.airflow.stop()
+
+
+@pytest.fixture(scope="module")
+def first(demo: Demo) -> subprocess.CompletedProcess[str]:
+    return demo()
+
+
+@pytest.fixture(scope="module")
+def api(demo: Demo, first: subprocess.CompletedProcess[str]) -> Any:
+    return demo.airflow.api()
+
+
+def release_id(stdout: str) -> str:
+    return re.search(r"\] release ([0-9a-f]{16})$", stdout, re.MULTILINE)[1]
+
+
+def champion(demo: Demo) -> channel.Pointer:
+    pointer = channel.read(open_store(str(demo.store)), "champion")
+    assert pointer is not None
+    return pointer
+
+
+def test_ends_with_a_release_that_another_process_has_used(demo: Demo, first: subprocess.CompletedProcess[str]) -> None:
+    assert first.returncode == 0, first.stderr
+    assert champion(demo).release_id == release_id(first.stdout)
+    for said in (
+        "another process scored",
+        "event_f1",
+        "false_pages_per_entity_day",
+        "entities have a row",
+        demo.airflow.url,
+    ):
+        assert said in first.stdout
+    report = Path(re.search(r"report +(\S+)", first.stdout)[1])
+    assert "<html" in report.read_text()[:500].lower()
+    assert (demo.home / "scores.parquet").stat().st_size > 0
+
+
+def test_few_task_instances_all_green_and_nothing_keeps_retraining(api: Any) -> None:
+    runs = api.runs()
+    assert {run["state"] for run in runs} == {"success"}
+    assert len(api.task_instances()) <= 60
+    dags = api.call("GET", "/dags", params={"limit": 100})["dags"]
+    assert {d["dag_id"] for d in dags if d["is_paused"]} == set(module("demo").CRON_DAGS)
+    assert sum(run["dag_id"] == "shared_pretrain" for run in runs) == 1
+
+
+def test_events_say_what_was_made(demo: Demo, api: Any, first: subprocess.CompletedProcess[str]) -> None:
+    assert api.events("release")[0]["extra"]["release_id"] == release_id(first.stdout)
+    assert {event["partition_key"] for event in api.events("telemetry_validated")} == set(
+        module("demo").partition_keys(module("demo").load(module("demo").PARAMS))
+    )
+    assert api.events("aligner_table")[0]["extra"]["aligner_id"]
+    assert not api.events("aligner_table")[0]["partition_key"]
+
+
+def test_shards_have_readable_names(api: Any) -> None:
+    mapped = [task for task in api.task_instances("entity_align") if task["task_id"] == "align_shard"]
+    assert len(mapped) >= 2
+    assert all(re.match(r"\d+: (service|database) ", task["rendered_map_index"]) for task in mapped)
+
+
+def test_again_is_quick_and_makes_nothing(demo: Demo, api: Any, first: subprocess.CompletedProcess[str]) -> None:
+    before, runs = digests(demo.store), len(api.runs())
+    second = demo()
+    assert second.returncode == 0, second.stderr
+    assert release_id(second.stdout) == release_id(first.stdout)
+    assert digests(demo.store) == before
+    assert len(api.runs()) == runs
+
+
+def test_every_finished_task_runs_again_to_the_same_bytes(demo: Demo, api: Any) -> None:
+    before = digests(demo.store)
+    for dag_id in TASKS:
+        api.pause(dag_id, paused=False)
+    newest = {run["dag_id"]: run["dag_run_id"] for run in reversed(api.runs())}
+    for dag_id, task_ids in TASKS.items():
+        # pretrain_due runs once or more; the one that started the training has a finished `start`.
+        run_id = newest[dag_id]
+        if dag_id == "pretrain_due":
+            started = [t for t in api.task_instances(dag_id) if t["task_id"] == "start" and t["state"] == "success"]
+            run_id = started[0]["dag_run_id"]
+        for task_id in task_ids:
+            api.clear(dag_id, run_id, task_id, 0 if task_id == "align_shard" else None)
+            api.wait_idle(IDLE_SECONDS)
+            again = [
+                task
+                for task in api.task_instances(dag_id, run_id)
+                if task["task_id"] == task_id and task["map_index"] in (-1, 0)
+            ]
+            assert [task["try_number"] for task in again] == [2], f"{dag_id}.{task_id}"
+            assert again[0]["state"] in ("success", "skipped"), f"{dag_id}.{task_id}"
+            assert digests(demo.store) == before, f"{dag_id}.{task_id}"
+    assert {run["state"] for run in api.runs()} == {"success"}
+
+
+def test_training_again_by_force_gives_the_same_bytes(demo: Demo, api: Any) -> None:
+    before = digests(demo.store)
+    api.trigger("shared_pretrain", "by_hand", conf={"force": True})
+    runs = api.wait_idle(IDLE_SECONDS)
+    assert {run["state"] for run in runs} == {"success"}
+    assert digests(demo.store) == before
+
+
+def test_the_form_refuses_and_says_why(api: Any) -> None:
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        api.trigger("release_rollback", "short", conf={"reason": "short"})
+    assert refused.value.response.status_code == 400
+    assert "reason" in refused.value.response.json()["detail"]
+
+
+def test_rollback_with_nowhere_to_go_is_red_and_moves_nothing(demo: Demo, api: Any) -> None:
+    before = champion(demo)
+    api.trigger("release_rollback", "nowhere", conf={"reason": "there is only one release"})
+    runs = api.wait_idle(IDLE_SECONDS)
+    assert next(run["state"] for run in runs if run["dag_run_id"] == "nowhere") == "failed"
+    assert champion(demo) == before
+
+
+def test_garbage_collection_finds_nothing_to_delete(demo: Demo, api: Any) -> None:
+    before = digests(demo.store)
+    api.pause("storage_gc", paused=False)
+    api.trigger("storage_gc", "by_hand", conf={"dry_run": False, "min_age_hours": 1})
+    runs = api.wait_idle(IDLE_SECONDS)
+    assert (
+        next(run["state"] for run in runs if run["dag_run_id"] == "by_hand" and run["dag_id"] == "storage_gc")
+        == "success"
+    )
+    assert digests(demo.store) == before
+
+
+def test_a_half_dead_run_is_cleared_away_and_the_release_stays(
+    demo: Demo, first: subprocess.CompletedProcess[str]
+) -> None:
+    # The red run above belongs to an operator; a demo after it has nothing to wait for.
+    group = json.loads((demo.home / "airflow" / "standalone.json").read_text())["group"]
+    for process in demo.airflow.processes():
+        if process.pid == group or "api" in " ".join(process.cmdline()):
+            process.send_signal(signal.SIGKILL)
+    again = demo()
+    assert "does not answer" in again.stdout
+    assert release_id(again.stdout) == release_id(first.stdout)
+
+
+def test_down_ends_every_process(demo: Demo) -> None:
+    done = demo("--down")
+    assert done.returncode == 0
+    assert re.search(r"ended [1-9]\d* processes", done.stdout)
+    assert not demo.airflow.processes()
+
+
+def test_a_taken_port_is_one_line_and_the_way_out(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused = Demo(tmp_path, taken.getsockname()[1])()
+    assert refused.returncode == 1
+    assert re.fullmatch(
+        r"demo: port \d+ is taken by another program; choose another: make demo PORT=\d+\n", refused.stderr
+    )
