@@ -34,7 +34,7 @@ from fleetalign_airflow import DEFAULTS, SETTINGS
     default_args=DEFAULTS,
     params={
         "dry_run": Param(True, type="boolean", description="Only say what would be deleted."),
-        "min_age_hours": Param(72, type="number", minimum=1, description="Younger objects are never deleted."),
+        "min_age_hours": Param(168, type="number", minimum=1, description="Younger objects are never deleted."),
     },
     tags=["fleetalign", "storage"],
     doc_md=__doc__,

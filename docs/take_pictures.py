@@ -1,6 +1,6 @@
 """Takes the README's pictures from a running demo, with Debian's Chromium: ``make demo``, then ``make pictures``.
 
-    python docs/take_pictures.py --url http://127.0.0.1:8080 --report .demo/store/releases/ID/report.html
+python docs/take_pictures.py --url http://127.0.0.1:8080 --report .demo/store/releases/ID/report.html
 """
 
 from __future__ import annotations

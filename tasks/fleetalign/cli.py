@@ -171,7 +171,7 @@ def _tune(p: argparse.ArgumentParser) -> None:
 
 def _gc(p: argparse.ArgumentParser) -> None:
     p.add_argument("--delete", action="store_true", help="really delete (default: list only)")
-    p.add_argument("--min-age-hours", type=float, default=24.0)
+    p.add_argument("--min-age-hours", type=float, default=168.0)
 
 
 VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {

@@ -290,7 +290,7 @@ def rollback(
 
 
 def collect_garbage(
-    config: Config, store_uri: str, *, dry_run: bool = True, min_age_hours: float = 24.0
+    config: Config, store_uri: str, *, dry_run: bool = True, min_age_hours: float = 168.0
 ) -> dict[str, Any]:
     """Delete what no release, channel, history or recent plan reaches; only lists it when ``dry_run``."""
     from fleetalign.release.gc import collect

@@ -194,7 +194,7 @@ def test_garbage_collection_finds_nothing_to_delete(demo: Demo, api: Any) -> Non
 def test_a_half_dead_run_is_cleared_away_and_the_release_stays(
     demo: Demo, first: subprocess.CompletedProcess[str]
 ) -> None:
-    # The red run above belongs to an operator; a demo after it has nothing to wait for.
+    # The red rollback above is no part of the chain, so the demo does not mind it.
     group = json.loads((demo.home / "airflow" / "standalone.json").read_text())["group"]
     for process in demo.airflow.processes():
         if process.pid == group or "api" in " ".join(process.cmdline()):

@@ -23,7 +23,9 @@ def test_partitions_cover_the_range_without_gap_or_overlap(start, length, granul
     assert parts[0].start <= whole.start < parts[0].end
     assert parts[-1].start < whole.end <= parts[-1].end
     assert all(a.end == b.start for a, b in itertools.pairwise(parts))
-    assert {interval.from_partition_key(interval.partition_key(p, granularity), granularity) for p in parts} == set(parts)
+    assert {interval.from_partition_key(interval.partition_key(p, granularity), granularity) for p in parts} == set(
+        parts
+    )
 
 
 def test_a_run_without_a_key_is_refused_with_an_example():

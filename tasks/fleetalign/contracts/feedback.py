@@ -6,6 +6,8 @@ unlabelled. Statements recorded after the as-of time do not exist.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,8 +34,8 @@ def feedback_id(row: dict) -> str:
     )
 
 
-def unique(table: pa.Table, as_of: np.datetime64 | None = None) -> pa.Table:
-    """Sorted statements, one per ``feedback_id``, none recorded after ``as_of`` (inclusive; None = all)."""
+def unique(table: pa.Table, as_of: datetime | None = None) -> pa.Table:
+    """Sorted statements, one per ``feedback_id``, none recorded after ``as_of`` (aware, inclusive; None = all)."""
     table = FEEDBACK.conform(table)
     if as_of is not None:
         table = table.filter(

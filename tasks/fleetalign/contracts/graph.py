@@ -30,7 +30,7 @@ OUTPUTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "score": ("float32", ("batch",)),
     "margin": ("float32", ("batch",)),
     "contribution": ("float32", ("batch", "metric")),
-    "state": ("float32", ("batch", "state")),
+    "next_state": ("float32", ("batch", "state")),
 }
 
 PROFILE = "profile"

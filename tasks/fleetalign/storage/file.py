@@ -52,7 +52,7 @@ class FileStore(Store):
     def _translated(self, key: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise NotFound(f"{self.uri}/{key} does not exist") from None
         except OSError as error:
             raise StoreError(

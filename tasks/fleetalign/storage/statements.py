@@ -5,7 +5,8 @@ Parts are content-named, so importing the same statement twice writes nothing ne
 
 from __future__ import annotations
 
-import numpy as np
+from datetime import datetime
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,7 +32,7 @@ def append_feedback(store: Store, table: pa.Table) -> int:
     return fresh.num_rows
 
 
-def read_feedback(store: Store, as_of: np.datetime64 | None = None) -> pa.Table:
+def read_feedback(store: Store, as_of: datetime | None = None) -> pa.Table:
     """Every stored statement recorded at or before ``as_of`` (None = all), sorted, each once."""
     return contract.unique(_read(store, layout.FEEDBACK, FEEDBACK), as_of)
 
