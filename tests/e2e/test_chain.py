@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from e2e.conftest import Build, fleetalign
 
 from fleetalign import steps
 from fleetalign.align.plan import read_plan
-from fleetalign.config import load
+from fleetalign.config import Config, load
 from fleetalign.contracts.graph import Graph, margins, with_profile
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage import lake, layout
@@ -92,6 +93,17 @@ def test_the_number_of_shards_does_not_change_the_release(build: Build, tmp_path
     assert steps.release(config, uri, plan_id)["release_id"] == build.release_id
 
 
+def test_the_stages_are_the_build_steps(repository: Path):
+    stages = yaml.safe_load((repository / "dvc.yaml").read_text())["stages"]
+    assert tuple(stages) == steps.BUILD_STEPS
+    for name, stage in stages.items():
+        assert stage["cmd"].split()[1] == name.replace("_", "-")
+
+
+def test_the_committed_params_are_the_defaults(repository: Path):
+    assert load(repository / "params.yaml") == Config()
+
+
 def test_s3_gives_the_release_of_the_file_store(build: Build, moto_s3):
     done = fleetalign(
         *build.run_arguments, "--store", f"{moto_s3.uri}/deep/prefix", check=None, env=moto_s3.environment
@@ -105,15 +117,18 @@ def test_s3_gives_the_release_of_the_file_store(build: Build, moto_s3):
 def test_dvc_repro_gives_the_release_of_the_run(build: Build, tmp_path: Path, repository: Path):
     checkout = tmp_path / "checkout"
     checkout.mkdir()
-    shutil.copy(repository / "dvc.yaml", checkout / "dvc.yaml")
-    shutil.copy(build.params, checkout / "params.yaml")
     store = tmp_path / "store"
+    stages = (repository / "dvc.yaml").read_text()
+    assert "store: .demo/dvc-store" in stages
+    (checkout / "dvc.yaml").write_text(stages.replace("store: .demo/dvc-store", f"store: {store}"))
+    shutil.copy(build.params, checkout / "params.yaml")
     for folder in ("telemetry", "feedback"):
         shutil.copytree(build.store / folder, store / folder)
     environment = {
-        **os.environ, "FLEETALIGN_STORE": str(store), "DVC_NO_ANALYTICS": "1",
+        **os.environ,
+        "DVC_NO_ANALYTICS": "1",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }  # fmt: skip
+    }
 
     def dvc(*arguments: str) -> str:
         command = [sys.executable, "-m", "dvc", *arguments]
@@ -126,7 +141,9 @@ def test_dvc_repro_gives_the_release_of_the_run(build: Build, tmp_path: Path, re
     dvc("init", "--no-scm", "--quiet")
     dvc("repro")
     assert json.loads((checkout / "out" / "release.json").read_text())["release_id"] == build.release_id
-    assert "up to date" in dvc("repro")
+    again = dvc("repro")
+    for stage in ("snapshot", "pretrain", "align_shard", "align_reduce", "release"):
+        assert f"Stage '{stage}' didn't change, skipping" in again
 
 
 def test_a_training_killed_in_the_middle_resumes_to_the_same_release(build: Build, tmp_path: Path):
