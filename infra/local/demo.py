@@ -139,7 +139,7 @@ def score_elsewhere(store: str, telemetry: Path, out: Path) -> str:
     scores = pq.read_table(out, columns=["score", "alarm"])
     alarms = pc.sum(pc.cast(pc.fill_null(scores["alarm"], False), "int64")).as_py()
     scored = len(scores) - scores["score"].null_count
-    return f"another process scored {scored} samples of {telemetry.parent.name}, {alarms} alarms: {out}"
+    return f"another process scored {scored} samples with the release, {alarms} alarms: {out}"
 
 
 def summary(store_uri: str) -> list[str]:
@@ -187,8 +187,8 @@ def demo(airflow: Standalone, say: Say) -> None:
     for dag_id in CRON_DAGS:
         api.pause(dag_id)
     store = Path(airflow.store.removeprefix("file://"))
-    day = sorted(store.glob(f"telemetry/validated/kind=*/date={keys[-1]}/*.parquet"))[-1]
-    say(score_elsewhere(airflow.store, day, airflow.home.parent / "scores.parquet"))
+    telemetry = store / "telemetry" / "validated"
+    say(score_elsewhere(airflow.store, telemetry, airflow.home.parent / "scores.parquet"))
     lines = summary(airflow.store)
     release_id = lines[0].split()[-1]
     for line in (*lines, f"report   {store / 'releases' / release_id / 'report.html'}"):
