@@ -40,7 +40,7 @@ def member(
     margins = np.random.default_rng(seed).normal(size=(len(GRID.conditions), STEPS)).astype(np.float32)
     labels = np.full(STEPS, 0 if labelled and incidents else -1, dtype=np.int8)
     pairs = np.array(incidents if labelled else [], dtype=np.int64).reshape(-1, 2)
-    for a, b in incidents:
+    for a, _ in incidents:
         margins[:, a] += height
     for a, b in pairs:
         labels[a:b] = 1
