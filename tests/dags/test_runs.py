@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -198,7 +199,7 @@ def test_rollback_form_refuses(dags: dict[str, Any], conf: dict[str, Any]) -> No
     from airflow.sdk.exceptions import ParamValidationError
 
     params = dags["release_rollback"].params
-    form = ParamsDict({name: params.get_param(name) for name in params})
+    form = ParamsDict({name: copy.deepcopy(params.get_param(name)) for name in params})
     with pytest.raises(ParamValidationError):
         form.update(conf)
         form.validate()
@@ -209,6 +210,6 @@ def test_gc_is_a_dry_run_unless_told(run: Run, step: Callable[[str, Any], Record
     assert run("storage_gc").state == "success"
     assert run("storage_gc", conf={"dry_run": False, "min_age_hours": 5}).state == "success"
     assert [named for _, named in collect.calls] == [
-        {"dry_run": True, "min_age_hours": 72},
+        {"dry_run": True, "min_age_hours": 168},
         {"dry_run": False, "min_age_hours": 5},
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def draft(store: Store, config: Config, interval: Interval | None = None, reuse:
         raise BadInput(f"{store.uri}: no validated partition{where}; run ingest and validate first")
     feedback = statements.read_feedback(store)
     mutes = statements.read_mutes(store)
-    kinds, shards = {}, []
+    kinds, shards, entities = {}, [], []
     for kind in sorted({p.kind for p in partitions}):
         mine = [p for p in partitions if p.kind == kind]
         base = reuse.plan["kinds"][kind] if reuse else None
@@ -72,14 +72,18 @@ def draft(store: Store, config: Config, interval: Interval | None = None, reuse:
         kinds[kind]["model_id"] = reuse.models[kind] if reuse else None
         ids = lake.entity_ids(store, mine, kind)
         kinds[kind]["entities"] = len(ids)
+        entities.append(
+            pa.table({"kind": pa.repeat(pa.scalar(kind), len(ids)), "entity_id": pa.array(ids, pa.string())})
+        )
         shards += _shard_bounds(kind, ids, config.align.entities_per_shard, len(shards))
     return {
         "schema_version": PLAN_VERSION,
         "config": config.build_settings(),
         "kinds": kinds,
+        "entity_ids": _freeze(store, pa.concat_tables(entities)),
         "partitions": [p.as_plan_entry() for p in partitions],
-        "feedback": _freeze(store, feedback, FEEDBACK, "recorded_at"),
-        "mutes": _freeze(store, mutes, MUTES, None),
+        "feedback": {**_freeze(store, feedback), "as_of": _newest(feedback, "recorded_at")},
+        "mutes": {**_freeze(store, mutes), "as_of": None},
         "previous_aligner": reuse.previous_aligner if reuse else None,
         "reuse": {"plan_id": reuse.plan_id, "normalizer_id": reuse.normalizer_id} if reuse else None,
         "shards": shards,
@@ -118,17 +122,29 @@ def read_statements(store: Store, plan: Mapping[str, Any], which: str) -> pa.Tab
     return contract.conform(from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}"))
 
 
+def entity_ids(store: Store, plan: Mapping[str, Any], kind: str) -> list[str]:
+    """Every entity of ``kind`` in the plan's telemetry, sorted by code point."""
+    digest = plan["entity_ids"]["sha256"]
+    key = layout.plan_input(digest)
+    table = from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}")
+    return table.filter(pc.equal(table["kind"], kind))["entity_id"].to_pylist()
+
+
 def range_of(plan: Mapping[str, Any], kind: str, name: str) -> Interval | None:
     """The ``train``, ``calibrate`` or ``judge`` range of a kind; None for an empty judge range."""
     entry = plan["kinds"][kind]["ranges"][name]
     return Interval.parse(entry["start"], entry["end"]) if entry else None
 
 
-def _freeze(store: Store, table: pa.Table, contract, as_of_column: str | None) -> dict[str, Any]:
-    data = to_parquet(contract.conform(table))
+def _freeze(store: Store, table: pa.Table) -> dict[str, Any]:
+    """Store ``table`` by its content, so that later steps read it as the plan saw it."""
+    data = to_parquet(table)
     store.put_immutable(layout.plan_input(sha256(data)), data)
-    newest = pc.max(table[as_of_column]).as_py() if as_of_column and table.num_rows else None
-    return {"sha256": sha256(data), "rows": table.num_rows, "as_of": format_time(newest) if newest else None}
+    return {"sha256": sha256(data), "rows": table.num_rows}
+
+
+def _newest(table: pa.Table, column: str) -> str | None:
+    return format_time(pc.max(table[column]).as_py()) if table.num_rows else None
 
 
 def _shard_bounds(kind: str, ids: Sequence[str], per_shard: int, first_index: int) -> list[dict[str, Any]]:
@@ -155,13 +171,9 @@ def _kind_entry(
             f"set steps.{kind} in params.yaml and ingest those days again"
         )
     step = timedelta(seconds=steps[0])
-    start = max(
-        min(p.interval.start for p in partitions),
-        interval.start if interval else datetime.min.replace(tzinfo=partitions[0].interval.start.tzinfo),
-    )
-    end = min(
-        max(p.interval.end for p in partitions), interval.end if interval else datetime.max.replace(tzinfo=start.tzinfo)
-    )
+    start, end = min(p.interval.start for p in partitions), max(p.interval.end for p in partitions)
+    if interval is not None:
+        start, end = max(start, interval.start), min(end, interval.end)
     gap = config.model.window_steps * step
     if config.ranges.train is not None:
         ranges = _explicit_ranges(config, kind, gap)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,14 @@ import pyarrow as pa
 
 from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
 from fleetalign.align.grid import Grid, make_grid
-from fleetalign.align.plan import partitions_of, plan_config, range_of, read_statements
+from fleetalign.align.plan import entity_ids, partitions_of, plan_config, range_of, read_statements
 from fleetalign.config import Config, StorageConfig
 from fleetalign.contracts.feedback import ANOMALY, labels_in_range
 from fleetalign.contracts.graph import Graph, margins, with_profile
 from fleetalign.contracts.tables import TIME
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
-from fleetalign.storage import lake, layout
+from fleetalign.storage import layout
 from fleetalign.storage.panel import Panel, read_panel
 from fleetalign.storage.store import Store
 
@@ -37,7 +37,6 @@ SHARD_SCHEMA = pa.schema(
         ("kind", pa.string()),
         ("entity_id", pa.string()),
         ("reason", pa.string()),
-        ("history_steps", pa.int64()),
         ("points", pa.int64()),
         ("judged_steps", pa.int64()),
         ("observed_steps", pa.int64()),
@@ -100,29 +99,37 @@ def align_shard(
     config = plan_config(plan)
     entry = plan["kinds"][kind]
     train, calibrate = range_of(plan, kind, "train"), range_of(plan, kind, "calibrate")
-    partitions = partitions_of(plan, kind)
-    ids = [i for i in lake.entity_ids(store, partitions, kind) if shard["first"] <= i <= shard["last"]]
-    span = Interval(train.start, calibrate.end)
-    panel = read_panel(
-        store, partitions, kind, ids, entry["metrics"], span, entry["step_seconds"],
-        memory_mb=storage.memory_mb, scratch_dir=storage.scratch_dir,
-    )  # fmt: skip
-    scene = _Scene(
-        config,
-        kind,
-        make_grid(config.align, config.model.window_steps),
-        Graph(with_profile(store.get(layout.model(models[kind], "model.onnx")))),
-        panel,
-        (panel.index_of(calibrate.start), panel.index_of(calibrate.end)),
-        read_statements(store, plan, "feedback"),
-        normalizer_table,
-        np.random.default_rng(config.align.seed).uniform(0.02, 0.98, config.gates.shift_seeds),
+    ids = [i for i in entity_ids(store, plan, kind) if shard["first"] <= i <= shard["last"]]
+    known = set(normalizer.entities(normalizer_table, kind))
+    window = timedelta(seconds=config.model.window_steps * entry["step_seconds"])
+    # Who has a normalizer row needs no history; for the others it decides whether they get one.
+    groups = (
+        ([i for i in ids if i in known], Interval(calibrate.start - window, calibrate.end)),
+        ([i for i in ids if i not in known], Interval(min(train.start, calibrate.start - window), calibrate.end)),
     )
-    rows = []
-    for position in range(len(ids)):
-        rows.append(_align_entity(scene, position))
-        if progress is not None:
-            progress(position + 1, len(ids), f"align {kind}")
+    graph = Graph(with_profile(store.get(layout.model(models[kind], "model.onnx"))))
+    rows: list[dict[str, Any]] = []
+    for members, span in groups:
+        panel = read_panel(
+            store, partitions_of(plan, kind), kind, members, entry["metrics"], span, entry["step_seconds"],
+            memory_mb=storage.memory_mb, scratch_dir=storage.scratch_dir or None,
+        )  # fmt: skip
+        scene = _Scene(
+            config,
+            kind,
+            make_grid(config.align, config.model.window_steps),
+            graph,
+            panel,
+            (panel.index_of(calibrate.start), panel.index_of(calibrate.end)),
+            read_statements(store, plan, "feedback"),
+            normalizer_table,
+            np.random.default_rng(config.align.seed).uniform(0.02, 0.98, config.gates.shift_seeds),
+        )
+        for position in range(len(members)):
+            rows.append(_align_entity(scene, position))
+            if progress is not None:
+                progress(len(rows), len(ids), f"align {kind}")
+    rows.sort(key=lambda row: row["entity_id"])
     return pa.Table.from_pylist(rows, schema=SHARD_SCHEMA)
 
 
@@ -131,8 +138,7 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     entity_id = panel.entity_ids[position]
     start, stop = scene.calibrate
     first, last = int(panel.first[position]), int(panel.last[position])
-    history = last + 1 - first if last >= 0 else 0
-    row: dict[str, Any] = {"kind": scene.kind, "entity_id": entity_id, "history_steps": history}
+    row: dict[str, Any] = {"kind": scene.kind, "entity_id": entity_id}
     times = panel.times
     labels, incidents = labels_in_range(scene.feedback, scene.kind, entity_id, times, start, stop)
     row["incident_start"] = [_utc(times[start + a]) for a, _ in incidents]
@@ -142,7 +148,7 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
         return row | {"reason": NO_TELEMETRY}
     location, scale = normalizer.lookup(scene.base, scene.kind, [entity_id], panel.metrics)
     if not normalizer.has(scene.base, scene.kind, entity_id):
-        if history < config.align.min_history_steps:
+        if last + 1 - first < config.align.min_history_steps:
             return row | {"reason": TOO_LITTLE_HISTORY}
         location, scale = _own_normalizer(scene, position, stop, location, scale)
         row |= {"location": location[0], "scale": scale[0]}

@@ -168,6 +168,12 @@ def lookup(
     return location, scale
 
 
+def entities(table: pa.Table, kind: str) -> list[str]:
+    """The entities of ``kind`` that have rows of their own."""
+    ids = pc.unique(table.filter(pc.equal(table["kind"], kind))["entity_id"]).to_pylist()
+    return [i for i in ids if i != DEFAULT_ENTITY]
+
+
 def has(table: pa.Table, kind: str, entity_id: str) -> bool:
     """Whether the entity has a row of its own."""
     return pc.any(pc.and_(pc.equal(table["kind"], kind), pc.equal(table["entity_id"], entity_id))).as_py() or False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fleetalign.align.plan import partitions_of, plan_config
+from fleetalign.align.plan import entity_ids, plan_config
 from fleetalign.config import Config
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.bootstrap import Estimate
@@ -15,7 +15,7 @@ from fleetalign.release.build import Built, collect
 from fleetalign.release.judging import figures, judged, pages_per_entity_day, sample, spoken_entities, traces
 from fleetalign.release.promote import promote
 from fleetalign.release.scorer import Scorer
-from fleetalign.storage import lake, layout
+from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
 PAGES_SAMPLE = 100
@@ -97,7 +97,7 @@ def _event_f1_difference(
 
 
 def _pages(store: Store, built: Built, scorer: Scorer, settings: Config) -> float | None:
-    everyone = {kind: lake.entity_ids(store, partitions_of(built.plan, kind), kind) for kind in built.plan["kinds"]}
+    everyone = {kind: entity_ids(store, built.plan, kind) for kind in built.plan["kinds"]}
     some = sample(everyone, PAGES_SAMPLE, settings.align.seed)
     scored = list(traces(store, built.plan, scorer, some, "calibrate", settings))
     return pages_per_entity_day(scored, settings.align.merge_steps)

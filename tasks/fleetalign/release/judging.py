@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.align.plan import partitions_of, range_of, read_statements
+from fleetalign.align.plan import entity_ids, partitions_of, range_of, read_statements
 from fleetalign.config import Config
 from fleetalign.contracts.feedback import labels_in_range, unique
 from fleetalign.contracts.tables import DEFAULT_ENTITY, from_parquet
@@ -27,7 +27,6 @@ from fleetalign.evaluate.metrics import pages
 from fleetalign.interval import Interval
 from fleetalign.release.manifest import Manifest
 from fleetalign.release.scorer import Scorer
-from fleetalign.storage import lake
 from fleetalign.storage.panel import Panel, read_panel
 from fleetalign.storage.store import Store
 
@@ -58,7 +57,7 @@ def spoken_entities(store: Store, plan: Mapping[str, Any], name: str) -> dict[st
             continue
         mine = feedback.filter(pc.equal(feedback["kind"], kind))
         inside = pc.and_(pc.less(mine["start"], _time(span.end)), pc.greater(mine["end"], _time(span.start)))
-        known = set(lake.entity_ids(store, partitions_of(plan, kind), kind))
+        known = set(entity_ids(store, plan, kind))
         found[kind] = sorted(known & set(mine.filter(inside)["entity_id"].to_pylist()))
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fleetalign.align.plan import partitions_of
+from fleetalign.align.plan import entity_ids
 from fleetalign.config import Config
 from fleetalign.contracts.feedback import ANOMALY, intervals
 from fleetalign.evaluate.counts import EntityCounts
@@ -18,7 +18,7 @@ from fleetalign.evaluate.plots import EntityTrace, LossCurve
 from fleetalign.evaluate.report import ReportData, render
 from fleetalign.release.judging import Trace, traces
 from fleetalign.release.scorer import Scorer
-from fleetalign.storage import lake, layout
+from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
 ROLES = ("best", "median", "worst")
@@ -84,7 +84,7 @@ def _traces(
         keys = [(c.kind, c.entity_id) for c in ranked]
         roles = ROLES
     else:
-        keys = [(k, e) for k in sorted(plan["kinds"]) for e in lake.entity_ids(store, partitions_of(plan, k), k)]
+        keys = [(k, e) for k in sorted(plan["kinds"]) for e in entity_ids(store, plan, k)]
         summaries = dict.fromkeys(keys, "no feedback")
         roles = ("first by name", "in the middle", "last by name")
     chosen = {keys[i]: role for role, i in zip(roles, (0, len(keys) // 2, len(keys) - 1), strict=True)}

@@ -22,7 +22,8 @@ from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
 PARTITION_VERSION = "1.0"
-ROWS_PER_PART = 1_000_000
+ROWS_PER_PART = 100_000
+"""Small enough that a shard of a large fleet reads little beside its own entities."""
 KEY_COLUMNS = ("kind", "entity_id", "timestamp")
 
 
@@ -92,7 +93,7 @@ def write_partition(
         digest = sha256(data)
         name = f"{digest[:32]}.parquet"
         store.put_immutable(prefix + name, data)
-        files.append({"name": name, "bytes": len(data), "sha256": digest, "rows": part.num_rows})
+        files.append({"name": name, "bytes": len(data), "sha256": digest, "rows": part.num_rows, **_entity_range(part)})
     document = {
         "schema_version": PARTITION_VERSION,
         "layer": layer,
@@ -112,6 +113,15 @@ def write_partition(
     if not (store.exists(key) and store.get(key) == data):
         store.put(key, data)
     return Partition(prefix, sha256(data), document)
+
+
+def _entity_range(part: pa.Table) -> dict[str, str | None]:
+    """First and last entity of a part sorted by entity; None for an empty part."""
+    ids = part["entity_id"]
+    return {
+        "first_entity": ids[0].as_py() if part.num_rows else None,
+        "last_entity": ids[-1].as_py() if part.num_rows else None,
+    }
 
 
 def get_partition(
@@ -149,11 +159,20 @@ def read_parts(
     columns: Sequence[str] | None = None,
     entity_range: tuple[str, str] | None = None,
 ) -> Iterator[pa.Table]:
-    """The parts one at a time, each checked against its sha256. ``entity_range`` is inclusive at both ends."""
+    """The parts one at a time, each checked against its sha256.
+
+    ``entity_range`` is inclusive at both ends; parts without any of these entities are not fetched.
+    """
     filters = None
     if entity_range is not None:
         filters = (pc.field("entity_id") >= entity_range[0]) & (pc.field("entity_id") <= entity_range[1])
     for file in partition.files:
+        if entity_range is not None and (
+            file["first_entity"] is None
+            or file["last_entity"] < entity_range[0]
+            or file["first_entity"] > entity_range[1]
+        ):
+            continue
         key = partition.prefix + file["name"]
         data = store.get_checked(key, file["sha256"])
         yield from_parquet(data, f"{store.uri}/{key}", list(columns) if columns else None, filters)

@@ -50,7 +50,7 @@ def member(
     at = [(START + np.timedelta64(300 * int(i), "s")).astype("datetime64[us]").item() for i in pairs.ravel()]
     times = [t.replace(tzinfo=parse_time("2026-01-01").tzinfo) for t in at]
     row = {
-        "kind": "web", "entity_id": entity_id, "history_steps": 2000, "observed_steps": STEPS,
+        "kind": "web", "entity_id": entity_id, "observed_steps": STEPS,
         "incident_start": times[0::2], "incident_end": times[1::2], "incident_steps": [int(b - a) for a, b in pairs],
     }  # fmt: skip
     return row | flat(tables)
@@ -58,7 +58,7 @@ def member(
 
 def left_out(entity_id: str, reason: str) -> dict[str, Any]:
     return {
-        "kind": "web", "entity_id": entity_id, "reason": reason, "history_steps": 10,
+        "kind": "web", "entity_id": entity_id, "reason": reason,
         "incident_start": [], "incident_end": [], "incident_steps": [],
     }  # fmt: skip
 
