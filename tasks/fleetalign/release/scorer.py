@@ -25,6 +25,8 @@ from fleetalign.storage.panel import Panel, as_datetime64, empty_panel, fill
 from fleetalign.storage.store import Store, open_store
 
 KEY_COLUMNS = ("kind", "entity_id", "timestamp")
+MAX_GRID_STEPS = 10_000_000
+"""Longest dense grid of one entity: 19 years of minutes. Beyond, one row with a wrong clock would fill the disk."""
 CONTRIBUTIONS = pa.field("contributions", pa.map_(pa.string(), pa.float32()))
 
 
@@ -82,7 +84,8 @@ class Scorer:
         only. ``contributions`` adds a map column metric -> share of the score. Memory holds the table, one entity's
         grid and ``batch`` windows.
 
-        Raises BadInput naming the column for a missing one, a time without a zone, or an empty key.
+        Raises BadInput naming the column for a missing one, a time without a zone, or an empty key, and naming the
+        entity whose times lie impossibly far apart.
         """
         parts = [SCORES.empty().append_column(CONTRIBUTIONS, pa.array([], CONTRIBUTIONS.type))]
         for kind, rows in _by_kind(telemetry):
@@ -160,6 +163,11 @@ def _score_entity(scorer: KindScorer, rows: pa.Table, batch: int, start: datetim
     entity_id = rows["entity_id"][0].as_py()
     step = np.int64(scorer.step_seconds) * 1_000_000
     slots = rows["timestamp"].cast(pa.int64()).to_numpy() // step
+    if slots[-1] - slots[0] > MAX_GRID_STEPS:
+        raise BadInput(
+            f"telemetry: entity {entity_id!r} of kind {scorer.kind!r} has times from {rows['timestamp'][0]} to "
+            f"{rows['timestamp'][-1]}, {slots[-1] - slots[0]} steps apart; is a clock wrong? Remove those rows"
+        )
     begin, end = (datetime.fromtimestamp(int(s) * scorer.step_seconds, UTC) for s in (slots[0], slots[-1] + 1))
     panel = empty_panel(scorer.kind, [entity_id], scorer.metrics, Interval(begin, end), scorer.step_seconds)
     fill(panel, rows)

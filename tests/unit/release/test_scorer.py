@@ -249,3 +249,14 @@ def test_errors_are_ours(store: MemoryStore, release_id: str) -> None:
     store.put(layout.release(other, "manifest.json"), readable_json(document))
     with pytest.raises(FleetalignError, match="__default__"):
         Scorer.open(store, release=other)
+
+
+def test_a_row_with_a_wrong_clock_is_refused_by_entity(store: MemoryStore, release_id: str) -> None:
+    rows = toy_telemetry("service", "a", 3)
+    moved = rows["timestamp"].to_pylist()
+    moved[-1] = moved[-1].replace(year=9000)
+    rows = rows.set_column(
+        rows.schema.get_field_index("timestamp"), "timestamp", pa.array(moved, rows.schema.field("timestamp").type)
+    )
+    with pytest.raises(BadInput, match=r"entity 'a' of kind 'service' .*is a clock wrong"):
+        Scorer.open(store, release=release_id).score(rows)
