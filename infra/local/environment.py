@@ -111,7 +111,7 @@ def make() -> None:
     environment = uv_environment(settings)
     print(f"environment: {torch_download(settings.get('find-links', []))}; then about 2.5 GB on disk", flush=True)
     python = str(VENV / "bin" / "python")
-    _run([python, "-m", "pip", "install", "--quiet", f"uv=={UV_VERSION}"], environment)
+    _run([python, "-m", "pip", "install", "-qq", f"uv=={UV_VERSION}"], environment)
     uv = [python, "-m", "uv", "pip", "install", "--python", python, "--quiet", "--compile-bytecode"]
     _run([*uv, "--requirement", str(LOCK)], environment)
     _run([*uv, "--no-deps", "--editable", str(REPOSITORY)], environment)

@@ -44,8 +44,10 @@ def load(path: str | os.PathLike[str] | None = None) -> Config:
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
     """The YAML document in ``path``. Raises ConfigError naming the file."""
-    import yaml
-
+    try:
+        import yaml
+    except ModuleNotFoundError:
+        raise ConfigError(f"{path}: reading YAML needs PyYAML; pip install 'fleetalign[train]'") from None
     try:
         return yaml.safe_load(Path(path).read_text())
     except OSError as error:
