@@ -1,7 +1,8 @@
 """### Every entity's threshold: plan, shards, fleet
 
 **What** Scores the calibration range with the exported graph, shard by shard, and reduces to one aligner row per
-entity. An entity that cannot be aligned gets a row with state and reason; only too little coverage fails the run.
+entity. An entity that cannot be aligned gets a row with state and reason; when none can, the run fails, and when too
+few can, the release's coverage gate refuses promotion.
 
 **When** `airflow.align_cron`, and on every new `shared_model`. Uses the newest model; nothing new means the same plan.
 
@@ -10,7 +11,7 @@ entity. An entity that cannot be aligned gets a row with state and reason; only 
 
 **Rerun** Clear any task. Clear a shard *with* its downstream tasks, else the table stays as it was.
 
-**Paged** ML on-call when coverage is below `gates.min_coverage`. Needs slots of the `align` pool.
+**Paged** ML on-call. Needs slots of the `align` pool.
 """
 
 from __future__ import annotations

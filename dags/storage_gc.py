@@ -1,7 +1,7 @@
 """### Garbage collection of the store
 
 **What** Lists models, aligners, normalizers, plans and releases that no release, channel or history reaches.
-Deletes them only with `dry_run: false`. Telemetry, feedback and the data registry are never touched.
+Deletes them only with `dry_run: false`. What partitions list now, every release, feedback and the data registry are never touched.
 
 **When** `airflow.gc_cron` (dry run), or by hand.
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.errors import BadInput, NotFound, UsageError
 from fleetalign.interval import Interval, format_time
-from fleetalign.storage import lake, layout
+from fleetalign.storage import layout
 from fleetalign.storage.store import Store, open_store
 
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
@@ -62,10 +63,11 @@ def pretrain_due(config: Config, store_uri: str) -> str | None:
 
     Looks at the store, counts no events: safe to call any number of times.
     """
+    from fleetalign.align.plan import candidates
     from fleetalign.contracts.hashing import content_id
 
     store = open_store(store_uri)
-    partitions = lake.list_partitions(store, "validated")
+    partitions = candidates(store, config)
     last = latest(config, store_uri, "pretrain")
     used = {p["sha256"] for p in store.get_json(layout.plan(last))["partitions"]} if last else set()
     kinds = {p.kind for p in partitions}
@@ -76,12 +78,18 @@ def pretrain_due(config: Config, store_uri: str) -> str | None:
 
 
 def plan(
-    config: Config, store_uri: str, *, reuse_model: bool = False, interval: Interval | None = None
+    config: Config,
+    store_uri: str,
+    *,
+    reuse_model: bool = False,
+    interval: Interval | None = None,
+    as_of: datetime | None = None,
 ) -> dict[str, Any]:
     """Write the plan for what the store holds now.
 
     With ``reuse_model`` the newest trained model is kept and only its aligners are planned anew; when nothing is new
     since the plan that trained or last aligned it, that plan is returned and every later step is a no-op.
+    Feedback recorded after ``as_of`` does not exist.
     """
     from fleetalign.align import plan as planning
 
@@ -101,12 +109,12 @@ def plan(
         if aligned and (aligned == trained or (newest["reuse"] or {}).get("plan_id") == trained):
             previous = store.get_json(layout.receipt(aligned, "align_reduce"))["aligner_id"]
         reuse = planning.Reuse(trained, base, receipt["models"], receipt["normalizer_id"], previous)
-        candidate = planning.draft(store, config, interval, reuse)
+        candidate = planning.draft(store, config, interval, reuse, as_of)
         if previous and planning.same_inputs(newest, candidate):
             return _described(aligned, newest, new=False)
         if planning.same_inputs(base, candidate):
             return _described(trained, base, new=False)
-    plan_id, document = planning.write_plan(store, config, interval, reuse)
+    plan_id, document = planning.write_plan(store, config, interval, reuse, as_of)
     return _described(plan_id, document, new=True)
 
 
@@ -149,8 +157,7 @@ def pretrain(
     document = read_plan(store, plan_id)
     key = layout.receipt(plan_id, "pretrain")
     if document["reuse"]:
-        models = {kind: entry["model_id"] for kind, entry in document["kinds"].items()}
-        return {"plan_id": plan_id, "models": models, "normalizer_id": document["reuse"]["normalizer_id"]}
+        return _trained(store, plan_id, document)
     if store.exists(key) and not force:
         return store.get_json(key)
     import pyarrow as pa
@@ -202,7 +209,7 @@ def align_shard(
     document = read_plan(store, plan_id)
     if not 0 <= index < len(document["shards"]):
         raise UsageError(f"plan {plan_id} has shards 0 to {len(document['shards']) - 1}; there is no shard {index}")
-    trained = pretrain(config, store_uri, plan_id)
+    trained = _trained(store, plan_id, document)
     table = work(
         store,
         document,
@@ -234,7 +241,7 @@ def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]
 
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
-    trained = pretrain(config, store_uri, plan_id)
+    trained = _trained(store, plan_id, document)
     tables = []
     for shard in document["shards"]:
         key = layout.shard(plan_id, shard["index"])
@@ -312,6 +319,17 @@ def latest(config: Config, store_uri: str, step: str) -> str | None:
     return max(found)[-1] if found else None
 
 
+def _trained(store: Store, plan_id: str, document: dict[str, Any]) -> dict[str, Any]:
+    """What the plan's pre-training produced, or the model it reuses. Raises BadInput when there is none yet."""
+    if document["reuse"]:
+        models = {kind: entry["model_id"] for kind, entry in document["kinds"].items()}
+        return {"plan_id": plan_id, "models": models, "normalizer_id": document["reuse"]["normalizer_id"]}
+    try:
+        return store.get_json(layout.receipt(plan_id, "pretrain"))
+    except NotFound:
+        raise BadInput(f"plan {plan_id} has no model yet; run pretrain first") from None
+
+
 def _normalizer(store: Store, normalizer_id: str):
     from fleetalign.contracts.tables import NORMALIZER, from_parquet
 
@@ -319,9 +337,7 @@ def _normalizer(store: Store, normalizer_id: str):
     return NORMALIZER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))
 
 
-def _now():
-    from datetime import UTC, datetime
-
+def _now() -> datetime:
     return datetime.now(UTC)
 
 

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from e2e.conftest import Build, fleetalign
 
-from fleetalign.contracts.tables import ALIGNER
+from fleetalign.contracts.tables import ALIGNER, MUTES
 from fleetalign.storage import layout
+from fleetalign.storage.statements import append_mutes
+from fleetalign.storage.store import open_store
 
 
 def test_step_by_step_gives_the_release_of_the_run(build: Build, tmp_path: Path):
@@ -130,3 +132,35 @@ def test_gc_lists_by_default_and_never_touches_what_a_channel_reaches(build: Bui
     fleetalign("gc", *arguments, "--delete", "--min-age-hours", 0)
     assert not orphan.exists()
     fleetalign("verify", *arguments)
+
+
+def test_a_maintenance_window_reaches_the_scorer_through_a_release(build: Build, tmp_path: Path):
+    store = tmp_path / "store"
+    shutil.copytree(build.store, store)
+    arguments = ["--store", store, "--params", build.params]
+    fleetalign("promote", build.release_id, *arguments, "--force", "--why", "before the maintenance")
+    entity = pq.read_table(build.folder / "telemetry" / "service.parquet")["entity_id"][0].as_py()
+    window = (datetime(2026, 3, 6, tzinfo=UTC), datetime(2026, 3, 6, 12, tzinfo=UTC))
+    mute = {"kind": "service", "entity_id": entity, "metric": "*", "by": "ops", "why": "migration"}
+    mute |= {"from": window[0], "until": window[1]}
+    append_mutes(open_store(str(store)), pa.Table.from_pylist([mute], schema=MUTES.schema))
+    plan_id = json.loads(fleetalign("plan", "--reuse-model", *arguments).stdout)["plan_id"]
+    fleetalign("align", "--plan", plan_id, *arguments)
+
+    def observed(plan: str) -> int:
+        shards = [pq.read_table(p) for p in sorted((store / "plans" / plan / "shards").iterdir())]
+        rows = pa.concat_tables(shards).to_pylist()
+        return next(r["observed_steps"] for r in rows if r["entity_id"] == entity)
+
+    before = json.loads((store / layout.release(build.release_id, "provenance.json")).read_text())["plan_id"]
+    assert observed(before) - observed(plan_id) > 100
+    released = json.loads(fleetalign("release", "--plan", plan_id, *arguments).stdout)["release_id"]
+    promoted = json.loads(fleetalign("promote", released, *arguments, "--force", "--why", "with maintenance").stdout)
+    assert promoted["moved"] is True
+    out = tmp_path / "scores.parquet"
+    fleetalign("score", *arguments, "--telemetry", build.folder / "telemetry", "--out", out)
+    scores = pq.read_table(out).to_pylist()
+    inside = [r for r in scores if r["entity_id"] == entity and window[0] <= r["timestamp"] < window[1]]
+    assert {r["reason"] for r in inside} == {"maintenance"}
+    assert not any(r["alarm"] for r in inside)
+    assert sum(r["reason"] == "maintenance" for r in scores) == len(inside)

@@ -190,10 +190,13 @@ def _summary(
     own = [r for r in aligner if r["entity_id"] != DEFAULT_ENTITY]
     by_state = dict(sorted(Counter(row["state"] for row in own).items()))
     own_rows = sum(by_state.get(state, 0) for state in ("aligned", "shared", "carried_over"))
-    raised = sum(
-        m.counts["detector"].hits[c, p].sum() + np.asarray(m.row["detector_false_pages"]).reshape(grid.shape)[c, p]
-        for m, (c, p) in zip(members, choice.own, strict=True)
-    )
+    if config.align.method == "published_tpe":
+        raised = sum(m.row["tpe_pages"] for m in members)
+    else:
+        raised = sum(
+            m.counts["detector"].hits[c, p].sum() + np.asarray(m.row["detector_false_pages"]).reshape(grid.shape)[c, p]
+            for m, (c, p) in zip(members, choice.own, strict=True)
+        )
     days = sum(m.entity_days for m in members)
     c, p = choice.shared
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from fleetalign.config import Config, from_build_settings
 from fleetalign.contracts.hashing import canonical_json, content_id, readable_json, sha256
-from fleetalign.contracts.tables import FEEDBACK, MUTES, from_parquet, to_parquet
+from fleetalign.contracts.tables import FEEDBACK, MUTES, TIME, from_parquet, to_parquet
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval, format_time
 from fleetalign.storage import lake, layout, statements
@@ -38,39 +38,59 @@ class Reuse:
 
 
 def write_plan(
-    store: Store, config: Config, interval: Interval | None = None, reuse: Reuse | None = None
+    store: Store,
+    config: Config,
+    interval: Interval | None = None,
+    reuse: Reuse | None = None,
+    as_of: datetime | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Write the plan for what the store holds now; returns (plan_id, plan). Raises as ``draft``."""
-    plan = draft(store, config, interval, reuse)
+    plan = draft(store, config, interval, reuse, as_of)
     plan_id = content_id(plan)
     store.put_immutable(layout.plan(plan_id), readable_json(plan))
     return plan_id, plan
 
 
-def draft(store: Store, config: Config, interval: Interval | None = None, reuse: Reuse | None = None) -> dict[str, Any]:
-    """The plan document for what the store holds now; its frozen statements are stored, the plan itself is not.
-
-    ``interval`` restricts the telemetry, ``reuse`` plans a new alignment of an existing model instead of a training.
-    Raises BadInput when there is nothing to build from, ConfigError when ranges do not fit the data.
-    """
+def candidates(store: Store, config: Config, interval: Interval | None = None) -> list[lake.Partition]:
+    """The validated partitions a plan made now would take: those in ``interval``, or of the last ``history_days``."""
     partitions = lake.list_partitions(store, "validated", within=interval)
     if config.ranges.history_days and partitions and interval is None and config.ranges.train is None:
         newest = max(p.interval.end for p in partitions)
         partitions = [p for p in partitions if p.interval.start >= newest - timedelta(days=config.ranges.history_days)]
+    return partitions
+
+
+def draft(
+    store: Store,
+    config: Config,
+    interval: Interval | None = None,
+    reuse: Reuse | None = None,
+    as_of: datetime | None = None,
+) -> dict[str, Any]:
+    """The plan document for what the store holds now; its frozen statements are stored, the plan itself is not.
+
+    ``interval`` restricts the telemetry, ``reuse`` plans a new alignment of an existing model instead of a training;
+    feedback recorded after ``as_of`` does not exist (None: everything stored counts).
+    Raises BadInput when there is nothing to build from, ConfigError when ranges do not fit the data.
+    """
+    partitions = candidates(store, config, interval)
     if reuse is not None:
         partitions = [p for p in partitions if p.kind in reuse.models]
     if not partitions:
         where = f" in {interval.start} to {interval.end}" if interval else ""
         raise BadInput(f"{store.uri}: no validated partition{where}; run ingest and validate first")
-    feedback = statements.read_feedback(store)
+    feedback = statements.read_feedback(store, as_of)
     mutes = statements.read_mutes(store)
     kinds, shards, entities = {}, [], []
     for kind in sorted({p.kind for p in partitions}):
         mine = [p for p in partitions if p.kind == kind]
         base = reuse.plan["kinds"][kind] if reuse else None
-        kinds[kind] = _kind_entry(config, kind, mine, feedback, interval, base)
-        kinds[kind]["model_id"] = reuse.models[kind] if reuse else None
         ids = lake.entity_ids(store, mine, kind)
+        known = pc.and_(
+            pc.equal(feedback["kind"], kind), pc.is_in(feedback["entity_id"], value_set=pa.array(ids, pa.string()))
+        )
+        kinds[kind] = _kind_entry(config, kind, mine, feedback.filter(known), interval, base)
+        kinds[kind]["model_id"] = reuse.models[kind] if reuse else None
         kinds[kind]["entities"] = len(ids)
         entities.append(
             pa.table({"kind": pa.repeat(pa.scalar(kind), len(ids)), "entity_id": pa.array(ids, pa.string())})
@@ -214,12 +234,18 @@ def _default_ranges(
     """Contracts 1.4: calibrate runs from the first feedback to the end and is at least the configured share."""
     steps = int(np.ceil((1 - config.ranges.calibrate_share) * (data.seconds / step.total_seconds())))
     cut = data.start + steps * step
-    mine = feedback.filter(pc.equal(feedback["kind"], kind))
-    if mine.num_rows:
-        first = max(pc.min(mine["start"]).as_py(), data.start)
+    # What was said about time before the telemetry says nothing about where to calibrate.
+    inside = feedback.filter(pc.greater(feedback["end"], pa.scalar(data.start, TIME)))
+    if inside.num_rows:
+        first = max(pc.min(inside["start"]).as_py(), data.start)
         cut = min(cut, data.start + ((first - data.start) // step) * step)
     if base is not None:
         train = Interval.parse(base["ranges"]["train"]["start"], base["ranges"]["train"]["end"])
+        if data.end <= train.end + gap:
+            raise BadInput(
+                f"kind {kind}: the telemetry ends at {format_time(data.end)}, within a window of the model's train range "
+                f"(until {format_time(train.end)}); nothing is left to align on: widen --from and --to"
+            )
         return {"train": train, "calibrate": Interval(max(cut, train.end + gap), data.end), "judge": None}
     if cut - gap < data.start + 2 * gap:
         raise BadInput(

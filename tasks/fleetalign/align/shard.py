@@ -20,6 +20,7 @@ from fleetalign.align.plan import entity_ids, partitions_of, plan_config, range_
 from fleetalign.config import Config, StorageConfig
 from fleetalign.contracts.feedback import ANOMALY, labels_in_range
 from fleetalign.contracts.graph import Graph, margins, with_profile
+from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import TIME
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
@@ -56,6 +57,7 @@ SHARD_SCHEMA = pa.schema(
         ("tpe_condition", pa.int32()),
         ("tpe_threshold", pa.float32()),
         ("tpe_tail_probability", pa.float32()),
+        ("tpe_pages", pa.int64()),
     ]
 )
 """One row per entity. Arrays are flattened row-major from the shapes in ``EntityTables``; null where ``reason`` is set."""
@@ -76,6 +78,7 @@ class _Scene:
     panel: Panel
     calibrate: tuple[int, int]
     feedback: pa.Table
+    mutes: Mutes
     base: pa.Table
     shifts: np.ndarray
 
@@ -122,6 +125,7 @@ def align_shard(
             panel,
             (panel.index_of(calibrate.start), panel.index_of(calibrate.end)),
             read_statements(store, plan, "feedback"),
+            Mutes(kind, read_statements(store, plan, "mutes")),
             normalizer_table,
             np.random.default_rng(config.align.seed).uniform(0.02, 0.98, config.gates.shift_seeds),
         )
@@ -148,19 +152,14 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
         return row | {"reason": NO_TELEMETRY}
     location, scale = normalizer.lookup(scene.base, scene.kind, [entity_id], panel.metrics)
     if not normalizer.has(scene.base, scene.kind, entity_id):
-        if last + 1 - first < config.align.min_history_steps:
+        if np.isfinite(panel.values[position]).sum(axis=0).max() < config.align.min_history_steps:
             return row | {"reason": TOO_LITTLE_HISTORY}
         location, scale = _own_normalizer(scene, position, stop, location, scale)
         row |= {"location": location[0], "scale": scale[0]}
-    profile = score_profile(
-        scene.graph,
-        panel.values[position],
-        first,
-        (start, min(stop, last + 1)),
-        location[0],
-        scale[0],
-        config.model.window_steps,
-    )
+    weight, maintenance = scene.mutes.weights(entity_id, panel.metrics, times)
+    span = (start, min(stop, last + 1))
+    profile = score_profile(scene.graph, panel.values[position], weight, first, span, location[0], scale[0])
+    profile[maintenance[slice(*span)]] = np.nan
     d = np.full((len(scene.grid.conditions), stop - start), np.nan, dtype=np.float32)
     d[:, : len(profile)] = np.stack([margins(profile, c) for c in scene.grid.conditions])
     normal = (labels != ANOMALY) & ~np.isnan(d[0])
@@ -201,39 +200,37 @@ def _own_normalizer(
 def score_profile(
     graph: Graph,
     values: np.ndarray,
+    weight: np.ndarray,
     first: int,
     span: tuple[int, int],
     location: np.ndarray,
     scale: np.ndarray,
-    window: int,
 ) -> np.ndarray:
-    """Error profiles float32 [n, window] of the samples ``span`` of one entity; NaN rows where no full window is.
+    """Error profiles float32 [n, W] of the samples ``span`` of one entity; NaN rows where no full window is.
 
-    ``values`` float64 [time, metric]; ``first`` is the entity's first sample.
+    ``values`` float64 [time, metric], ``weight`` float32 [time, metric] (0 = muted at that newest sample), ``first`` the
+    entity's first sample, ``location`` and ``scale`` float64 [metric] (NaN: the metric is unknown).
     """
     start, stop = span
+    window = graph.window_steps
+    known = np.isfinite(location) & np.isfinite(scale)
+    location, scale = np.where(known, location, 0.0), np.where(known, scale, 1.0)
     profile = np.full((max(stop - start, 0), window), np.nan, dtype=np.float32)
-    begin = max(start, first + window - 1)
     windows = np.lib.stride_tricks.sliding_window_view(values, window, axis=0) if len(values) >= window else None
-    for at in range(begin, stop, BATCH):
+    for at in range(max(start, first + window - 1), stop, BATCH):
         ends = np.arange(at, min(at + BATCH, stop))
-        feeds = window_feeds(windows[ends - window + 1], location, scale)
-        profile[ends - start] = graph.profile(feeds)
+        shape = (len(ends), len(location))
+        profile[ends - start] = graph.profile(
+            {
+                "values": windows[ends - window + 1],
+                "location": np.broadcast_to(location, shape),
+                "scale": np.broadcast_to(scale, shape),
+                "weight": weight[ends] * known,
+                "condition": np.full(len(ends), 2, dtype=np.int32),
+                "threshold": np.zeros(len(ends), dtype=np.float32),
+            }
+        )
     return profile
-
-
-def window_feeds(windows: np.ndarray, location: np.ndarray, scale: np.ndarray) -> dict[str, np.ndarray]:
-    """Feeds of a batch of one entity's windows float64 [B, M, W] at condition 2 and threshold 0."""
-    size, metrics = windows.shape[:2]
-    known = np.isfinite(location)
-    return {
-        "values": windows,
-        "location": np.broadcast_to(np.where(known, location, 0.0), (size, metrics)),
-        "scale": np.broadcast_to(np.where(known, scale, 1.0), (size, metrics)),
-        "weight": np.broadcast_to(known.astype(np.float32), (size, metrics)),
-        "condition": np.full(size, 2, dtype=np.int32),
-        "threshold": np.zeros(size, dtype=np.float32),
-    }
 
 
 def flat(tables: EntityTables) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fleetalign.config import AlignConfig
 from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals
 from fleetalign.contracts.graph import margins
 from fleetalign.errors import ConfigError
-from fleetalign.evaluate.metrics import event_counts, f_beta, point_adjusted_counts
+from fleetalign.evaluate.metrics import event_counts, f_beta, pages, point_adjusted_counts
 
 CONDITION_RANGE = (6, 100)
 PERCENTILE_RANGE = (85.0, 99.0)
@@ -24,7 +24,7 @@ ONE_CLASS = (11, 98.0)
 
 
 def fit(profile: np.ndarray, labels: np.ndarray, config: AlignConfig, kind: str, entity_id: str) -> dict[str, Any]:
-    """Best (C, Q) of one entity: ``tpe_condition``, ``tpe_threshold``, ``tpe_tail_probability``.
+    """Best (C, Q) of one entity: ``tpe_condition``, ``tpe_threshold``, ``tpe_tail_probability``, ``tpe_pages``.
 
     ``profile`` float32 [t, W] (NaN rows: not scored), ``labels`` int8 [t]. The percentile is taken over all scored
     samples, anomalous ones included, as published.
@@ -57,6 +57,7 @@ def fit(profile: np.ndarray, labels: np.ndarray, config: AlignConfig, kind: str,
         "tpe_condition": condition,
         "tpe_threshold": np.float32(np.percentile(d, percentile)),
         "tpe_tail_probability": np.float32(1 - percentile / 100),
+        "tpe_pages": len(pages(d > np.float32(np.percentile(d, percentile)), config.merge_steps)),
     }
 
 

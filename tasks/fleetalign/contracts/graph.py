@@ -63,6 +63,7 @@ class Graph:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
+        self.window_steps: int = next(i.shape[2] for i in self._session.get_inputs() if i.name == "values")
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Scored:

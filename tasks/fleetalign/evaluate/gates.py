@@ -99,7 +99,7 @@ def event_f1_vs_champion(difference: Estimate | None) -> Gate:
     """Event F1 not shown to be below the champion's; ``difference`` is candidate minus champion on the same time."""
     name = "event_f1_vs_champion"
     if difference is None or difference.value is None:
-        return Gate(name, None, 0.0, "not_applicable", "no champion judged on the same incidents")
+        return Gate(name, None, 0.0, "not_applicable", "no champion, or no judged time that it was not fitted on")
     if difference.high is None:
         return Gate(name, difference.value, 0.0, "not_applicable", "an interval needs two judged entities")
     why = f"event F1 minus the champion's: {_interval(difference)}; fails when the whole interval is below 0"

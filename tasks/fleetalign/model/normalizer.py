@@ -97,13 +97,13 @@ def _median(values: np.ndarray) -> np.ndarray:
 def build(panel: Panel, config: ModelConfig, min_history_steps: int) -> pa.Table:
     """The normalizer table of one kind from its whole panel.
 
-    An entity with fewer grid steps of history than ``min_history_steps`` gets no rows of its own (contracts 4.5), but
+    An entity with fewer samples of its best-known metric than ``min_history_steps`` gets no rows of its own (contracts 4.5), but
     counts in the medians.
     """
-    location, scale, _ = fit(panel, 0, panel.values.shape[1], config)
+    location, scale, samples = fit(panel, 0, panel.values.shape[1], config)
     default = defaults(location, scale, config)
     scale = floored(location, scale, fleet_scale(scale), config)
-    newcomer = panel.last - panel.first + 1 < min_history_steps
+    newcomer = samples.max(axis=1, initial=0) < min_history_steps
     location[newcomer] = np.nan
     return to_table(panel.kind, panel.entity_ids, panel.metrics, location, scale, default)
 

@@ -153,12 +153,15 @@ def _body(store: Store, built: Built, verdicts: list[dict[str, Any]], judged: Fi
 
 def _gates(built: Built, draft: Scorer, judged: Figures | None, settings: Config) -> list[gates.Gate]:
     limits = settings.gates
+    quality = [gates.beats_random(judged), gates.beats_shifted(judged)]
+    if judged is None and settings.align.method == "published_tpe" and built.plan["feedback"]["rows"]:
+        why = "published_tpe holds no incident out; give a judge range, so that it can be judged"
+        quality = [gates.Gate(gate.name, None, 0.0, "fail", why) for gate in quality]
     return [
         gates.coverage(built.by_state, limits.min_coverage),
         gates.golden_parity(draft.verify(), limits.max_parity),
         gates.pages_per_entity_day(built.aligned["pages_per_entity_day"], limits.max_pages_per_entity_day),
-        gates.beats_random(judged),
-        gates.beats_shifted(judged),
+        *quality,
     ]
 
 

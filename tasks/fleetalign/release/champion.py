@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fleetalign.align.plan import entity_ids, plan_config
+from fleetalign.align.plan import entity_ids, plan_config, range_of
 from fleetalign.config import Config
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figures, difference
 from fleetalign.evaluate.judge import judge
+from fleetalign.interval import parse_time
 from fleetalign.release.build import Built, collect
 from fleetalign.release.judging import figures, judged, pages_per_entity_day, sample, spoken_entities, traces
 from fleetalign.release.promote import promote
@@ -72,12 +73,18 @@ def comparison_gates(store: Store, config: Config, release_id: str, champion_id:
 def _event_f1_difference(
     store: Store, built: Built, candidate: Scorer, champion: Scorer, settings: Config
 ) -> Estimate | None:
-    """Candidate minus champion. Without a judge range the candidate's side is its held-out incidents."""
+    """Candidate minus champion, on time that neither was fitted on; None when there is none.
+
+    Without a judge range the candidate's side is its held-out incidents.
+    """
     own = figures(store, built.plan, candidate, built.aligned, settings)
     if own is None or own.incidents == 0:
         return None
     name = "judge" if own.protocol == "judge_range" else "calibrate"
-    entities = sample(spoken_entities(store, built.plan, name), settings.gates.max_judged_entities, settings.align.seed)
+    spoken = {
+        k: ids for k, ids in spoken_entities(store, built.plan, name).items() if _unseen(champion, built, k, name)
+    }
+    entities = sample(spoken, settings.gates.max_judged_entities, settings.align.seed)
     theirs: Figures = judge(
         (judged(t, 0.0) for t in traces(store, built.plan, champion, entities, name, settings)),
         merge_steps=settings.align.merge_steps,
@@ -94,6 +101,13 @@ def _event_f1_difference(
         samples=settings.gates.bootstrap_samples,
         seed=settings.align.seed,
     )
+
+
+def _unseen(champion: Scorer, built: Built, kind: str, name: str) -> bool:
+    """Whether the champion was fitted before the candidate's range begins: else the comparison would flatter it."""
+    fitted = champion.manifest.document["ranges"].get(kind)
+    span = range_of(built.plan, kind, name)
+    return fitted is not None and span is not None and parse_time(fitted["calibrate"]["end"]) <= span.start
 
 
 def _pages(store: Store, built: Built, scorer: Scorer, settings: Config) -> float | None:

@@ -58,7 +58,10 @@ def _reached(store: Store, plans: list[ObjectInfo], born_before: datetime) -> se
     for info in store.list(layout.RELEASES):
         if info.key.endswith(".json"):
             documents.setdefault(_segment(info.key, 1), []).append(info.key)
-    waiting = {_plan_identifier(i.key) for i in plans if i.modified_at >= born_before or i in newest.values()}
+    released = {_segment(i.key, 1) for i in store.list(layout.RELEASES) if i.key.endswith("/manifest.json")}
+    waiting = released | {
+        _plan_identifier(i.key) for i in plans if i.modified_at >= born_before or i in newest.values()
+    }
     for name in channels.names(store):
         for pointer in channels.history(store, name):
             waiting |= {pointer.release_id, *([pointer.previous] if pointer.previous else [])}

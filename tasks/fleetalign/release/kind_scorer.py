@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.graph import ROLES, Graph, Scored
+from fleetalign.contracts.mutes import Mutes
 from fleetalign.errors import BadInput
 from fleetalign.release.entity_rows import EntityRow, EntityRows
-from fleetalign.release.mutes import Mutes
 
 SCORED, WARMING_UP, NO_METRIC, MAINTENANCE = range(4)
 REASONS = (None, "warming_up", "no_metric", "maintenance")

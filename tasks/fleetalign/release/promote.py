@@ -10,7 +10,7 @@ from typing import Any
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.errors import GateRefused, NotFound
 from fleetalign.release import channel as channels
-from fleetalign.release.manifest import SCHEMA_VERSION, read_manifest
+from fleetalign.release.manifest import SCHEMA_VERSION, Manifest, read_manifest
 from fleetalign.release.verify import verify
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -46,8 +46,8 @@ def promote(
 
     ``comparison_gates`` is asked with the id of the release the channel points to (None: nothing yet) and gives gate
     documents; they are recorded at ``layout.promotion`` whatever the outcome. Nothing moves when the channel already
-    points to this release or to one with the same aligner. ``force`` overrules gates, never a release that does not
-    verify.
+    points to this release, to one that serves the same files, or was rolled back from this one: then only ``force``
+    brings it back. ``force`` overrules gates, never a release that does not verify.
 
     Raises GateRefused naming every gate that failed, NotFound for an unknown release, and Conflict when somebody
     else moved the channel meanwhile: the comparison is then out of date, so ask again.
@@ -58,9 +58,15 @@ def promote(
     if current is not None:
         if champion_id == release_id:
             return Promotion(release_id, champion_id, False, f"{channel} already points to {release_id}", current)
-        if read_manifest(store, current.release_id, current.manifest_sha256).aligner_id == manifest.aligner_id:
-            same = f"{channel} points to {champion_id}, which has the same aligner {manifest.aligner_id}"
+        if _served(read_manifest(store, current.release_id, current.manifest_sha256)) == _served(manifest):
+            same = f"{channel} points to {champion_id}, which serves the same files"
             return Promotion(release_id, champion_id, False, same, current)
+        left = _rolled_back_from(channels.history(store, channel), release_id)
+        if left is not None and not force:
+            why_not = (
+                f"{channel} was rolled back from {release_id} by {left.by}: {left.why}; --force promotes it anyway"
+            )
+            return Promotion(release_id, champion_id, False, why_not, current)
     _require_verified(store, release_id, channel)
     compared = tuple(comparison_gates(champion_id))
     failed = [gate for gate in (*manifest.gates, *compared) if gate["verdict"] == "fail"]
@@ -83,6 +89,22 @@ def promote(
     )
     outcome = f"forced past {', '.join(g['name'] for g in failed)}" if failed else "every gate passed"
     return Promotion(release_id, champion_id, True, outcome, pointer, compared)
+
+
+def _served(manifest: Manifest) -> set[str]:
+    """What a scorer loads, by content."""
+    return {file["sha256"] for file in manifest.document["files"]}
+
+
+def _rolled_back_from(history: Sequence[channels.Pointer], release_id: str) -> channels.Pointer | None:
+    """The move that left ``release_id`` for a release that had been there before it; None when there was none."""
+    ids = [pointer.release_id for pointer in history]
+    if release_id not in ids:
+        return None
+    last = len(ids) - 1 - ids[::-1].index(release_id)
+    if last + 1 < len(ids) and ids[last + 1] in ids[:last]:
+        return history[last + 1]
+    return None
 
 
 def rollback(

@@ -150,3 +150,37 @@ def test_reuse_keeps_the_train_range_and_the_model():
     assert newer["kinds"]["web"]["model_id"] == "m1"
     assert planning.range_of(newer, "web", "train") == planning.range_of(base, "web", "train")
     assert planning.range_of(newer, "web", "calibrate").end == day + DAY
+
+
+def test_feedback_about_strangers_or_about_time_before_the_telemetry_moves_no_range():
+    store = lake_of()
+    say(store, START - 30 * DAY, START - 29 * DAY)
+    row = {"kind": "web", "entity_id": "ghost", "start": START, "end": START + DAY, "verdict": "anomaly",
+           "source": "test", "note": "", "recorded_at": START + DAY}  # fmt: skip
+    row["feedback_id"] = feedback_id(row)
+    statements.append_feedback(store, pa.Table.from_pylist([row], schema=FEEDBACK.schema))
+    _, plan = planning.write_plan(store, CONFIG)
+    assert planning.range_of(plan, "web", "calibrate").start == START + 7 * DAY
+
+
+def test_what_was_recorded_after_the_as_of_time_does_not_exist():
+    store = lake_of()
+    say(store, START + 8 * DAY, START + 8 * DAY + timedelta(hours=1))
+    before, _ = planning.write_plan(store, CONFIG)
+    say(store, START + 5 * DAY, START + 6 * DAY, recorded_at=START + 20 * DAY)
+    assert planning.write_plan(store, CONFIG, as_of=START + 9 * DAY)[0] == before
+    assert planning.write_plan(store, CONFIG)[0] != before
+
+
+def test_reuse_without_telemetry_after_the_train_range_says_so():
+    store = lake_of()
+    plan_id, base = planning.write_plan(store, CONFIG)
+    reuse = planning.Reuse(plan_id, base, {"web": "m1"}, "n1", None)
+    with pytest.raises(BadInput, match="nothing is left to align on"):
+        planning.draft(store, CONFIG, Interval(START, START + 2 * DAY), reuse)
+
+
+def test_history_days_decides_what_a_plan_takes():
+    config = dataclasses.replace(CONFIG, ranges=RangesConfig(history_days=5))
+    assert len(planning.candidates(lake_of(), config)) == 5
+    assert len(planning.candidates(lake_of(), CONFIG)) == 10

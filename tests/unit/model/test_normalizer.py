@@ -127,12 +127,14 @@ def test_a_metric_of_one_entity_falls_back_to_the_default_alone(as_panel):
 
 def test_a_newcomer_has_no_rows_but_the_default_knows_it(as_panel):
     values = np.random.default_rng(2).normal(5, 1, (2, 50, 1))
-    panel = as_panel(values, first=np.array([0, 41]))
+    older = values.copy()
+    values[1, :41], older[1, :40] = np.nan, np.nan
+    panel = as_panel(values)
     table = normalizer.build(panel, CONFIG, 10)
     assert normalizer.has(table, "web", "e000")
     assert not normalizer.has(table, "web", "e001")
     assert not normalizer.has(table, "db", "e000")
-    assert normalizer.has(normalizer.build(as_panel(values, first=np.array([0, 40])), CONFIG, 10), "web", "e001")
+    assert normalizer.has(normalizer.build(as_panel(older), CONFIG, 10), "web", "e001")
     only_newcomers = normalizer.build(panel, CONFIG, 1000)
     assert only_newcomers["entity_id"].to_pylist() == [DEFAULT_ENTITY]
     assert np.isfinite(normalizer.lookup(only_newcomers, "web", ["e000"], ["m00"])[0]).all()

@@ -9,7 +9,6 @@ from fleetalign.contracts.tables import TELEMETRY
 from fleetalign.interval import Interval
 from fleetalign.release import channel as channels
 from fleetalign.release.gc import collect
-from fleetalign.release.manifest import read_manifest
 from fleetalign.release.verify import verify
 from fleetalign.storage import layout
 from fleetalign.storage.lake import Partition, read_partition, write_partition
@@ -57,26 +56,22 @@ def test_what_a_channel_or_its_history_reaches_stays(store: MemoryStore) -> None
     assert verify(store, first) == verify(store, second) == []
 
 
-def test_an_unreached_release_goes_and_what_it_shared_stays(store: MemoryStore) -> None:
-    kept, lost = toy_release(store), toy_release(store, threshold=2.0)
+def test_every_release_stays_also_one_that_no_channel_ever_pointed_to(store: MemoryStore) -> None:
+    kept, waiting = toy_release(store), toy_release(store, threshold=2.0)
     channels.move(store, "champion", kept, "ops", "test", 1.0, NOW)
-    aligner = read_manifest(store, lost).document["aligner"]
-    assert set(collected(store)) == {
-        layout.release(lost, "manifest.json"),
-        layout.release(lost, "provenance.json"),
-        aligner,
-    }
-    assert verify(store, kept) == []
+    assert collected(store) == []
+    assert verify(store, waiting) == []
 
 
 def test_a_dry_run_says_the_same_and_deletes_nothing(store: MemoryStore) -> None:
     toy_release(store)
+    orphan = layout.model("0123456789abcdef", "model.onnx")
+    store.put(orphan, b"nobody knows me")
     before = keys(store)
     planned = collect(store, min_age_hours=24.0, now=LATER)
-    assert keys(store) == before and set(planned) == before
-    assert planned[0].endswith("/manifest.json"), "a release loses its manifest first"
+    assert keys(store) == before and planned == [orphan]
     assert collected(store) == planned
-    assert keys(store) == set()
+    assert keys(store) == before - {orphan}
 
 
 def test_young_objects_stay(store: MemoryStore) -> None:

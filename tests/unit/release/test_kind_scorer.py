@@ -9,11 +9,11 @@ import onnx
 import pyarrow as pa
 import pytest
 
+from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import ALIGNER, MUTES, NORMALIZER
 from fleetalign.errors import BadInput
 from fleetalign.release.entity_rows import EntityRows
 from fleetalign.release.kind_scorer import KindScorer
-from fleetalign.release.mutes import Mutes
 
 METRICS = ("cpu", "errors")
 START = np.datetime64("2026-03-09T00:00:00", "us")

@@ -53,12 +53,12 @@ def test_promoting_the_champion_again_does_nothing(store: MemoryStore) -> None:
     assert {info.key: store.get(info.key) for info in store.list("")} == before
 
 
-def test_a_release_with_the_champions_aligner_does_nothing(store: MemoryStore) -> None:
+def test_a_release_that_serves_the_same_files_does_nothing(store: MemoryStore) -> None:
     first, same = toy_release(store), toy_release(store, gates=[IDLE])
     assert first != same and read_manifest(store, first).aligner_id == read_manifest(store, same).aligner_id
     ask(store, first)
     found = ask(store, same)
-    assert not found.moved and "same aligner" in found.why and channels.read(store, "champion").release_id == first
+    assert not found.moved and "same files" in found.why and channels.read(store, "champion").release_id == first
 
 
 @pytest.mark.parametrize(("absolute", "compared"), [(FAIL, PASS), (PASS, FAIL), (FAIL, FAIL)])
@@ -126,4 +126,16 @@ def test_rollback_refuses_what_is_not_whole(store: MemoryStore) -> None:
     store.delete(layout.release(first, "manifest.json"))
     with pytest.raises(NotFound, match="no such release"):
         back(store)
+    assert channels.read(store, "champion").release_id == second
+
+
+def test_a_release_that_was_rolled_back_from_only_comes_back_by_force(store: MemoryStore) -> None:
+    first, second = toy_release(store), toy_release(store, threshold=2.0)
+    ask(store, first)
+    ask(store, second)
+    rollback(store, "champion", "ops", "pages too much", expires_after_hours=1.0)
+    found = ask(store, second)
+    assert not found.moved and "pages too much" in found.why
+    assert channels.read(store, "champion").release_id == first
+    assert ask(store, second, force=True).moved
     assert channels.read(store, "champion").release_id == second
