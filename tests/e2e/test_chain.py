@@ -225,7 +225,11 @@ def test_score_and_evaluate_from_the_command_line(build: Build, tmp_path: Path):
     rows = sum(pq.read_metadata(f).num_rows for f in (build.folder / "telemetry").iterdir())
     assert scores.num_rows == rows
     assert f"release {build.release_id}" in done.stdout
-    judged = fleetalign("evaluate", *arguments, "--feedback", build.folder / "feedback.parquet")
+    fitted = fleetalign("evaluate", *arguments, "--feedback", build.folder / "feedback.parquet", check=3)
+    assert "was not fitted on" in fitted.stderr
+    fleetalign("simulate", "--out", tmp_path, "--entities", 10, "--days", 8, "--seed", 3)
+    arguments[-1] = tmp_path / "telemetry"
+    judged = fleetalign("evaluate", *arguments, "--feedback", tmp_path / "feedback.parquet")
     assert "random score" in judged.stdout
     assert "event_f1" in judged.stdout
 

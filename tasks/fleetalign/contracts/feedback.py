@@ -53,11 +53,19 @@ def labels_on_grid(feedback: pa.Table, kind: str, entity_id: str, times: np.ndar
     """
     mine = feedback.filter(pc.and_(pc.equal(feedback["kind"], kind), pc.equal(feedback["entity_id"], entity_id)))
     labels = np.full(len(times), UNLABELLED, dtype=np.int8)
-    starts = np.searchsorted(times, mine["start"].to_numpy().astype("datetime64[us]"), side="left")
+    starts = _covering(times, mine["start"].to_numpy().astype("datetime64[us]"))
     ends = np.searchsorted(times, mine["end"].to_numpy().astype("datetime64[us]"), side="left")
     for start, end, verdict in zip(starts, ends, mine["verdict"].to_pylist(), strict=True):
         labels[start:end] = ANOMALY if verdict == "anomaly" else NORMAL
     return labels
+
+
+def _covering(times: np.ndarray, instants: np.ndarray) -> np.ndarray:
+    """Index of the sample whose step holds each instant: an incident shorter than a step still has one sample."""
+    if len(times) < 2:
+        return np.searchsorted(times, instants, side="left")
+    index = np.maximum(np.searchsorted(times, instants, side="right") - 1, 0)
+    return np.where(instants >= times[-1] + (times[1] - times[0]), len(times), index)
 
 
 def intervals(mask: np.ndarray) -> np.ndarray:

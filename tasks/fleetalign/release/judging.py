@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,17 @@ import pyarrow.compute as pc
 
 from fleetalign.align.plan import entity_ids, partitions_of, range_of, read_statements
 from fleetalign.config import Config
-from fleetalign.contracts.feedback import labels_in_range, unique
+from fleetalign.contracts.feedback import UNLABELLED, labels_in_range, unique
 from fleetalign.contracts.tables import DEFAULT_ENTITY, from_parquet
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.counts import EntityCounts
 from fleetalign.evaluate.figures import Figures
 from fleetalign.evaluate.judge import JudgedEntity, judge
 from fleetalign.evaluate.metrics import pages
-from fleetalign.interval import Interval
+from fleetalign.interval import Interval, format_time, parse_time
 from fleetalign.release.manifest import Manifest
 from fleetalign.release.scorer import Scorer
-from fleetalign.storage.panel import Panel, read_panel
+from fleetalign.storage.panel import Panel, as_datetime64, read_panel
 from fleetalign.storage.store import Store
 
 BATCH_ENTITIES = 64
@@ -175,7 +175,10 @@ def aligner_rows(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def judge_scores(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Table, config: Config) -> Figures:
-    """Figures of a scores table against ``feedback``, wherever somebody spoke. Raises BadInput when nobody did."""
+    """Figures of a scores table against ``feedback``, wherever somebody spoke after the release's calibrate range.
+
+    Nothing is judged on time that thresholds were fitted on (contracts 1.4). Raises BadInput when nothing is left.
+    """
     feedback = unique(feedback)
     found = judge(
         (judged(t, tail) for t, tail in _score_traces(store, scorer, scores, feedback)),
@@ -185,8 +188,16 @@ def judge_scores(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Ta
         seed=config.align.seed,
     )
     if not found.detector:
-        raise BadInput("the feedback speaks about no scored time; check entity ids, kinds and times of both files")
+        fitted = "; ".join(f"{k} until {format_time(_fitted_until(scorer, k))}" for k in scorer.kinds)
+        raise BadInput(
+            f"the feedback speaks about no scored time that the release was not fitted on ({fitted}); check entity ids, "
+            "kinds and times of both files"
+        )
     return found
+
+
+def _fitted_until(scorer: Scorer, kind: str) -> datetime:
+    return parse_time(scorer.manifest.document["ranges"][kind]["calibrate"]["end"])
 
 
 def _score_traces(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Table) -> Iterator[tuple[Trace, float]]:
@@ -206,5 +217,6 @@ def _score_traces(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.T
             if len(times) < 2:
                 continue
             labels, _ = labels_in_range(feedback, kind, entity_id, times, 0, len(times))
+            labels[times < as_datetime64(_fitted_until(scorer, kind))] = UNLABELLED
             tail = tails.get((kind, entity_id), tails[kind, DEFAULT_ENTITY])
             yield Trace(kind, entity_id, times, dense[0], dense[1], labels, step), tail

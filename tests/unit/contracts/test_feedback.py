@@ -44,8 +44,10 @@ def test_time_nobody_spoke_about_is_unlabelled_and_intervals_are_half_open() -> 
     assert labels(statement(2, 5, "normal")) == "??...???????????????"
 
 
-def test_a_statement_between_two_samples_labels_none() -> None:
-    assert labels(statement(2.2, 2.8)) == "?" * 20
+def test_a_statement_shorter_than_a_step_labels_the_sample_that_holds_it() -> None:
+    assert labels(statement(2.2, 2.8)) == "??A" + "?" * 17
+    assert labels(statement(19.5, 19.8)) == "?" * 19 + "A"
+    assert labels(statement(20.5, 21)) == "?" * 20
 
 
 def test_the_statement_recorded_last_wins_whatever_the_order_of_rows() -> None:
