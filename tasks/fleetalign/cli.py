@@ -65,7 +65,19 @@ def _release(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--release", metavar="ID", help="a release instead of a channel")
 
 
+def _replace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--replace", action="store_true", help="replace stored partitions even if they hold rows that the files lack"
+    )
+
+
+def _as_of(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as-of", metavar="TIME", help="feedback recorded after this instant does not exist")
+
+
 def _run(p: argparse.ArgumentParser) -> None:
+    _replace(p)
+    _as_of(p)
     p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR", help="Parquet or CSV, wide or long")
     p.add_argument("--feedback", metavar="FILE", help="what operators said: entity_id,start,end,verdict")
     p.add_argument("--no-promote", action="store_true", help="stop at the release, leave the channel alone")
@@ -81,6 +93,7 @@ def _simulate(p: argparse.ArgumentParser) -> None:
 
 
 def _ingest(p: argparse.ArgumentParser) -> None:
+    _replace(p)
     p.add_argument(
         "--telemetry",
         metavar="FILE_OR_DIR",
@@ -96,6 +109,7 @@ def _validate(p: argparse.ArgumentParser) -> None:
 
 
 def _plan(p: argparse.ArgumentParser) -> None:
+    _as_of(p)
     p.add_argument("--reuse-model", action="store_true", help="align the newest model anew instead of training one")
     p.add_argument("--receipt", metavar="FILE", help="also write the step's result as JSON")
     _range(p)

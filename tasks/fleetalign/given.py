@@ -6,16 +6,24 @@ import argparse
 import dataclasses
 import getpass
 import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fleetalign import config as configuration
 from fleetalign import steps
 from fleetalign.config import Config
-from fleetalign.errors import UsageError
-from fleetalign.interval import Interval
+from fleetalign.errors import BadInput, UsageError
+from fleetalign.interval import Interval, parse_time
 from fleetalign.progress import Bar
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import open_store
+from fleetalign.storage.store import Store, open_store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ALL_TIME = ("1990-01-01", "2100-01-01")
 
@@ -28,6 +36,10 @@ def interval(options: argparse.Namespace) -> Interval | None:
     if options.start is None and options.end is None:
         return None
     return Interval.parse(options.start or ALL_TIME[0], options.end or ALL_TIME[1])
+
+
+def as_of(options: argparse.Namespace) -> datetime | None:
+    return parse_time(options.as_of) if options.as_of else None
 
 
 def planned(options: argparse.Namespace) -> tuple[Config, str, str]:
@@ -61,14 +73,34 @@ def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, ba
 
     store = open_store(store_uri)
     # Read before telemetry is written: a wrong feedback file should cost nothing.
-    feedback = read_feedback_file(options.feedback, options.kind or default_kind()) if options.feedback else None
-    result = ingest_files(store, config, options.telemetry, mapping(options), interval(options), bar)
+    feedback = read_feedback_file(options.feedback, default_kind(options)) if options.feedback else None
+    result = ingest_files(
+        store, config, options.telemetry, mapping(options), interval(options), bar, replace=options.replace
+    )
     if feedback is not None:
+        _name_strangers(store, result.partitions, feedback, options.feedback)
         append_feedback(store, feedback)
     return result
 
 
+def _name_strangers(store: Store, partitions: Sequence[lake.Partition], feedback: pa.Table, where: str) -> None:
+    """Say how many statements are about entities that the telemetry does not have; refuse when all are."""
+    known = {(k, e) for k in {p.kind for p in partitions} for e in lake.entity_ids(store, partitions, k)}
+    said = zip(feedback["kind"].to_pylist(), feedback["entity_id"].to_pylist(), strict=True)
+    strangers = [f"{kind}/{entity}" for kind, entity in said if (kind, entity) not in known]
+    if strangers and len(strangers) == feedback.num_rows:
+        raise BadInput(
+            f"{where}: no statement names an entity of the telemetry (first: {strangers[0]}); check kind and ids"
+        )
+    if strangers:
+        text = (
+            f"{where}: {len(strangers)} of {feedback.num_rows} statements name other entities, such as {strangers[0]}"
+        )
+        print(text, file=sys.stderr)
+
+
 def read_telemetry(options: argparse.Namespace):
+    """The telemetry of the options as one table; what was taken out is said on stderr."""
     import pyarrow as pa
 
     from fleetalign.ingest.ingest import ingest_files
@@ -77,14 +109,26 @@ def read_telemetry(options: argparse.Namespace):
     scratch = MemoryStore()
     end = Interval.parse(ALL_TIME[0], options.end) if options.end else None
     result = ingest_files(scratch, config(options), options.telemetry, mapping(options), end)
+    taken = {**result.quarantined_rows, **{f"{rule} (cells)": n for rule, n in result.quarantined_cells.items()}}
+    if taken:
+        print("left out: " + ", ".join(f"{n} {rule}" for rule, n in taken.items()), file=sys.stderr)
     tables = [lake.read_partition(scratch, partition) for partition in result.partitions]
     return pa.concat_tables(tables, promote_options="default")
 
 
-def default_kind() -> str:
+def default_kind(options: argparse.Namespace) -> str:
+    """The kind of feedback that names none: that of the telemetry beside it."""
     from fleetalign.ingest.ingest import DEFAULT_KIND
 
-    return DEFAULT_KIND
+    return mapping(options).kind or DEFAULT_KIND
+
+
+def output(path: str) -> Path:
+    """A file to write, checked before the work begins. Raises UsageError."""
+    target = Path(path)
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        raise UsageError(f"{path}: cannot be written; name a file in a folder that exists and is writable")
+    return target
 
 
 def release_id(options: argparse.Namespace) -> str:

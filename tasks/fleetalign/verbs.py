@@ -24,10 +24,15 @@ def run(options: argparse.Namespace) -> int:
     bar = Bar()
     result = given.ingest_files(config, store_uri, options, bar)
     intervals = sorted({p.interval for p in result.partitions})
+    held = []
     for done, interval in enumerate(intervals, start=1):
-        steps.validate(config, store_uri, interval)
+        try:
+            steps.validate(config, store_uri, interval)
+        except PartitionHeld as error:
+            held.append(error)
+            print(f"held: {error}", file=sys.stderr)
         bar(done, len(intervals), "validate")
-    planned = steps.plan(config, store_uri, interval=given.interval(options))
+    planned = steps.plan(config, store_uri, interval=given.interval(options), as_of=given.as_of(options))
     bar.close()
     print(f"plan {planned['plan_id']}", file=sys.stderr)
     released = _build(config, store_uri, planned["plan_id"], bar)
@@ -44,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
             refused = error
             print(f"not promoted: {error}", file=sys.stderr)
     print(f"release {released['release_id']}")
-    return 0 if refused is None else refused.exit_code
+    stopped = [*held, *([refused] if refused else [])]
+    return stopped[0].exit_code if stopped else 0
 
 
 def _build(config: Config, store_uri: str, plan_id: str, bar: Bar) -> dict[str, Any]:
@@ -108,7 +114,14 @@ def validate(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     config, store_uri = given.config(options), configuration.store_uri(options.store)
     return _receipt(
-        options, steps.plan(config, store_uri, reuse_model=options.reuse_model, interval=given.interval(options))
+        options,
+        steps.plan(
+            config,
+            store_uri,
+            reuse_model=options.reuse_model,
+            interval=given.interval(options),
+            as_of=given.as_of(options),
+        ),
     )
 
 
@@ -197,9 +210,10 @@ def score(options: argparse.Namespace) -> int:
     from fleetalign.contracts.tables import to_parquet
     from fleetalign.release.scorer import Scorer
 
+    out = given.output(options.out)
     scorer = Scorer.open(configuration.store_uri(options.store), options.channel, options.release)
     scores = scorer.score(given.read_telemetry(options), start=parse_time(options.start) if options.start else None)
-    Path(options.out).write_bytes(to_parquet(scores))
+    out.write_bytes(to_parquet(scores))
     silent = pc.value_counts(scores["reason"].drop_null()).to_pylist()
     reasons = ", ".join(f"{v['counts']} {v['values']}" for v in silent)
     alarms = pc.sum(scores["alarm"]).as_py() or 0
@@ -219,14 +233,14 @@ def evaluate(options: argparse.Namespace) -> int:
     config, store = given.config(options), open_store(configuration.store_uri(options.store))
     scorer = Scorer.open(store, options.channel, options.release)
     scores = scorer.score(given.read_telemetry(options), start=parse_time(options.start) if options.start else None)
-    feedback = read_feedback_file(options.feedback, options.kind or given.default_kind())
+    feedback = read_feedback_file(options.feedback, given.default_kind(options))
     print(figures_text(judge_scores(store, scorer, scores, feedback, config).table()))
     return 0
 
 
 def report(options: argparse.Namespace) -> int:
     store = open_store(configuration.store_uri(options.store))
-    Path(options.out).write_bytes(store.get(layout.release(given.release_id(options), "report.html")))
+    given.output(options.out).write_bytes(store.get(layout.release(given.release_id(options), "report.html")))
     print(options.out)
     return 0
 

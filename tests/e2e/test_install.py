@@ -37,9 +37,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 def _python(python: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [str(python), *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEETALIGN_")}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, cwd="/", env=environment
-    )
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd="/", env=environment)
 
 
 def test_nothing_heavy_comes_along(alone: Path):

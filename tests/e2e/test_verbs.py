@@ -52,6 +52,19 @@ def test_bad_rows_beside_good_ones_are_quarantined_and_the_build_goes_on(tmp_pat
     assert list((store / "quarantine" / "cells").rglob("*.parquet"))
 
 
+def test_feedback_about_nobody_is_refused_and_outputs_are_checked_first(build: Build, tmp_path: Path):
+    feedback = tmp_path / "feedback.csv"
+    feedback.write_text("entity_id,start,end,verdict\nghost,2026-03-05T00:00:00Z,2026-03-05T01:00:00Z,anomaly\n")
+    arguments = ["--store", tmp_path / "store", "--telemetry", build.folder / "telemetry" / "service.parquet"]
+    refused = fleetalign("run", *arguments, "--feedback", feedback, "--params", build.params, check=3)
+    assert "default/ghost" in refused.stderr
+    assert not list((tmp_path / "store").glob("feedback/**/*.parquet"))
+    scored = ["--store", build.store, "--release", build.release_id, "--telemetry", build.folder / "telemetry"]
+    assert "cannot be written" in fleetalign("score", *scored, "--out", "/nowhere/at/all", check=2).stderr
+    unknown = fleetalign("score", *scored[:4], "--telemetry", feedback, "--out", tmp_path / "x", check=None)
+    assert unknown.returncode in (2, 3)
+
+
 def test_the_published_aligner_and_a_cold_start(build: Build, tmp_path: Path):
     params = tmp_path / "params.yaml"
     params.write_text(build.params.read_text().replace("align: {", "align: {method: published_tpe, tpe_trials: 5, "))

@@ -146,7 +146,7 @@ def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _empty(texts: pa.ChunkedArray) -> np.ndarray:
-    return pc.equal(pc.utf8_trim_whitespace(texts).fill_null(""), "").to_numpy()
+    return pc.equal(texts.fill_null(""), "").to_numpy()
 
 
 def _break_rule(rules: np.ndarray, where: np.ndarray, masks: dict[str, np.ndarray]) -> None:

@@ -42,6 +42,8 @@ def ingest_tables(
     interval: Interval | None,
     origin: str,
     progress: Progress | None = None,
+    *,
+    replace: bool = False,
 ) -> IngestResult:
     """Write the raw partitions of ``tables``, whose columns ``mapping`` describes.
 
@@ -55,7 +57,7 @@ def ingest_tables(
         row += table.num_rows
     if progress:
         progress(row - 1, row - 1, origin)
-    return _finish(intake, store, config, origin)
+    return _finish(intake, store, config, origin, replace)
 
 
 def ingest_files(
@@ -65,11 +67,14 @@ def ingest_files(
     mapping: Mapping,
     interval: Interval | None,
     progress: Progress | None = None,
+    *,
+    replace: bool = False,
 ) -> IngestResult:
     """Write the raw partitions of a Parquet or CSV file, or of a folder of them.
 
     A file that cannot be read is copied to the quarantine with the reason beside it; the others are ingested, then
-    BadInput is raised. Raises UsageError when a file's columns do not fit ``mapping`` (before anything is written).
+    BadInput is raised. Raises UsageError when a file's columns do not fit ``mapping`` (before anything is written), and
+    without ``replace`` BadInput when a stored partition holds entities or times that the files lack.
     """
     files = list_files(path)
     intake = Intake(interval, Path(path).name)
@@ -94,7 +99,7 @@ def ingest_files(
     if len(unreadable) == len(files):
         raise damage
     _check_all_found(mapping, seen, str(path))
-    result = _finish(intake, store, config, str(path))
+    result = _finish(intake, store, config, str(path), replace)
     if unreadable:
         raise damage
     return result
@@ -113,7 +118,7 @@ def ingest_partition(
         config = dataclasses.replace(config, steps={k.name: k.step_seconds for k in simulation.kinds} | config.steps)
         mapping = Mapping(entity_column="entity_id", time_column="timestamp", kind_column="kind", layout="wide")
         tables = [table for table in simulation.telemetry(interval).values() if table.num_rows]
-        result = ingest_tables(store, config, tables, mapping, interval, "simulator", progress)
+        result = ingest_tables(store, config, tables, mapping, interval, "simulator", progress, replace=True)
         return dataclasses.replace(result, feedback_statements=fresh)
     if not source.path:
         raise ConfigError("source.type is files but source.path is empty; name a file or folder in params.yaml")
@@ -121,7 +126,7 @@ def ingest_partition(
     if source.feedback_path:
         feedback = read_feedback_file(source.feedback_path, source.kind or DEFAULT_KIND)
         fresh = append_feedback(store, _recorded_before(feedback, interval))
-    result = ingest_files(store, config, source.path, source_mapping(source), interval, progress)
+    result = ingest_files(store, config, source.path, source_mapping(source), interval, progress, replace=True)
     return dataclasses.replace(result, feedback_statements=fresh)
 
 
@@ -175,8 +180,8 @@ def _check_all_found(mapping: Mapping, seen: set[str], where: str) -> None:
                 )
 
 
-def _finish(intake: Intake, store: Store, config: Config, origin: str) -> IngestResult:
-    result = intake.write(store, config)
+def _finish(intake: Intake, store: Store, config: Config, origin: str, replace: bool) -> IngestResult:
+    result = intake.write(store, config, replace)
     if not result.partitions:
         asked = "any range"
         if intake.interval is not None:

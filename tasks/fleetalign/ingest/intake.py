@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 
 from fleetalign.config import Config
 from fleetalign.contracts.tables import QUARANTINED_CELLS, TIME
-from fleetalign.errors import NotReproducible
+from fleetalign.errors import BadInput, NotReproducible
 from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch
 from fleetalign.ingest.clock import split_by_clock
 from fleetalign.ingest.long import pivot, series_of
 from fleetalign.ingest.step import infer_step_seconds
-from fleetalign.interval import LENGTHS, Interval, split
-from fleetalign.storage.lake import KEY_COLUMNS, Partition, write_partition
+from fleetalign.interval import LENGTHS, Interval, format_time, partition_key, split
+from fleetalign.storage.lake import KEY_COLUMNS, Partition, get_partition, read_partition, write_partition
 from fleetalign.storage.quarantine import count_rules, write_quarantine
 from fleetalign.storage.store import Store
 
@@ -72,8 +72,12 @@ class Intake:
             for kind in pc.unique(batch.kept["kind"]).to_pylist():
                 self._kept[kind, batch.is_long].append(batch.kept.filter(pc.equal(batch.kept["kind"], kind)))
 
-    def write(self, store: Store, config: Config) -> IngestResult:
-        """Write every raw partition and its quarantine. Raises BadInput when a kind's step cannot be told."""
+    def write(self, store: Store, config: Config, replace: bool) -> IngestResult:
+        """Write every raw partition and its quarantine. Raises BadInput when a kind's step cannot be told.
+
+        Without ``replace``, also when a stored partition holds entities or times that these rows lack: writing would
+        lose them. Nothing is written then.
+        """
         duplicates: list[pa.Table] = []
         kinds = self._assemble(config, duplicates)
         num_duplicates = sum(t.num_rows for t in duplicates)
@@ -87,6 +91,10 @@ class Intake:
             )
         partitions = []
         first, *_ = split(self._range(kinds, rows), config.partition)
+        if not replace:
+            for name, kind in kinds.items():
+                for part in self._parts(kinds, [rows["at"], cells["timestamp"]], first, config):
+                    _refuse_loss(store, name, part, config, _between(kind.wide, "timestamp", part))
         for part in self._parts(kinds, [rows["at"], cells["timestamp"]], first, config):
             part_cells = _between(cells, "timestamp", part)
             part_rows = _between(rows, "at", part)
@@ -131,6 +139,7 @@ class Intake:
                 table = pa.concat_tables(parts, promote_options="default").combine_chunks()
                 if step_seconds is None:
                     step_seconds = infer_step_seconds(_series(table, is_long), _micros(table), name)
+                _check_divides(step_seconds, name, config)
                 if self.interval is None:
                     table, strays = split_by_clock(table, self.origin)
                     self._rows.append(strays)
@@ -163,6 +172,36 @@ class Intake:
             return NO_TIME_AT_ALL
         last = max(e["max"].as_py() for e in ends)
         return Interval(min(e["min"].as_py() for e in ends), last + timedelta(microseconds=1))
+
+
+def _check_divides(step_seconds: int, kind: str, config: Config) -> None:
+    """A step must divide the partition, else grids that start at different midnights disagree."""
+    length = int(LENGTHS[config.partition].total_seconds())
+    if length % step_seconds:
+        nearest = min((d for d in range(1, length + 1) if length % d == 0), key=lambda d: abs(d - step_seconds))
+        raise BadInput(
+            f"kind {kind}: its most common spacing is {step_seconds} s, which does not divide a {config.partition}; "
+            f"set steps.{kind} in params.yaml to one that does, for example {nearest}"
+        )
+
+
+def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, table: pa.Table) -> None:
+    stored = get_partition(store, "raw", kind, part, config.partition)
+    if stored is None or table.num_rows == 0:
+        return
+    held = read_partition(store, stored, ["entity_id", "timestamp"])
+    lost = sorted(set(pc.unique(held["entity_id"]).to_pylist()) - set(pc.unique(table["entity_id"]).to_pylist()))
+    old, new = pc.min_max(held["timestamp"]).as_py(), pc.min_max(table["timestamp"]).as_py()
+    what = ""
+    if lost:
+        what = f"{len(lost)} entities such as {lost[0]!r}"
+    elif old["min"] < new["min"] or old["max"] > new["max"]:
+        what = f"rows from {format_time(old['min'])} to {format_time(old['max'])}"
+    if what:
+        raise BadInput(
+            f"kind {kind}, {partition_key(part, config.partition)}: the stored partition holds {what} that these files lack, "
+            "and ingesting them would replace it whole; give files of the whole partition, or --replace"
+        )
 
 
 def _between(table: pa.Table, column: str, part: Interval) -> pa.Table:

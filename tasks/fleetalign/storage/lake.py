@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from fleetalign.contracts.hashing import readable_json, sha256
 from fleetalign.contracts.tables import TELEMETRY, from_parquet, to_parquet
-from fleetalign.errors import NotFound
+from fleetalign.errors import ConfigError, NotFound
 from fleetalign.interval import Granularity, Interval, parse_time
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -85,6 +85,7 @@ def write_partition(
     """
     table = TELEMETRY.conform(table)
     prefix = layout.partition_prefix(layer, kind, interval, granularity)
+    _refuse_other_granularity(store, layer, kind, interval, granularity)
     metrics = [n for n in table.schema.names if n not in KEY_COLUMNS]
     files = []
     for start in range(0, max(table.num_rows, 1), ROWS_PER_PART):
@@ -113,6 +114,18 @@ def write_partition(
     if not (store.exists(key) and store.get(key) == data):
         store.put(key, data)
     return Partition(prefix, sha256(data), document)
+
+
+def _refuse_other_granularity(
+    store: Store, layer: str, kind: str, interval: Interval, granularity: Granularity
+) -> None:
+    day = layout.partition_prefix(layer, kind, interval, "day")
+    hours = granularity == "day" and any(True for _ in store.list(day + "hour="))
+    if hours or (granularity == "hour" and store.exists(day + layout.PARTITION_FILE)):
+        raise ConfigError(
+            f"{store.uri}/{day} already holds {'hours' if hours else 'a whole day'}: set partition back to "
+            f"{'hour' if hours else 'day'}, or use another store"
+        )
 
 
 def _entity_range(part: pa.Table) -> dict[str, str | None]:

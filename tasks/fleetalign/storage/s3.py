@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from fleetalign.errors import Conflict, NotFound, StoreError
+from fleetalign.errors import ConfigError, Conflict, NotFound, StoreError
 from fleetalign.storage.store import ObjectInfo, Store, Versioned
 
 CONDITION_ATTEMPTS = 5
@@ -22,6 +22,7 @@ class S3Store(Store):
     def __init__(self, bucket: str, prefix: str = "") -> None:
         import boto3
         from botocore.config import Config as BotoConfig
+        from botocore.exceptions import BotoCoreError
 
         from fleetalign.config import storage_settings
 
@@ -29,16 +30,19 @@ class S3Store(Store):
         self._bucket = bucket
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self.uri = f"s3://{bucket}/{self._prefix}".rstrip("/")
-        self._client = boto3.client(
-            "s3",
-            config=BotoConfig(
-                connect_timeout=settings.connect_timeout_seconds,
-                read_timeout=settings.read_timeout_seconds,
-                retries={"mode": "standard", "total_max_attempts": settings.attempts},
-                request_checksum_calculation=settings.checksums,
-                response_checksum_validation=settings.checksums,
-            ),
-        )
+        try:
+            self._client = boto3.client(
+                "s3",
+                config=BotoConfig(
+                    connect_timeout=settings.connect_timeout_seconds,
+                    read_timeout=settings.read_timeout_seconds,
+                    retries={"mode": "standard", "total_max_attempts": settings.attempts},
+                    request_checksum_calculation=settings.checksums,
+                    response_checksum_validation=settings.checksums,
+                ),
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigError(f"{self.uri}: {error}; check AWS_PROFILE and AWS_ENDPOINT_URL") from None
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
@@ -85,7 +89,7 @@ class S3Store(Store):
                 code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, ClientError) else ""
                 if code in ("PreconditionFailed", "412") or (isinstance(error, NotFound) and "IfMatch" in condition):
                     # A retried request may be the one that won: its answer was lost, its bytes are there.
-                    return self._is(key, data) and "IfNoneMatch" not in condition and self._retried(cause)
+                    return self._retried(cause) and self._is(key, data)
                 if code not in ("ConditionalRequestConflict", "409"):
                     raise
         raise Conflict(f"{self.uri}/{key}: another conditional write was in flight {CONDITION_ATTEMPTS} times; retry")

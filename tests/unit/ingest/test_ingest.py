@@ -136,9 +136,45 @@ def test_ingesting_again_changes_no_byte_and_a_repaired_source_clears_the_quaran
     ingest_files(store, Config(), path, Mapping(kind="web"), DAY)
     assert objects(store) == before
     write_csv(tmp_path, *GOOD)
-    ingest_files(store, Config(), path, Mapping(kind="web"), DAY)
+    ingest_files(store, Config(), path, Mapping(kind="web"), DAY, replace=True)
     assert quarantined(store, "rows") == quarantined(store, "cells") == []
     assert [p.rows for p in list_partitions(store, "raw")] == [4]
+
+
+@pytest.mark.parametrize(
+    ("lines", "lost"),
+    [
+        ([f"b,2024-05-01T0{hour}:00:00Z,1,1" for hour in range(6)], "1 entities such as 'a'"),
+        (["a,2024-05-01T00:00:00Z,1,1", "a,2024-05-01T01:00:00Z,1,1"], "rows from 2024-05-01T00:00:00Z"),
+    ],
+)
+def test_a_fragment_of_a_stored_partition_is_refused_and_nothing_changes(tmp_path: Path, lines, lost) -> None:
+    store = MemoryStore()
+    whole = [f"a,2024-05-01T0{hour}:00:00Z,{hour},5" for hour in range(6)]
+    ingest_files(store, Config(), write_csv(tmp_path, *whole), Mapping(kind="web"), None)
+    before = objects(store)
+    with pytest.raises(BadInput, match=rf"kind web, 2024-05-01: the stored partition holds {lost}.*--replace"):
+        ingest_files(store, Config(), write_csv(tmp_path, *lines), Mapping(kind="web"), None)
+    assert objects(store) == before
+    more = [*whole, "a,2024-05-01T06:00:00Z,6,5", "b,2024-05-01T00:00:00Z,1,1"]
+    ingest_files(store, Config(), write_csv(tmp_path, *more), Mapping(kind="web"), None)
+    assert [p.rows for p in list_partitions(store, "raw")] == [8]
+    ingest_files(store, Config(), write_csv(tmp_path, *lines), Mapping(kind="web"), None, replace=True)
+    assert [p.rows for p in list_partitions(store, "raw")] == [len(lines)]
+
+
+def test_a_step_that_does_not_divide_the_day_is_refused_with_one_that_does(tmp_path: Path) -> None:
+    lines = [f"a,2024-05-01T00:{7 * i:02d}:00Z,1,1" for i in range(8)]
+    with pytest.raises(BadInput, match=r"420 s, which does not divide a day; set steps.web .* 432"):
+        ingest_files(MemoryStore(), Config(), write_csv(tmp_path, *lines), Mapping(kind="web"), None)
+
+
+def test_days_and_hours_do_not_mix_in_one_store(tmp_path: Path) -> None:
+    store, hourly = MemoryStore(), Config(partition="hour")
+    path = write_csv(tmp_path, *[f"a,2024-05-01T0{hour}:{m}0:00Z,1,5" for hour in range(3) for m in range(6)])
+    ingest_files(store, hourly, path, Mapping(kind="web"), None)
+    with pytest.raises(ConfigError, match="already holds hours: set partition back to hour"):
+        ingest_files(store, Config(), path, Mapping(kind="web"), None)
 
 
 def test_kinds_from_a_column_and_rows_without_a_usable_one(tmp_path: Path) -> None:
