@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from e2e.conftest import Build, fleetalign
 
 from fleetalign import steps
 from fleetalign.align.plan import read_plan
-from fleetalign.config import Config, load
+from fleetalign.config import load
 from fleetalign.contracts.graph import Graph, margins, with_profile
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage import lake, layout
@@ -93,17 +91,6 @@ def test_the_number_of_shards_does_not_change_the_release(build: Build, tmp_path
     assert steps.release(config, uri, plan_id)["release_id"] == build.release_id
 
 
-def test_the_stages_are_the_build_steps(repository: Path):
-    stages = yaml.safe_load((repository / "dvc.yaml").read_text())["stages"]
-    assert tuple(stages) == steps.BUILD_STEPS
-    for name, stage in stages.items():
-        assert stage["cmd"].split()[1] == name.replace("_", "-")
-
-
-def test_the_committed_params_are_the_defaults(repository: Path):
-    assert load(repository / "params.yaml") == Config()
-
-
 def test_s3_gives_the_release_of_the_file_store(build: Build, moto_s3):
     done = fleetalign(
         *build.run_arguments, "--store", f"{moto_s3.uri}/deep/prefix", check=None, env=moto_s3.environment
@@ -112,38 +99,6 @@ def test_s3_gives_the_release_of_the_file_store(build: Build, moto_s3):
     fleetalign(
         "verify", "--store", f"{moto_s3.uri}/deep/prefix", "--release", build.release_id, env=moto_s3.environment
     )
-
-
-def test_dvc_repro_gives_the_release_of_the_run(build: Build, tmp_path: Path, repository: Path):
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    store = tmp_path / "store"
-    stages = (repository / "dvc.yaml").read_text()
-    assert "store: .demo/dvc-store" in stages
-    (checkout / "dvc.yaml").write_text(stages.replace("store: .demo/dvc-store", f"store: {store}"))
-    shutil.copy(build.params, checkout / "params.yaml")
-    for folder in ("telemetry", "feedback"):
-        shutil.copytree(build.store / folder, store / folder)
-    environment = {
-        **os.environ,
-        "DVC_NO_ANALYTICS": "1",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-
-    def dvc(*arguments: str) -> str:
-        command = [sys.executable, "-m", "dvc", *arguments]
-        done = subprocess.run(
-            command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    dvc("init", "--no-scm", "--quiet")
-    dvc("repro")
-    assert json.loads((checkout / "out" / "release.json").read_text())["release_id"] == build.release_id
-    again = dvc("repro")
-    for stage in ("snapshot", "pretrain", "align_shard", "align_reduce", "release"):
-        assert f"Stage '{stage}' didn't change, skipping" in again
 
 
 def test_a_training_killed_in_the_middle_resumes_to_the_same_release(build: Build, tmp_path: Path):
