@@ -172,7 +172,9 @@ def _report(p: argparse.ArgumentParser) -> None:
 
 
 def _explain(p: argparse.ArgumentParser) -> None:
-    _release(p)
+    which = p.add_mutually_exclusive_group()
+    which.add_argument("--channel", help="explain what this channel serves (default: the newest release)")
+    which.add_argument("--release", metavar="ID", help="explain this release")
     p.add_argument("--entity", metavar="[KIND/]ID", help="explain this entity's row instead of the release's gates")
 
 

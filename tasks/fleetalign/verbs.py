@@ -249,7 +249,8 @@ def explain(options: argparse.Namespace) -> int:
     from fleetalign.release.explain import explain_entity, explain_release
 
     store = open_store(configuration.store_uri(options.store))
-    release_id = options.release or given.newest_release(options)
+    named = options.release or options.channel
+    release_id = given.release_id(options) if named else given.newest_release(options)
     print(explain_entity(store, release_id, options.entity) if options.entity else explain_release(store, release_id))
     return 0
 
