@@ -22,8 +22,8 @@ from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.errors import BadInput, NotFound, UsageError
 from fleetalign.interval import Interval, format_time
-from fleetalign.storage import layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage import layout, receipts
+from fleetalign.storage.store import open_store
 
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
 Progress = Callable[[int, int, str], None]
@@ -157,7 +157,7 @@ def pretrain(
     document = read_plan(store, plan_id)
     key = layout.receipt(plan_id, "pretrain")
     if document["reuse"]:
-        return _trained(store, plan_id, document)
+        return receipts.trained(store, plan_id, document)
     if store.exists(key) and not force:
         return store.get_json(key)
     import pyarrow as pa
@@ -209,13 +209,13 @@ def align_shard(
     document = read_plan(store, plan_id)
     if not 0 <= index < len(document["shards"]):
         raise UsageError(f"plan {plan_id} has shards 0 to {len(document['shards']) - 1}; there is no shard {index}")
-    trained = _trained(store, plan_id, document)
+    trained = receipts.trained(store, plan_id, document)
     table = work(
         store,
         document,
         index,
         trained["models"],
-        _normalizer(store, trained["normalizer_id"]),
+        receipts.normalizer(store, trained["normalizer_id"]),
         config.storage,
         progress,
     )
@@ -241,7 +241,7 @@ def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]
 
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
-    trained = _trained(store, plan_id, document)
+    trained = receipts.trained(store, plan_id, document)
     tables = []
     for shard in document["shards"]:
         key = layout.shard(plan_id, shard["index"])
@@ -255,7 +255,7 @@ def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]
     if document["previous_aligner"]:
         key = layout.aligner(document["previous_aligner"])
         previous = ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))
-    reduced = reduce_shards(document, tables, _normalizer(store, trained["normalizer_id"]), previous)
+    reduced = reduce_shards(document, tables, receipts.normalizer(store, trained["normalizer_id"]), previous)
     aligner, normalizer = to_parquet(reduced.aligner), to_parquet(reduced.normalizer)
     aligner_id, normalizer_id = sha256(aligner)[:ID_LENGTH], sha256(normalizer)[:ID_LENGTH]
     store.put_immutable(layout.normalizer(normalizer_id), normalizer)
@@ -307,34 +307,8 @@ def collect_garbage(
 
 
 def latest(config: Config, store_uri: str, step: str) -> str | None:
-    """Plan id of the newest receipt of ``step``: latest telemetry first, then latest feedback, then time written."""
-    store = open_store(store_uri)
-    found = []
-    for info in store.list(layout.PLANS):
-        parts = info.key.split("/")
-        if len(parts) == 3 and parts[2] == f"{step}.json":
-            document = store.get_json(layout.plan(parts[1]))
-            newest = max(p["end"] for p in document["partitions"])
-            found.append((newest, document["feedback"]["as_of"] or "", info.modified_at, parts[1]))
-    return max(found)[-1] if found else None
-
-
-def _trained(store: Store, plan_id: str, document: dict[str, Any]) -> dict[str, Any]:
-    """What the plan's pre-training produced, or the model it reuses. Raises BadInput when there is none yet."""
-    if document["reuse"]:
-        models = {kind: entry["model_id"] for kind, entry in document["kinds"].items()}
-        return {"plan_id": plan_id, "models": models, "normalizer_id": document["reuse"]["normalizer_id"]}
-    try:
-        return store.get_json(layout.receipt(plan_id, "pretrain"))
-    except NotFound:
-        raise BadInput(f"plan {plan_id} has no model yet; run pretrain first") from None
-
-
-def _normalizer(store: Store, normalizer_id: str):
-    from fleetalign.contracts.tables import NORMALIZER, from_parquet
-
-    key = layout.normalizer(normalizer_id)
-    return NORMALIZER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))
+    """Plan id of the newest result of ``step`` (``pretrain``, ``align_reduce``, ``release``); None when there is none."""
+    return receipts.latest(open_store(store_uri), step)
 
 
 def _now() -> datetime:
