@@ -11,6 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals
+from fleetalign.evaluate.ranking import average_precision as average_precision
+from fleetalign.evaluate.ranking import range_aucs as range_aucs
+from fleetalign.evaluate.ranking import range_pr_auc as range_pr_auc
+from fleetalign.evaluate.ranking import range_roc_auc as range_roc_auc
+from fleetalign.evaluate.ranking import vus_pr as vus_pr
+from fleetalign.evaluate.ranking import vus_roc as vus_roc
 
 
 def pages(alarms: np.ndarray, merge_steps: int) -> np.ndarray:
