@@ -1,0 +1,1 @@
+"""Measures fleetalign beside the published way of doing the same. Import concrete modules directly."""
