@@ -3,7 +3,7 @@
 Shapes: t time steps, n labelled steps, G incidents, b buffer lengths, k thresholds. ``scores`` float [t], higher is
 more anomalous; ``labels`` int8 [t]: 1 anomaly, 0 normal, -1 unlabelled.
 
-NaN scores say nothing: they are never an alarm and supply no threshold. Unlabelled steps take no part: they supply no
+NaN (and -inf) scores say nothing: they are never an alarm and supply no threshold. Unlabelled steps take no part: they supply no
 threshold, count nowhere, and part time in pieces that know nothing of each other. A slope of VUS ends where its
 piece ends, and two steps on both sides of unlabelled time are never one incident.
 
@@ -237,4 +237,4 @@ def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ValueError(f"scores {scores.shape} and labels {labels.shape} must be one series each, equally long")
-    return scores, labels
+    return np.where(np.isneginf(scores), np.nan, scores), labels
