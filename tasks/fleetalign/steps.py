@@ -200,32 +200,30 @@ def align_shard(
     config: Config, store_uri: str, plan_id: str, index: int, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Score one shard's calibrate range with the exported graph and tabulate its entities."""
+    import pyarrow.compute as pc
+
     from fleetalign.align.plan import read_plan
     from fleetalign.align.shard import align_shard as work
     from fleetalign.contracts.hashing import sha256
-    from fleetalign.contracts.tables import to_parquet
+    from fleetalign.contracts.tables import DEFAULT_ENTITY, NORMALIZER, from_parquet, to_parquet
 
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
     if not 0 <= index < len(document["shards"]):
         raise UsageError(f"plan {plan_id} has shards 0 to {len(document['shards']) - 1}; there is no shard {index}")
     trained = receipts.trained(store, plan_id, document)
-    table = work(
-        store,
-        document,
-        index,
-        trained["models"],
-        receipts.normalizer(store, trained["normalizer_id"]),
-        config.storage,
-        progress,
-    )
+    shard, key = document["shards"][index], layout.normalizer(trained["normalizer_id"])
+    entity = pc.field("entity_id")
+    # Sorting the whole fleet's rows in every shard would cost more than the alignment.
+    mine = ((entity >= shard["first"]) & (entity <= shard["last"])) | (entity == DEFAULT_ENTITY)
+    normalizer = from_parquet(store.get(key), f"{store.uri}/{key}", filters=(pc.field("kind") == shard["kind"]) & mine)
+    table = work(store, document, index, trained["models"], NORMALIZER.conform(normalizer), config.storage, progress)
     data = to_parquet(table)
     store.put_immutable(layout.shard(plan_id, index), data)
     reasons = [r for r in table["reason"].to_pylist() if r]
-    label = shard_label(document["shards"][index])
     return {
         "index": index,
-        "label": label,
+        "label": shard_label(shard),
         "sha256": sha256(data),
         "entities": table.num_rows,
         "left_out": len(reasons),

@@ -142,12 +142,17 @@ def read_statements(store: Store, plan: Mapping[str, Any], which: str) -> pa.Tab
     return contract.conform(from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}"))
 
 
-def entity_ids(store: Store, plan: Mapping[str, Any], kind: str) -> list[str]:
-    """Every entity of ``kind`` in the plan's telemetry, sorted by code point."""
+def entity_ids(
+    store: Store, plan: Mapping[str, Any], kind: str, first: str | None = None, last: str | None = None
+) -> list[str]:
+    """Every entity of ``kind`` in the plan's telemetry, those from ``first`` to ``last`` only, sorted by code point."""
     digest = plan["entity_ids"]["sha256"]
     key = layout.plan_input(digest)
-    table = from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}")
-    return table.filter(pc.equal(table["kind"], kind))["entity_id"].to_pylist()
+    wanted = pc.field("kind") == kind
+    if first is not None and last is not None:
+        wanted &= (pc.field("entity_id") >= first) & (pc.field("entity_id") <= last)
+    table = from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}", ["entity_id"], wanted)
+    return table["entity_id"].to_pylist()
 
 
 def range_of(plan: Mapping[str, Any], kind: str, name: str) -> Interval | None:

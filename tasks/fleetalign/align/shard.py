@@ -18,7 +18,7 @@ from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
 from fleetalign.align.grid import Grid, make_grid
 from fleetalign.align.plan import entity_ids, partitions_of, plan_config, range_of, read_statements
 from fleetalign.config import Config, StorageConfig
-from fleetalign.contracts.feedback import ANOMALY, labels_in_range
+from fleetalign.contracts.feedback import ANOMALY, Statements
 from fleetalign.contracts.graph import Graph, margins, with_profile
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import TIME
@@ -69,7 +69,10 @@ NO_SCORE = "no_usable_metric"
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What every entity of one shard shares."""
+    """What the entities of one shard share; ``location`` and ``scale`` float64 [entity, metric] in the panel's order.
+
+    ``known``: they all have rows of their own in the normalizer.
+    """
 
     config: Config
     kind: str
@@ -77,9 +80,11 @@ class _Scene:
     graph: Graph
     panel: Panel
     calibrate: tuple[int, int]
-    feedback: pa.Table
+    feedback: Statements
     mutes: Mutes
-    base: pa.Table
+    location: np.ndarray
+    scale: np.ndarray
+    known: bool
     shifts: np.ndarray
 
 
@@ -102,17 +107,25 @@ def align_shard(
     config = plan_config(plan)
     entry = plan["kinds"][kind]
     train, calibrate = range_of(plan, kind, "train"), range_of(plan, kind, "calibrate")
-    ids = [i for i in entity_ids(store, plan, kind) if shard["first"] <= i <= shard["last"]]
+    ids = entity_ids(store, plan, kind, shard["first"], shard["last"])
     known = set(normalizer.entities(normalizer_table, kind))
     window = timedelta(seconds=config.model.window_steps * entry["step_seconds"])
     # Who has a normalizer row needs no history; for the others it decides whether they get one.
     groups = (
-        ([i for i in ids if i in known], Interval(calibrate.start - window, calibrate.end)),
-        ([i for i in ids if i not in known], Interval(min(train.start, calibrate.start - window), calibrate.end)),
+        (True, [i for i in ids if i in known], Interval(calibrate.start - window, calibrate.end)),
+        (
+            False,
+            [i for i in ids if i not in known],
+            Interval(min(train.start, calibrate.start - window), calibrate.end),
+        ),
     )
+    feedback = Statements(read_statements(store, plan, "feedback"), kind)
+    mutes = Mutes(kind, read_statements(store, plan, "mutes"))
     graph = Graph(with_profile(store.get(layout.model(models[kind], "model.onnx"))))
     rows: list[dict[str, Any]] = []
-    for members, span in groups:
+    for is_known, members, span in groups:
+        if not members:
+            continue
         panel = read_panel(
             store, partitions_of(plan, kind), kind, members, entry["metrics"], span, entry["step_seconds"],
             memory_mb=storage.memory_mb, scratch_dir=storage.scratch_dir or None,
@@ -124,9 +137,10 @@ def align_shard(
             graph,
             panel,
             (panel.index_of(calibrate.start), panel.index_of(calibrate.end)),
-            read_statements(store, plan, "feedback"),
-            Mutes(kind, read_statements(store, plan, "mutes")),
-            normalizer_table,
+            feedback,
+            mutes,
+            *normalizer.lookup(normalizer_table, kind, members, panel.metrics),
+            is_known,
             np.random.default_rng(config.align.seed).uniform(0.02, 0.98, config.gates.shift_seeds),
         )
         for position in range(len(members)):
@@ -144,14 +158,14 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     first, last = int(panel.first[position]), int(panel.last[position])
     row: dict[str, Any] = {"kind": scene.kind, "entity_id": entity_id}
     times = panel.times
-    labels, incidents = labels_in_range(scene.feedback, scene.kind, entity_id, times, start, stop)
+    labels, incidents = scene.feedback.in_range(entity_id, times, start, stop)
     row["incident_start"] = [_utc(times[start + a]) for a, _ in incidents]
     row["incident_end"] = [_utc(times[start + b - 1] + (times[1] - times[0])) for _, b in incidents]
     row["incident_steps"] = [int(b - a) for a, b in incidents]
     if last < start:
         return row | {"reason": NO_TELEMETRY}
-    location, scale = normalizer.lookup(scene.base, scene.kind, [entity_id], panel.metrics)
-    if not normalizer.has(scene.base, scene.kind, entity_id):
+    location, scale = scene.location[[position]], scene.scale[[position]]
+    if not scene.known:
         if np.isfinite(panel.values[position]).sum(axis=0).max() < config.align.min_history_steps:
             return row | {"reason": TOO_LITTLE_HISTORY}
         location, scale = _own_normalizer(scene, position, stop, location, scale)

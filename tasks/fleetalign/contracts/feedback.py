@@ -46,18 +46,56 @@ def unique(table: pa.Table, as_of: datetime | None = None) -> pa.Table:
     return table.take(pa.array(np.sort(first)))
 
 
-def labels_on_grid(feedback: pa.Table, kind: str, entity_id: str, times: np.ndarray) -> np.ndarray:
-    """Labels int8 [time] of one entity: 1 anomaly, 0 normal, -1 unlabelled.
+class Statements:
+    """What was said about one kind, grouped by entity once: a look-up costs nothing that grows with the fleet."""
 
-    ``times`` is datetime64[us] [time], ascending; ``feedback`` comes from ``unique``.
-    """
-    mine = feedback.filter(pc.and_(pc.equal(feedback["kind"], kind), pc.equal(feedback["entity_id"], entity_id)))
-    labels = np.full(len(times), UNLABELLED, dtype=np.int8)
-    starts = _covering(times, mine["start"].to_numpy().astype("datetime64[us]"))
-    ends = np.searchsorted(times, mine["end"].to_numpy().astype("datetime64[us]"), side="left")
-    for start, end, verdict in zip(starts, ends, mine["verdict"].to_pylist(), strict=True):
-        labels[start:end] = ANOMALY if verdict == "anomaly" else NORMAL
-    return labels
+    def __init__(self, feedback: pa.Table, kind: str) -> None:
+        """``feedback`` comes from ``unique``."""
+        mine = feedback.filter(pc.equal(feedback["kind"], kind))
+        self._starts = mine["start"].to_numpy().astype("datetime64[us]")
+        self._ends = mine["end"].to_numpy().astype("datetime64[us]")
+        self._verdicts = np.where(pc.equal(mine["verdict"], "anomaly").to_numpy(), ANOMALY, NORMAL)
+        self._by_entity: dict[str, list[int]] = {}
+        for row, entity in enumerate(mine["entity_id"].to_pylist()):
+            self._by_entity.setdefault(entity, []).append(row)
+
+    def labels(self, entity_id: str, times: np.ndarray) -> np.ndarray:
+        """Labels int8 [time] of one entity: 1 anomaly, 0 normal, -1 unlabelled.
+
+        ``times`` is datetime64[us] [time], ascending.
+        """
+        labels = np.full(len(times), UNLABELLED, dtype=np.int8)
+        rows = self._by_entity.get(entity_id, [])
+        starts = _covering(times, self._starts[rows])
+        ends = np.searchsorted(times, self._ends[rows], side="left")
+        for start, end, verdict in zip(starts, ends, self._verdicts[rows], strict=True):
+            labels[start:end] = verdict
+        return labels
+
+    def in_range(self, entity_id: str, times: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Labels int8 of ``times[start:stop]`` and the incidents wholly inside as index pairs int64 [G, 2] from ``start``.
+
+        ``times`` datetime64[us] is the whole regular grid, of at least two samples. An incident that straddles a cut
+        belongs to neither side (contracts 1.4): its samples inside are unlabelled.
+        """
+        if entity_id not in self._by_entity:
+            return np.full(stop - start, UNLABELLED, dtype=np.int8), np.empty((0, 2), dtype=np.int64)
+        step = times[1] - times[0]
+        # One more sample on each side shows whether an incident goes on beyond the grid.
+        wider = np.concatenate([times[:1] - step, times, times[-1:] + step])
+        labels = self.labels(entity_id, wider)
+        inside = []
+        for a, b in intervals(labels == ANOMALY) - 1:
+            if a >= start and b <= stop:
+                inside.append((a - start, b - start))
+            else:
+                labels[a + 1 : b + 1] = UNLABELLED
+        return labels[start + 1 : stop + 1], np.array(inside, dtype=np.int64).reshape(-1, 2)
+
+
+def labels_on_grid(feedback: pa.Table, kind: str, entity_id: str, times: np.ndarray) -> np.ndarray:
+    """``Statements.labels`` of a single entity."""
+    return Statements(feedback, kind).labels(entity_id, times)
 
 
 def _covering(times: np.ndarray, instants: np.ndarray) -> np.ndarray:
@@ -72,24 +110,3 @@ def intervals(mask: np.ndarray) -> np.ndarray:
     """Maximal runs of True in ``mask`` [time] as half-open index pairs int64 [run, 2]."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], np.asarray(mask, dtype=bool), [False])).astype(np.int8)))
     return edges.reshape(-1, 2).astype(np.int64)
-
-
-def labels_in_range(
-    feedback: pa.Table, kind: str, entity_id: str, times: np.ndarray, start: int, stop: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels int8 of ``times[start:stop]`` and the incidents wholly inside as index pairs int64 [G, 2] from ``start``.
-
-    ``times`` datetime64[us] is the whole regular grid, of at least two samples. An incident that straddles a cut
-    belongs to neither side (contracts 1.4): its samples inside are unlabelled.
-    """
-    step = times[1] - times[0]
-    # One more sample on each side shows whether an incident goes on beyond the grid.
-    wider = np.concatenate([times[:1] - step, times, times[-1:] + step])
-    labels = labels_on_grid(feedback, kind, entity_id, wider)
-    inside = []
-    for a, b in intervals(labels == ANOMALY) - 1:
-        if a >= start and b <= stop:
-            inside.append((a - start, b - start))
-        else:
-            labels[a + 1 : b + 1] = UNLABELLED
-    return labels[start + 1 : stop + 1], np.array(inside, dtype=np.int64).reshape(-1, 2)

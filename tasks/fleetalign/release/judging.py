@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from fleetalign.align.plan import entity_ids, partitions_of, range_of, read_statements
 from fleetalign.config import Config
-from fleetalign.contracts.feedback import UNLABELLED, labels_in_range, unique
+from fleetalign.contracts.feedback import UNLABELLED, Statements, unique
 from fleetalign.contracts.tables import DEFAULT_ENTITY, from_parquet
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.counts import EntityCounts
@@ -86,6 +86,7 @@ def traces(
     """Score ``entities`` over the range ``name``; a window before the range is read as context. Bounded memory."""
     feedback = read_statements(store, plan, "feedback")
     for kind, ids in sorted(entities.items()):
+        said = Statements(feedback, kind)
         span = range_of(plan, kind, name)
         if span is None or kind not in scorer.kinds:
             continue
@@ -99,16 +100,16 @@ def traces(
                 store, partitions, kind, ids[at : at + BATCH_ENTITIES], catalogue, wide, entry["step_seconds"],
                 memory_mb=config.storage.memory_mb, scratch_dir=config.storage.scratch_dir or None,
             )  # fmt: skip
-            yield from _panel_traces(scorer, panel, span, feedback)
+            yield from _panel_traces(scorer, panel, span, said)
 
 
-def _panel_traces(scorer: Scorer, panel: Panel, span: Interval, feedback: pa.Table) -> Iterator[Trace]:
+def _panel_traces(scorer: Scorer, panel: Panel, span: Interval, said: Statements) -> Iterator[Trace]:
     start, stop = panel.index_of(span.start), panel.values.shape[1]
     for i, entity_id in enumerate(panel.entity_ids):
         if panel.last[i] < start:
             continue
         score, margin = scorer.score_panel(panel.kind, panel, i, start, stop)
-        labels, _ = labels_in_range(feedback, panel.kind, entity_id, panel.times, start, stop)
+        labels, _ = said.in_range(entity_id, panel.times, start, stop)
         yield Trace(panel.kind, entity_id, panel.times[start:stop], score, margin, labels, panel.step_seconds)
 
 
@@ -205,6 +206,7 @@ def _score_traces(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.T
     tails = {(row["kind"], row["entity_id"]): row["tail_probability"] for row in rows}
     for kind in scorer.kinds:
         step = scorer.manifest.kinds[kind]["step_seconds"]
+        said = Statements(feedback, kind)
         mine = scores.filter(pc.equal(scores["kind"], kind))
         for entity_id in pc.unique(mine["entity_id"]).to_pylist():
             rows = mine.filter(pc.equal(mine["entity_id"], entity_id))
@@ -216,7 +218,7 @@ def _score_traces(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.T
             dense[:, position] = [rows[name].to_numpy(zero_copy_only=False) for name in ("score", "margin")]
             if len(times) < 2:
                 continue
-            labels, _ = labels_in_range(feedback, kind, entity_id, times, 0, len(times))
+            labels, _ = said.in_range(entity_id, times, 0, len(times))
             labels[times < as_datetime64(_fitted_until(scorer, kind))] = UNLABELLED
             tail = tails.get((kind, entity_id), tails[kind, DEFAULT_ENTITY])
             yield Trace(kind, entity_id, times, dense[0], dense[1], labels, step), tail
