@@ -86,16 +86,29 @@ class RangesConfig:
         check(0 < self.calibrate_share < 1, f"ranges.calibrate_share is {self.calibrate_share}; must be in (0, 1)")
 
 
+WINDOW_STEPS = {"views": 32, "sharead": 100}
+TRAINING = {
+    "views": {"epochs": 4, "batch_size": 256, "learning_rate": 3e-3, "max_windows_per_epoch": 25_600},
+    "sharead": {"epochs": 4, "batch_size": 128, "learning_rate": 1e-3, "max_windows_per_epoch": 40_000},
+}
+"""What suits each network where ``training`` leaves it open."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    network: Literal["sharead"] = "sharead"
-    """The shared network; ``sharead`` is the published one (He et al., TOSEM 2025)."""
-    window_steps: int = 100
-    """Samples of one window: what the network sees, and how long a new entity warms up."""
+    network: Literal["views", "sharead"] = "views"
+    """The shared network: ``views`` (docs/method.md), or ``sharead``, the published one (He et al., TOSEM 2025)."""
+    window_steps: int | None = None
+    """Samples of one window: what the network sees, and how long a new entity warms up. Empty = the network's own: 32
+    for ``views``, 100 for ``sharead``."""
+    blocks: int = 2
+    """Hidden blocks of ``views``; 0 makes it near-linear, the control that says what depth is worth."""
+    seasonality: bool = True
+    """Whether ``views`` looks for a daily or weekly period in the training range."""
     latent_size: int = 8
-    """H of the published network: width of each encoder's output per metric."""
+    """H of ``sharead``: width of each encoder's output per metric."""
     dropout: float = 0.2
-    """Dropout while training."""
+    """Dropout while training ``sharead``."""
     clip: float = 20.0
     """Standardised values are clipped to plus or minus this."""
     scale_floor: float = 0.01
@@ -104,21 +117,27 @@ class ModelConfig:
     """Seed of weights, window sampling and dropout."""
 
     def __post_init__(self) -> None:
+        if self.window_steps is None:
+            object.__setattr__(self, "window_steps", WINDOW_STEPS[self.network])
         check(8 <= self.window_steps <= 1024, f"model.window_steps is {self.window_steps}; must be in [8, 1024]")
         check(0 <= self.dropout <= 0.9, f"model.dropout is {self.dropout}; must be in [0, 0.9]")
         check(self.latent_size >= 1, f"model.latent_size is {self.latent_size}; must be at least 1")
+        check(0 <= self.blocks <= 8, f"model.blocks is {self.blocks}; must be in [0, 8]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
-    epochs: int = 4
-    """Most epochs."""
-    batch_size: int = 128
+    epochs: int | None = None
+    """Most epochs. This and the next three: empty = what suits the network (4, 256, 0.003 and 25,600 for ``views``; 4,
+    128, 0.001 and 40,000 for ``sharead``)."""
+    batch_size: int | None = None
     """Windows of one training step."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate in the first epoch."""
+    learning_rate: float | None = None
+    """Adam's learning rate: in the first epoch for ``sharead``, at the top of the cycle for ``views``."""
+    max_windows_per_epoch: int | None = None
+    """Training windows drawn per epoch: bounds time whatever the fleet's size."""
     learning_rate_decay: float = 0.5
-    """The learning rate is multiplied by this after each epoch."""
+    """The learning rate of ``sharead`` is multiplied by this after each epoch."""
     weight_decay: float = 1e-4
     """Adam's weight decay."""
     gradient_clip: float = 10.0
@@ -127,12 +146,10 @@ class TrainingConfig:
     """Stop after this many epochs without a better validation loss."""
     validation_share: float = 0.2
     """Last part of ``train``, separated by one window, used to choose the epoch."""
-    max_windows_per_epoch: int = 40_000
-    """Training windows drawn per epoch: bounds time whatever the fleet's size."""
     max_validation_windows: int = 8_000
     """Windows that the validation loss is computed on."""
     drop_metric_share: float = 0.15
-    """Share of (window, metric) pairs hidden from the network while training."""
+    """Share of (window, metric) pairs hidden from ``sharead`` while training; ``views`` never looks across metrics."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where to train; ``auto`` takes a GPU when there is one, ``cuda`` insists on it."""
     threads: int = 1
@@ -145,7 +162,14 @@ class TrainingConfig:
             share = getattr(self, name)
             check(0 <= share < 1, f"training.{name} is {share}; must be in [0, 1)")
         for name in ("epochs", "batch_size", "threads", "checkpoint_every_batches", "max_windows_per_epoch"):
-            check(getattr(self, name) >= 1, f"training.{name} is {getattr(self, name)}; must be at least 1")
+            value = getattr(self, name)
+            check(value is None or value >= 1, f"training.{name} is {value}; must be at least 1")
+
+
+def for_network(training: TrainingConfig, network: str) -> TrainingConfig:
+    """``training`` with what it leaves open filled in for ``network``."""
+    suited = {name: value for name, value in TRAINING[network].items() if getattr(training, name) is None}
+    return dataclasses.replace(training, **suited) if suited else training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +196,21 @@ class AlignConfig:
     """Page budget of the cold start and of ``page_budget``."""
     default_condition: int = 11
     """C while nobody has said anything."""
+    view_weights: tuple[tuple[float, float, float, float], ...] = (
+        (1.0, 1.0, 0.5, 0.5),
+        (1.0, 1.0, 0.0, 0.0),
+        (1.0, 1.0, 1.0, 0.0),
+        (1.0, 0.0, 0.5, 0.5),
+        (0.25, 0.1, 0.25, 1.0),
+    )
+    """Candidate weights of the views recent, seasonal, residual and residual_square of ``views``: one choice for the fleet.
+    The first holds until feedback shows another to be better."""
+    smoothings: tuple[float, ...] = (0.3, 0.5, 1.0)
+    """Candidate smoothings of ``views``: share of the newest sample in the running mean (1 = no smoothing), first = default."""
+    quantile_days: float = 7.0
+    """Days of the entity's newest scores that its threshold follows; it drifts towards their quantile."""
+    max_threshold_change_per_day: float = 0.05
+    """A threshold follows drift by at most this share of its size a day; 0 = fixed until feedback moves it."""
     merge_steps: int = 3
     """Alarms closer than this are one page."""
     min_history_steps: int = 200
@@ -193,6 +232,19 @@ class AlignConfig:
             "align: need 0 < tail_probability_min < tail_probability_max < 1",
         )
         check(all(c >= 2 for c in self.conditions), "align.conditions must be at least 2")
+        check(
+            bool(self.smoothings) and all(0.2 <= a <= 1 for a in self.smoothings),
+            f"align.smoothings is {self.smoothings}; give at least one, each in [0.2, 1]",
+        )
+        check(
+            bool(self.view_weights) and all(min(w) >= 0 and max(w) > 0 for w in self.view_weights),
+            "align.view_weights: give at least one, none negative, not all 0",
+        )
+        check(self.quantile_days > 0, f"align.quantile_days is {self.quantile_days}; must be above 0")
+        check(
+            0 <= self.max_threshold_change_per_day <= 1,
+            f"align.max_threshold_change_per_day is {self.max_threshold_change_per_day}; must be in [0, 1]",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -282,6 +334,9 @@ class Config:
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     airflow: AirflowConfig = field(default_factory=AirflowConfig)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "training", for_network(self.training, self.model.network))
 
     def build_settings(self) -> dict[str, Any]:
         """The settings that decide artifacts, as plain JSON values: they go into the plan."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.graph import NEXT_STATE, Graph
 from fleetalign.contracts.tables import TableContract
 from fleetalign.errors import BadInput
 
@@ -92,10 +92,17 @@ def worst_difference(graph: Graph, table: pa.Table) -> float:
         expected = case["outputs"]
         size = np.maximum(*(np.abs(expected[name].astype(np.float64)) for name in ("score", "margin")))
         scale = np.where(np.isfinite(size), np.maximum(size, RELATIVE_FLOOR), RELATIVE_FLOOR)
+        if given.state is not None:
+            worst = max(worst, _difference(given.state, expected[NEXT_STATE], _size_of(expected[NEXT_STATE])))
         for name in COMPARED:
             unit = scale if name != "contribution" else np.float64(1.0)
             worst = max(worst, _difference(getattr(given, name), expected[name], unit))
     return worst
+
+
+def _size_of(expected: np.ndarray) -> np.ndarray:
+    """States are compared relative to their own size."""
+    return np.maximum(np.nan_to_num(np.abs(expected.astype(np.float64))), RELATIVE_FLOOR)
 
 
 def _difference(given: np.ndarray, expected: np.ndarray, unit: np.ndarray) -> float:

@@ -33,18 +33,29 @@ OUTPUTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "next_state": ("float32", ("batch", "state")),
 }
 
-PROFILE = "profile"
-"""Name of the internal tensor E float32 [B, W]: error per window position, averaged over usable metrics.
-It is no output of the published graph; ``with_profile`` exposes it for fitting."""
+INTERNALS: dict[str, tuple[str, ...]] = {
+    "profile": ("batch", "window"),
+    "views": ("batch", "view"),
+    "recent_error": ("batch", "metric"),
+    "seasonal_error": ("batch", "metric"),
+}
+"""Internal float32 values that alignment and statistics are fitted on -> axes. They are no outputs of the published
+graph; ``expose`` makes them so. ``profile`` (``sharead``) is E: error per window position, averaged over usable metrics.
+The others (``views``): each view before smoothing, and the two forecast errors of every metric."""
+
+STATE, NEXT_STATE = "state", "next_state"
+"""In ONNX an input and an output cannot share a name: ``next_state`` is what to feed as ``state`` next time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """``score``, ``margin`` float32 [B] (NaN: no usable metric); ``contribution`` float32 [B, M], rows sum to 1."""
+    """``score``, ``margin`` float32 [B] (NaN: no usable metric); ``contribution`` float32 [B, M], rows sum to 1;
+    ``state`` float32 [B, m], None for a graph without state."""
 
     score: np.ndarray
     margin: np.ndarray
     contribution: np.ndarray
+    state: np.ndarray | None = None
 
 
 class Graph:
@@ -63,30 +74,44 @@ class Graph:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
-        self.window_steps: int = next(i.shape[2] for i in self._session.get_inputs() if i.name == "values")
+        self.sizes: dict[str, int] = {
+            axis: size
+            for i in self._session.get_inputs()
+            for axis, size in zip(ROLES.get(i.name, ("", ()))[1], i.shape, strict=False)
+            if isinstance(size, int)
+        }
+        """Fixed sizes by axis name: ``window``, and where the graph has them ``lag``, ``statistic``, ``state``."""
+        self.window_steps: int = self.sizes["window"]
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
+        self._published = tuple(name for name in OUTPUTS if name in self.outputs)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Scored:
         """Score one batch; ``feeds`` maps role to array, extra roles are ignored."""
-        return Scored(*self._run(("score", "margin", "contribution"), feeds))
+        return Scored(*self.values(self._published, feeds))
 
     def profile(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        """E float32 [B, W] of a graph made by ``with_profile``."""
-        return self._run((PROFILE,), feeds)[0]
+        return self.values(("profile",), feeds)[0]
 
-    def _run(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def values(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The named outputs for one batch, internal values of a graph made by ``expose`` among them."""
         return self._session.run(
             list(outputs), {name: np.ascontiguousarray(feeds[name], dtype=ROLES[name][0]) for name in self.inputs}
         )
 
 
-def with_profile(model: bytes) -> bytes:
-    """The same graph with its internal tensor ``profile`` as an additional output."""
+def expose(model: bytes) -> bytes:
+    """The same graph with the internal values it has as additional outputs."""
     import onnx
 
     proto = onnx.load_model_from_string(model)
-    proto.graph.output.append(onnx.helper.make_tensor_value_info(PROFILE, onnx.TensorProto.FLOAT, ["batch", "window"]))
+    made = {name for node in proto.graph.node for name in node.output}
+    for name, axes in INTERNALS.items():
+        if name in made:
+            proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes))
     return proto.SerializeToString()
+
+
+with_profile = expose
 
 
 def margins(profile: np.ndarray, condition: int) -> np.ndarray:

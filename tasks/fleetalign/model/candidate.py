@@ -1,31 +1,36 @@
 """From a plan to a model candidate of one kind: normalizer, training, export, golden vectors, immutable files.
 
-A candidate is ``models/<model_id>/{model.onnx, golden.parquet, card.json}``; ``model_id`` is the hash of the three.
+A candidate is ``models/<model_id>/{model.onnx, untrained.onnx, golden.parquet, card.json}``; ``model_id`` is the hash of
+the four. ``untrained.onnx`` has the weights that training began with: a control, no part of any release.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from fleetalign.config import Config
+from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.hashing import files_id, readable_json, sha256
 from fleetalign.contracts.tables import to_parquet
+from fleetalign.contracts.views import STATE_SIZE, STATISTICS
 from fleetalign.errors import BadInput, NotFound, NotReproducible
 from fleetalign.interval import Interval
-from fleetalign.model import normalizer
-from fleetalign.model.export import INPUTS, PUBLISHED_OUTPUTS, export
+from fleetalign.model import normalizer, statistics
+from fleetalign.model.export import export
 from fleetalign.model.golden import golden_vectors, verify
-from fleetalign.model.network import ShareAD
+from fleetalign.model.statistics import Fitter
 from fleetalign.model.train import Progress, TrainedModel, train
 from fleetalign.storage import lake, layout
 from fleetalign.storage.panel import Panel, read_panel
 from fleetalign.storage.store import Store
 
-CARD_VERSION = "1.0"
+CARD_VERSION = "1.1"
+MODEL, UNTRAINED, GOLDEN, CARD = "model.onnx", "untrained.onnx", "golden.parquet", "card.json"
 CURVE_DIGITS = 9
 ELSEWHERE = ("device", "threads", "checkpoint_every_batches")
 """Training settings that say how to run, not what comes out; the card leaves them out."""
@@ -34,7 +39,6 @@ ELSEWHERE = ("device", "threads", "checkpoint_every_batches")
 @dataclass(frozen=True, slots=True)
 class Candidate:
     model_id: str
-    card: dict[str, Any]
     normalizer: pa.Table
 
 
@@ -67,20 +71,39 @@ def pretrain_kind(
         resume=_get_or_none(store, key) if resume else None,
         progress=progress,
     )
-    model = export(trained.network, config.model)
-    golden = golden_vectors(model, len(panel.metrics), config.model.window_steps, config.model.seed)
+    model = export(trained.network, config.model.window_steps)
+    golden = golden_vectors(model, len(panel.metrics), config.model.seed)
     difference = verify(model, golden)
     if not difference <= config.gates.max_parity:
         raise NotReproducible(
             f"kind {kind!r}: onnxruntime differs from the graph's own golden vectors by {difference:g} relative; "
             "use the locked onnxruntime"
         )
-    card = _card(trained, config)
-    files = {"model.onnx": model, "golden.parquet": to_parquet(golden), "card.json": readable_json(card)}
+    if trained.network.statistics:
+        table = add_statistics(table, panel, model, trained.network.lags, config.model.clip)
+    files = {
+        MODEL: model,
+        UNTRAINED: export(trained.untrained, config.model.window_steps),
+        GOLDEN: to_parquet(golden),
+        CARD: readable_json(_card(trained, config)),
+    }
     model_id = files_id([{"name": name, "sha256": sha256(data)} for name, data in files.items()])
     for name, data in files.items():
         store.put_immutable(layout.model(model_id, name), data)
-    return Candidate(model_id, card, table)
+    return Candidate(model_id, table)
+
+
+def add_statistics(table: pa.Table, panel: Panel, model: bytes, lags: Sequence[int], clip: float) -> pa.Table:
+    """``table`` with the statistics columns of ``model`` (contracts.views), fitted on the whole ``panel``."""
+    fitter = Fitter(Graph(expose(model)), tuple(lags), clip)
+    location, scale = normalizer.lookup(table, panel.kind, panel.entity_ids, panel.metrics)
+    steps = panel.values.shape[1]
+    own = np.stack([fitter.fit(panel, e, 0, steps, location[e], scale[e]) for e in range(len(panel.entity_ids))])
+    default = statistics.defaults(own)
+    return normalizer.with_statistics(
+        table, panel.entity_ids, panel.metrics, STATISTICS,
+        statistics.completed(own, default), statistics.completed(default, default),
+    )  # fmt: skip
 
 
 def training_panel(store: Store, plan: Mapping[str, Any], kind: str, config: Config) -> Panel:
@@ -122,18 +145,23 @@ def _get_or_none(store: Store, key: str) -> bytes | None:
 
 def _card(trained: TrainedModel, config: Config) -> dict[str, Any]:
     """What a reader of the model should know. No clock, host, path or plan: it is hashed into the model's id."""
+    network = trained.network
     training = {name: value for name, value in asdict(config.training).items() if name not in ELSEWHERE}
     curve = [{name: _rounded(value) for name, value in epoch.items()} for epoch in trained.curve]
     return {
         "schema_version": CARD_VERSION,
         "network": config.model.network,
         "window_steps": config.model.window_steps,
-        "inputs": list(INPUTS),
-        "outputs": list(PUBLISHED_OUTPUTS),
-        "score": "E[W-1]: squared error of the newest sample, averaged over usable metrics",
-        "margin": "score - max(E[W-C] .. E[W-2]) - threshold",
-        "condition_used": True,
-        "parameters": parameter_count(trained.network),
+        "inputs": list(network.inputs),
+        "outputs": list(network.outputs),
+        "score": network.score,
+        "margin": network.margin,
+        "condition_used": network.condition_used,
+        "period_steps": trained.period_steps,
+        "seasonal_lags_steps": list(network.lags),
+        "statistics_columns": list(network.statistics),
+        "state_size": STATE_SIZE if "state" in network.inputs else None,
+        "parameters": sum(parameter.numel() for parameter in network.module.parameters()),
         "config": {"model": asdict(config.model), "training": training},
         "training": {
             "curve": curve,
@@ -143,10 +171,6 @@ def _card(trained: TrainedModel, config: Config) -> dict[str, Any]:
             "validation_windows": trained.validation_windows,
         },
     }
-
-
-def parameter_count(network: ShareAD) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _rounded(value: float | int | None) -> float | int | None:

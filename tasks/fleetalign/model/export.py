@@ -10,66 +10,65 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from fleetalign.config import ModelConfig
-from fleetalign.contracts.graph import OUTPUTS, PROFILE, ROLES
+from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES
+from fleetalign.contracts.views import STATE_SIZE
 from fleetalign.errors import NotReproducible
-from fleetalign.model.network import Detector, ShareAD
+from fleetalign.model.networks import Network
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
 """First opset with every operation used; the older it is, the more runtimes read the graph."""
-INPUTS = ("values", "location", "scale", "weight", "condition", "threshold")
-PUBLISHED_OUTPUTS = ("score", "margin", "contribution")
 
 
-def export(network: ShareAD, config: ModelConfig) -> bytes:
+def export(network: Network, window_steps: int) -> bytes:
     """The ONNX bytes of ``network`` behind the roles of contracts 3: dynamic batch and metrics, fixed window.
 
-    The per-position error E is kept as the internal value ``profile``; ``contracts.graph.with_profile`` exposes it.
-    Raises NotReproducible when the exporter gave a graph that does not keep the contract.
+    What alignment fits on is kept as internal values (``contracts.graph.INTERNALS``); ``contracts.graph.expose`` makes
+    them outputs. Raises NotReproducible when the exporter gave a graph that does not keep the contract.
     """
     import onnx
 
-    detector = Detector(network, config.window_steps, config.clip).cpu().eval()
-    batch, metrics = torch.export.Dim("batch", min=1), torch.export.Dim("metric", min=1)
-    examples = _examples(config.window_steps)
-    axes = {"batch": batch, "metric": metrics}
-    shapes = {
-        name: {axis: axes[label] for axis, label in enumerate(ROLES[name][1]) if label in axes} for name in INPUTS
+    detector = network.detector().cpu().eval()
+    sizes = {
+        "window": window_steps,
+        "lag": len(network.lags),
+        "statistic": len(network.statistics),
+        "state": len(network.statistics) and STATE_SIZE,
     }
+    axes = {"batch": torch.export.Dim("batch", min=1), "metric": torch.export.Dim("metric", min=1)}
+    shapes = tuple(
+        {axis: axes[label] for axis, label in enumerate(ROLES[name][1]) if label in axes} for name in network.inputs
+    )
     with _quiet():
         program = torch.onnx.export(
             detector,
-            tuple(examples[name] for name in INPUTS),
+            tuple(_example(name, sizes) for name in network.inputs),
             dynamo=True,
             opset_version=OPSET,
-            input_names=list(INPUTS),
-            output_names=[*PUBLISHED_OUTPUTS, PROFILE],
+            input_names=list(network.inputs),
+            output_names=[*network.outputs, *network.internals],
             dynamic_shapes=shapes,
             optimize=True,
         )
     model = program.model_proto
-    _hide_profile(model)
+    _hide(model, network.internals)
     _strip(model)
-    _check(model)
+    _check(model, network)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
 
-def _examples(window_steps: int) -> dict[str, torch.Tensor]:
-    """Example inputs with B = 2, M = 3: sizes of 1 would be baked into the graph."""
-    sizes = {"batch": 2, "metric": 3, "window": window_steps}
-    return {
-        name: torch.ones([sizes[axis] for axis in ROLES[name][1]], dtype=getattr(torch, ROLES[name][0]))
-        for name in INPUTS
-    }
+def _example(name: str, sizes: Mapping[str, int]) -> torch.Tensor:
+    """An example with B = 2, M = 3: sizes of 1 would be baked into the graph."""
+    dtype, axes = ROLES[name]
+    return torch.ones([{"batch": 2, "metric": 3, **sizes}[axis] for axis in axes], dtype=getattr(torch, dtype))
 
 
 @contextlib.contextmanager
@@ -86,8 +85,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _hide_profile(model: onnx.ModelProto) -> None:
-    outputs = [o for o in model.graph.output if o.name != PROFILE]
+def _hide(model: onnx.ModelProto, internals: Sequence[str]) -> None:
+    outputs = [o for o in model.graph.output if o.name not in internals]
     del model.graph.output[:]
     model.graph.output.extend(outputs)
 
@@ -105,12 +104,15 @@ def _strip(model: onnx.ModelProto) -> None:
         node.name = f"{node.op_type}_{number}"
 
 
-def _check(model: onnx.ModelProto) -> None:
+def _check(model: onnx.ModelProto, network: Network) -> None:
     inputs = tuple(i.name for i in model.graph.input)
     outputs = tuple(o.name for o in model.graph.output)
-    if inputs != INPUTS or outputs != PUBLISHED_OUTPUTS or not set(outputs) <= set(OUTPUTS):
+    if inputs != network.inputs or outputs != network.outputs or not set(outputs) <= set(OUTPUTS):
         raise NotReproducible(
             f"exported graph has inputs {inputs} and outputs {outputs}; the exporter changed: use the locked torch"
         )
-    if PROFILE not in {name for node in model.graph.node for name in node.output} or model.functions:
-        raise NotReproducible("exported graph lost its value 'profile'; the exporter changed: use the locked torch")
+    lost = set(network.internals) - {name for node in model.graph.node for name in node.output}
+    if lost or not set(network.internals) <= set(INTERNALS) or model.functions:
+        raise NotReproducible(
+            f"exported graph lost its values {sorted(lost)}; the exporter changed: use the locked torch"
+        )

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts import golden as contract
-from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.graph import NEXT_STATE, ROLES, Graph
 
 PADDING = 3
 QUANTUM = 2.0**-6
@@ -21,15 +21,17 @@ SCALES = (2.0**-10, 1.0, 16.0, 2.0**10)
 BEYOND_CLIP = 4096.0
 
 
-def golden_vectors(model: bytes, metrics: int, window_steps: int, seed: int) -> pa.Table:
+def golden_vectors(model: bytes, metrics: int, seed: int) -> pa.Table:
     """Inputs and outputs (GOLDEN contract) of ``model`` for batches of 1, 2, 7 and 64 windows.
 
     Together the cases hold: complete windows, one metric, the catalogue size and 3 columns of padding, scattered and
     leading gaps, a missing newest sample, a row without any sample, a muted metric, samples beyond the clip, and
-    conditions from 2 to ``window_steps``.
+    conditions from 2 to ``window_steps``. A graph with state also has consecutive windows of one entity, told so by a
+    state of NaN, with a silent one among them.
     """
     graph = Graph(model)
     random = np.random.default_rng(seed)
+    window_steps = graph.window_steps
     made = {
         "complete": _windows(random, 1, metrics, window_steps),
         "one_metric": _all_missing(_windows(random, 2, 1, window_steps), row=1),
@@ -37,6 +39,9 @@ def golden_vectors(model: bytes, metrics: int, window_steps: int, seed: int) -> 
         "padded": _padded(_gaps(random, _windows(random, 7, metrics, window_steps))),
         "gaps": _all_missing(_gaps(random, _windows(random, 64, metrics, window_steps)), row=5),
     }
+    made = {name: _beside(random, graph, feeds) for name, feeds in made.items()}
+    if "state" in graph.inputs:
+        made["chained"] = _chained(made["gaps"], length=24)
     return contract.to_table(_case(graph, name, feeds) for name, feeds in made.items())
 
 
@@ -48,7 +53,37 @@ def verify(model: bytes, golden: pa.Table) -> float:
 def _case(graph: Graph, name: str, feeds: dict[str, np.ndarray]) -> dict[str, Any]:
     scored = graph.run(feeds)
     outputs = {"score": scored.score, "margin": scored.margin, "contribution": scored.contribution}
+    if scored.state is not None:
+        outputs[NEXT_STATE] = scored.state
     return {"case": name, "inputs": feeds, "outputs": outputs}
+
+
+def _beside(random: np.random.Generator, graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """``feeds`` with the optional roles that the graph has: earlier samples with gaps, statistics, a state."""
+    batch, metrics = feeds["location"].shape
+    sizes = {"batch": batch, "metric": metrics, **graph.sizes}
+    found = dict(feeds)
+    for role in ("seasonal", "statistics", "state"):
+        if role not in graph.inputs:
+            continue
+        shape = [sizes[axis] for axis in ROLES[role][1]]
+        if role == "seasonal":
+            z = np.round(random.standard_normal(shape) / QUANTUM) * QUANTUM
+            found[role] = feeds["location"][..., None] + feeds["scale"][..., None] * z
+            found[role][random.random(shape) < 0.1] = np.nan
+            found[role][1::3] = np.nan
+        else:
+            found[role] = (np.round(random.uniform(0.25, 0.75, shape) / QUANTUM) * QUANTUM).astype(np.float32)
+    return found
+
+
+def _chained(feeds: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
+    """The first windows as consecutive samples of one entity: its numbers are the same in every row."""
+    chain = {name: array[:length].copy() for name, array in feeds.items()}
+    for name in ("location", "scale", "statistics", "threshold"):
+        chain[name][:] = chain[name][0]
+    chain["state"][1:] = np.nan
+    return chain
 
 
 def _windows(random: np.random.Generator, batch: int, metrics: int, window_steps: int) -> dict[str, np.ndarray]:

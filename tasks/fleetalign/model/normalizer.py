@@ -144,6 +144,23 @@ def to_table(
     )
 
 
+def with_statistics(
+    table: pa.Table,
+    entity_ids: Sequence[str],
+    metrics: Sequence[str],
+    columns: Sequence[str],
+    statistics: np.ndarray,
+    default: np.ndarray,
+) -> pa.Table:
+    """``table`` (of one kind) with float32 ``columns`` from ``statistics`` [E, M, K]; ``default`` [M, K] for __default__."""
+    entity = _indices(table["entity_id"], pa.array([*entity_ids, DEFAULT_ENTITY], pa.string()))
+    metric = _indices(table["metric"], pa.array(metrics, pa.string()))
+    values = np.concatenate([statistics, default[None]]).astype(np.float32)[entity, metric]
+    for index, name in enumerate(columns):
+        table = table.append_column(name, pa.array(values[:, index]))
+    return NORMALIZER.conform(table)
+
+
 def lookup(
     table: pa.Table, kind: str, entity_ids: Sequence[str], metrics: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -151,21 +168,26 @@ def lookup(
 
     NaN where neither row exists: the graph then treats the metric as absent.
     """
-    location = np.full((len(entity_ids), len(metrics)), np.nan)
-    scale = location.copy()
-    entities = pa.array(entity_ids, pa.string())
-    catalogue = pa.array(metrics, pa.string())
+    location, scale = columns_of(table, kind, entity_ids, metrics, ("location", "scale"))
+    return location, scale
+
+
+def columns_of(
+    table: pa.Table, kind: str, entity_ids: Sequence[str], metrics: Sequence[str], names: Sequence[str]
+) -> np.ndarray:
+    """The columns ``names`` f64 [K, E, M], with the same defaults as ``lookup``."""
+    found = np.full((len(names), len(entity_ids), len(metrics)), np.nan)
     rows = table.filter(pc.equal(table["kind"], kind))
-    columns = _indices(rows["metric"], catalogue)
+    columns = _indices(rows["metric"], pa.array(metrics, pa.string()))
     rows, columns = rows.filter(pa.array(columns >= 0)), columns[columns >= 0]
     fallback = pc.equal(rows["entity_id"], DEFAULT_ENTITY).to_numpy()
-    for values, name in ((location, "location"), (scale, "scale")):
+    owners = _indices(rows["entity_id"], pa.array(entity_ids, pa.string()))
+    own = (owners >= 0) & ~fallback
+    for values, name in zip(found, names, strict=True):
         column = rows[name].to_numpy()
         values[:, columns[fallback]] = column[fallback]
-        owners = _indices(rows["entity_id"], entities)
-        own = (owners >= 0) & ~fallback
         values[owners[own], columns[own]] = column[own]
-    return location, scale
+    return found
 
 
 def entities(table: pa.Table, kind: str) -> list[str]:

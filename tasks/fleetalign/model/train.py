@@ -1,4 +1,4 @@
-"""Trains one ShareAD for all entities of one kind: masked reconstruction with SmoothL1 (ISSRE 2022, eq. 5-6).
+"""Trains one shared network for all entities of one kind; which network and what its loss is: ``model.networks``.
 
 Deterministic on CPU; a training that was killed and resumes from its checkpoint ends in the same bytes.
 """
@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fleetalign.config import ModelConfig, TrainingConfig
 from fleetalign.contracts.hashing import content_id
 from fleetalign.errors import BadInput, ConfigError
-from fleetalign.model import checkpoint
+from fleetalign.model import checkpoint, networks
 from fleetalign.model.checkpoint import TrainingState
-from fleetalign.model.network import ShareAD, fill_forward, standardise
+from fleetalign.model.networks import Network
 from fleetalign.model.runtime import choose_device, repeatable
+from fleetalign.model.seasonality import find_period
 from fleetalign.model.windows import Batch, split
+from fleetalign.settings import for_network
 from fleetalign.storage.panel import Panel
 
 Progress = Callable[[int, int, str], None]
@@ -32,9 +33,14 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """``network`` on CPU in eval mode with its best weights; ``curve`` has one entry per finished epoch."""
+    """``network`` on CPU in eval mode with its best weights; ``curve`` has one entry per finished epoch.
 
-    network: ShareAD
+    ``untrained`` is the same network with the weights it started from: the control that says what training is worth.
+    """
+
+    network: Network
+    untrained: Network
+    period_steps: int | None
     curve: list[dict[str, Any]]
     best_epoch: int
     best_loss: float
@@ -64,6 +70,7 @@ def train(
     Without room for a validation part the training loss chooses the weights. Raises BadInput when there is no window,
     ConfigError when the loss diverges or the device is missing.
     """
+    training = for_network(training, model.network)
     device = choose_device(training.device)
     with repeatable(model.seed, training.threads, device):
         run = _Training(panel, location, scale, model, training, device, _fingerprint(model, training, data_id))
@@ -90,17 +97,21 @@ class _Training:
         self.model, self.settings, self.device, self.fingerprint = model, training, device, fingerprint
         self.location, self.scale = torch.from_numpy(location), torch.from_numpy(scale)
         steps = panel.values.shape[1]
-        self.windows, self.validation = split(panel, 0, steps, model.window_steps, training.validation_share)
+        seasonal = model.network == "views" and model.seasonality
+        self.period_steps = find_period(panel, location, scale, model.clip) if seasonal else None
+        self.network = networks.create(model, training, self.period_steps)
+        self.untrained = copy.deepcopy(self.network)
+        self.windows, self.validation = split(
+            panel, 0, steps, model.window_steps, training.validation_share, self.network.lags
+        )
         if not len(self.windows):
             raise BadInput(
                 f"kind {panel.kind!r}: no entity has one full window of {model.window_steps} steps of training data "
                 f"from {panel.start}Z on ({steps} steps); give a longer train range or a smaller model.window_steps"
             )
-        self.network = ShareAD(model.window_steps, model.latent_size, model.dropout).to(device)
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-        )
-        self.best = copy.deepcopy(self.network.state_dict())
+        self.module = self.network.module.to(device)
+        self.optimizer = self.network.optimizer()
+        self.best = copy.deepcopy(self.module.state_dict())
         self.state = TrainingState()
 
     def run(
@@ -112,18 +123,17 @@ class _Training:
     ) -> TrainedModel:
         settings, state = self.settings, self.state
         if resume is not None:
-            restored = checkpoint.restore(resume, self.fingerprint, self.network, self.optimizer)
+            restored = checkpoint.restore(resume, self.fingerprint, self.module, self.optimizer)
             if restored is not None:
                 self.best, state = restored
                 self.state = state
         drawn = min(settings.max_windows_per_epoch, len(self.windows))
         batches = math.ceil(drawn / settings.batch_size)
         while state.epoch < settings.epochs and state.epoch - state.best_epoch <= settings.patience:
-            for group in self.optimizer.param_groups:
-                group["lr"] = settings.learning_rate * settings.learning_rate_decay**state.epoch
             numbers = self.windows.sample(drawn, self.model.seed, state.epoch)
             for batch in self.windows.batches(numbers, settings.batch_size, skip=state.batch):
-                self._step(batch)
+                done = state.epoch * batches + state.batch
+                self._step(batch, done / (settings.epochs * batches))
                 state.batch += 1
                 if progress:
                     done = state.epoch * batches + state.batch
@@ -139,39 +149,30 @@ class _Training:
             progress(settings.epochs * batches, settings.epochs * batches, f"train {self.kind}")
         return self._trained()
 
-    def _step(self, batch: Batch) -> None:
-        """One gradient step, with a share of the (window, metric) pairs hidden from the network."""
+    def _step(self, batch: Batch, done: float) -> None:
+        """One gradient step, ``done`` being the share of all steps before it."""
         if not len(batch.entity):
             return
-        z, usable = self._prepare(batch)
         random = np.random.default_rng([self.model.seed, self.state.epoch, self.state.batch])
-        shown = usable & (torch.from_numpy(random.random(usable.shape)) >= self.settings.drop_metric_share)
-        # A window that would lose every metric keeps them all.
-        usable = torch.where(shown.any(dim=1, keepdim=True), shown, usable)
-        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.network.learning_rate(self.state.epoch, done)
+        self.module.train()
         self.optimizer.zero_grad()
-        loss, weight = self._loss(z.to(self.device), usable.to(self.device))
+        loss, weight = self.network.loss(self._roles(batch), random)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
         self.state.loss_sum += loss.item() * weight
         self.state.loss_weight += weight
 
-    def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """``z`` float32 [B, M, W] and ``usable`` bool [B, M], as the published graph prepares them."""
-        z, present = standardise(
-            torch.from_numpy(batch.values), self.location[batch.entity], self.scale[batch.entity], self.model.clip
-        )
-        usable = present[..., -1]
-        if not present.all():
-            z = fill_forward(z, present)
-        return z.contiguous(), usable
-
-    def _loss(self, z: Tensor, usable: Tensor) -> tuple[Tensor, float]:
-        """Mean SmoothL1 (beta 1) over the usable metrics of the batch, and their number."""
-        errors = F.smooth_l1_loss(self.network(z, usable), z, reduction="none", beta=1.0).mean(dim=-1)
-        number = usable.sum()
-        return (errors * usable).sum() / number.clamp(min=1), float(number)
+    def _roles(self, batch: Batch) -> dict[str, Tensor]:
+        roles = {
+            "values": torch.from_numpy(batch.values),
+            "location": self.location[batch.entity],
+            "scale": self.scale[batch.entity],
+            "seasonal": torch.from_numpy(batch.seasonal),
+        }
+        return {name: tensor.to(self.device) for name, tensor in roles.items()}
 
     def _finish_epoch(self) -> float:
         """Close the epoch: its losses, the best weights, the counters of the next one."""
@@ -190,7 +191,7 @@ class _Training:
         state.curve.append({"epoch": state.epoch, "train_loss": train_loss, "validation_loss": validation_loss})
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.best_epoch = loss, state.epoch
-            self.best = copy.deepcopy(self.network.state_dict())
+            self.best = copy.deepcopy(self.module.state_dict())
         state.epoch, state.batch, state.loss_sum, state.loss_weight = state.epoch + 1, 0, 0.0, 0.0
         return loss
 
@@ -199,25 +200,28 @@ class _Training:
         """Mean loss over the same validation windows every epoch; None without any."""
         if self.validation is None:
             return None
-        self.network.eval()
+        self.module.eval()
         loss_sum = weight_sum = 0.0
         numbers = np.sort(self.validation.sample(self.settings.max_validation_windows, self.model.seed, 0))
         for batch in self.validation.batches(numbers, self.settings.batch_size):
             if len(batch.entity):
-                z, usable = self._prepare(batch)
-                loss, weight = self._loss(z.to(self.device), usable.to(self.device))
+                loss, weight = self.network.loss(self._roles(batch), None)
                 loss_sum += loss.item() * weight
                 weight_sum += weight
         return loss_sum / weight_sum if weight_sum else None
 
     def _checkpoint(self) -> bytes:
-        return checkpoint.pack(self.network, self.best, self.optimizer, self.state, self.fingerprint)
+        return checkpoint.pack(self.module, self.best, self.optimizer, self.state, self.fingerprint)
 
     def _trained(self) -> TrainedModel:
-        self.network.load_state_dict(self.best)
+        self.module.load_state_dict(self.best)
+        for network in (self.network, self.untrained):
+            network.module.cpu().eval()
         state = self.state
         return TrainedModel(
-            network=self.network.cpu().eval(),
+            network=self.network,
+            untrained=self.untrained,
+            period_steps=self.period_steps,
             curve=state.curve,
             best_epoch=state.best_epoch,
             best_loss=float(state.best_loss or 0.0),

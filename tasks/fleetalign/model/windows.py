@@ -8,7 +8,7 @@ to say; that needs the values, so such windows are skipped when a batch is gathe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,18 +18,23 @@ from fleetalign.storage.panel import Panel
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``entity`` int64 [B] rows of the panel; ``values`` float64 [B, M, W] raw units, newest last, NaN = missing."""
+    """``entity`` int64 [B] rows of the panel; ``values`` float64 [B, M, W] raw units, newest last, NaN = missing;
+    ``seasonal`` float64 [B, M, L], the samples ``lags`` steps before the newest one."""
 
     entity: np.ndarray
     values: np.ndarray
+    seasonal: np.ndarray
 
 
 class WindowIndex:
-    """The windows of ``panel`` that lie whole in ``[start_index, stop_index)``."""
+    """The windows of ``panel`` that lie whole in ``[start_index, stop_index)``; lags may reach before it."""
 
-    def __init__(self, panel: Panel, start_index: int, stop_index: int, window_steps: int) -> None:
+    def __init__(
+        self, panel: Panel, start_index: int, stop_index: int, window_steps: int, lags: Sequence[int] = ()
+    ) -> None:
         self._panel = panel
         self._window_steps = window_steps
+        self._lags = np.array(lags, dtype=np.int64)
         self._first_end = np.maximum(panel.first, start_index) + window_steps - 1
         stop_end = np.minimum(panel.last + 1, stop_index)
         counts = np.where(panel.first > panel.last, 0, np.maximum(stop_end - self._first_end, 0))
@@ -56,7 +61,11 @@ class WindowIndex:
         speaks = np.isfinite(newest).any(axis=1)
         entity, end = entity[speaks], end[speaks]
         steps = end[:, None] + np.arange(1 - self._window_steps, 1)
-        return Batch(entity, self._panel.values[entity[:, None], steps].transpose(0, 2, 1))
+        windows = self._panel.values[entity[:, None], steps].transpose(0, 2, 1)
+        earlier = end[:, None] - self._lags
+        lagged = self._panel.values[entity[:, None], np.maximum(earlier, 0)]
+        lagged[earlier < 0] = np.nan
+        return Batch(entity, windows, lagged.transpose(0, 2, 1))
 
     def batches(self, numbers: np.ndarray, batch_size: int, skip: int = 0) -> Iterator[Batch]:
         """``numbers`` in slices of ``batch_size``, from slice ``skip`` on; a batch may be smaller, or empty."""
@@ -65,7 +74,12 @@ class WindowIndex:
 
 
 def split(
-    panel: Panel, start_index: int, stop_index: int, window_steps: int, validation_share: float
+    panel: Panel,
+    start_index: int,
+    stop_index: int,
+    window_steps: int,
+    validation_share: float,
+    lags: Sequence[int] = (),
 ) -> tuple[WindowIndex, WindowIndex | None]:
     """Training windows, and validation windows from the last ``validation_share`` of the range.
 
@@ -73,8 +87,8 @@ def split(
     no validation (None).
     """
     cut = stop_index - round((stop_index - start_index) * validation_share)
-    training = WindowIndex(panel, start_index, cut - window_steps, window_steps)
-    validation = WindowIndex(panel, cut, stop_index, window_steps)
+    training = WindowIndex(panel, start_index, cut - window_steps, window_steps, lags)
+    validation = WindowIndex(panel, cut, stop_index, window_steps, lags)
     if len(training) and len(validation):
         return training, validation
-    return WindowIndex(panel, start_index, stop_index, window_steps), None
+    return WindowIndex(panel, start_index, stop_index, window_steps, lags), None

@@ -1,0 +1,53 @@
+"""What the ``views`` graph reads beside telemetry: its statistics columns, its state, its seasonal lags.
+
+Training, export, alignment and the normalizer table share these names; a scorer needs none of them, the manifest
+lists what to feed.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+VIEWS = ("recent", "seasonal", "residual", "residual_square")
+"""The ways to be surprised, in the order of the graph's internal value ``views``."""
+
+OWN_STATISTICS = ("recent_error", "seasonal_error", "direction", "residual")
+"""Per entity and metric, fitted on its history with the exported graph: mean |c - f(recent)|, mean squared error of the
+seasonal forecast, the metric's component of the first right-singular vector, mean |r|."""
+FLEET_STATISTICS = (*(f"weight_{view}" for view in VIEWS), "smoothing")
+"""One number for the whole fleet each, learned in alignment; every row repeats it, which costs nothing once compressed."""
+STATISTICS = (*OWN_STATISTICS, *FLEET_STATISTICS)
+
+STATE_SIZE = len(VIEWS) + 1
+LEAST_SMOOTHING = 0.2
+SETTLE_STEPS = 64
+"""Samples after which what was before no longer matters to a smoothed view: at most 0.8^64 = 6e-7 of it is left."""
+REFERENCE_STEPS = 9
+"""Reference positions: the same time of earlier periods, for the newest sample and the eight before it."""
+REFERENCE_PERIODS = 3
+"""Earlier periods that are averaged."""
+MAX_HALF_WIDTH = 2
+"""Samples on each side that are averaged with it, so that a job that runs late is no news."""
+
+
+def half_width(period_steps: int) -> int:
+    """At most ``MAX_HALF_WIDTH`` samples and a 48th of the period (half an hour of a day) on each side."""
+    return min(MAX_HALF_WIDTH, period_steps // 48)
+
+
+def reference_lags(period_steps: int) -> tuple[tuple[int, ...], ...]:
+    """Lags averaged by each reference position, oldest position first: P tuples of steps before the newest sample."""
+    width = half_width(period_steps)
+    return tuple(
+        tuple(
+            period * period_steps + back + offset
+            for period in range(1, REFERENCE_PERIODS + 1)
+            for offset in range(-width, width + 1)
+        )
+        for back in reversed(range(REFERENCE_STEPS))
+    )
+
+
+def seasonal_lags(period_steps: int | None) -> tuple[int, ...]:
+    """``seasonal_lags_steps`` of the manifest, ascending; empty without a period."""
+    return tuple(sorted(set(chain.from_iterable(reference_lags(period_steps))))) if period_steps else ()

@@ -1,0 +1,67 @@
+"""Finds the period of a kind from its training range: a day, a week, or none (no torch).
+
+A period is worth having when the mean of earlier periods predicts a metric better than its own level does; the shared
+network then sees that mean (contracts.views). Values are asinh of the standardised sample, as the network sees them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fleetalign.contracts.views import REFERENCE_PERIODS, half_width
+from fleetalign.storage.panel import Panel
+
+CANDIDATES_SECONDS = (86_400, 604_800)
+LEAST_STEPS = 12
+"""A period of fewer samples has no shape that the recent window does not show already."""
+LEAST_GAIN = 0.02
+"""Share of the absolute deviation that the reference must explain over the fleet."""
+MAX_ENTITIES = 64
+
+
+def find_period(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float) -> int | None:
+    """Period in steps, or None. ``location``, ``scale`` float64 [entity, metric].
+
+    Looks at up to 64 entities spread over the fleet, one in memory at a time.
+    """
+    gains = {}
+    for seconds in CANDIDATES_SECONDS:
+        period, rest = divmod(seconds, panel.step_seconds)
+        if rest == 0 and period >= LEAST_STEPS and 2 * period <= panel.values.shape[1]:
+            gains[period] = _gain(panel, location, scale, clip, period)
+    best = max(gains, key=lambda period: (gains[period], -period), default=None)
+    return best if best is not None and gains[best] >= LEAST_GAIN else None
+
+
+def _gain(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float, period: int) -> float:
+    """1 - sum |c - reference| / sum |c - median| over samples that have a reference."""
+    chosen = np.unique(np.linspace(0, len(panel.entity_ids) - 1, MAX_ENTITIES).astype(np.int64))
+    unexplained = total = 0.0
+    for entity in chosen:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            z = (np.asarray(panel.values[entity]) - location[entity]) / scale[entity]
+        c = np.arcsinh(np.clip(z, -clip, clip))
+        expected = reference(c, period)
+        both = np.isfinite(c) & np.isfinite(expected)
+        if both.any():
+            level = np.nanmedian(np.where(both, c, np.nan)[:, both.any(axis=0)], axis=0)
+            moved, known = c[:, both.any(axis=0)], both[:, both.any(axis=0)]
+            unexplained += np.abs(c - expected)[both].sum()
+            total += np.abs(moved - level)[known].sum()
+    return 1.0 - unexplained / total if total > 0 else -np.inf
+
+
+def reference(c: np.ndarray, period: int) -> np.ndarray:
+    """Mean of ``c`` [t, metric] over the same time of up to three earlier periods, NaN where there is none."""
+    width = half_width(period)
+    known = np.isfinite(c)
+    sums = np.concatenate([np.zeros((1, c.shape[1])), np.cumsum(np.where(known, c, 0.0), axis=0)])
+    counts = np.concatenate([np.zeros((1, c.shape[1])), np.cumsum(known, axis=0)])
+    total, number = np.zeros_like(c), np.zeros_like(c)
+    at = np.arange(len(c))
+    for back in range(1, REFERENCE_PERIODS + 1):
+        first = np.clip(at - back * period - width, 0, len(c))
+        stop = np.clip(at - back * period + width + 1, 0, len(c))
+        total += sums[stop] - sums[first]
+        number += counts[stop] - counts[first]
+    return np.divide(total, number, out=np.full_like(c, np.nan), where=number > 0)

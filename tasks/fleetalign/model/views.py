@@ -1,0 +1,264 @@
+"""The ``views`` detector in one file: a small forecaster shared by every metric, and three ways to be surprised.
+
+Every metric of every entity is one row of the same network: it sees the last 31 samples, or the same time of earlier
+days, and predicts the newest sample, which it never sees. Nothing is indexed by metric and no metric sees another, so
+any number of metrics fits, in any order. A rank-one view per entity adds what the forecasts cannot see: metrics that
+move apart. No I/O, no training.
+
+Formulas, with z the standardised sample clipped to +-clip, c = asinh(z), f the network::
+
+    recent    mean over metrics of |c - f(recent)| / (typical + .02)
+    seasonal  mean log(1 + (c - f(seasonal))^2 / (typical + .003))
+    residual  mean |r| / (typical + .05),  residual_square  mean r^2,   r = z - u (u.z) / (u.u)
+    S_v       exponentially weighted mean of view v over time, smoothing a (a = 1: none)
+    score     sum over views of weight_v log(1 + S_v)          margin = score - threshold
+
+``typical`` and u (first right-singular vector of the entity's training range) are statistics of the normalizer table.
+
+Shapes: B batch, M metric (padded), W window_steps, L lags, K statistics, P = 9 reference positions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fleetalign.contracts.views import REFERENCE_STEPS, STATE_SIZE, VIEWS
+from fleetalign.model.network import fill_forward, standardise
+
+WIDTH = 48
+HIDDEN = 96
+RECENT_FLOOR, SEASONAL_FLOOR, RESIDUAL_FLOOR = 0.02, 0.003, 0.05
+"""Added to typical errors, in units of c, c^2 and z: a metric that was perfectly predictable must not shout."""
+SMALLEST = 1e-12
+SMALLEST_DECAY = 1e-30
+"""Stands for a decay of 0 (no smoothing), whose logarithm would be infinite."""
+
+
+class Residual(nn.Module):
+    """x + W2 GELU(W1 LN(x))."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+        self.widen = nn.Linear(WIDTH, HIDDEN)
+        self.narrow = nn.Linear(HIDDEN, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(F.gelu(self.widen(self.norm(x))))
+
+
+class Forecaster(nn.Module):
+    """Predicts the newest c of a metric from its recent samples, its reference of earlier periods, or both.
+
+    With W = 32: 42 inputs (31 recent, 9 reference, 2 flags), 21,164 parameters for 2 blocks; ``blocks=0`` is the
+    near-linear control with 2,252.
+    """
+
+    def __init__(self, window_steps: int, blocks: int = 2) -> None:
+        super().__init__()
+        recent = window_steps - 1
+        # One matrix, split where the inputs are: what is hidden costs no arithmetic.
+        inputs = recent + REFERENCE_STEPS + 2
+        self.recent = recent
+        self.embed = nn.Linear(inputs, WIDTH)
+        self.blocks = nn.ModuleList(Residual() for _ in range(blocks))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.out = nn.Linear(WIDTH, 1)
+        self.skip = nn.Linear(inputs, 1)
+
+    def _linear(self, layer: nn.Linear, recent: Tensor | None, reference: Tensor | None, flags: Tensor) -> Tensor:
+        a, b = self.recent, self.recent + REFERENCE_STEPS
+        out = F.linear(flags, layer.weight[:, b:], layer.bias)
+        if recent is not None:
+            out = out + F.linear(recent, layer.weight[:, :a])
+        if reference is not None:
+            out = out + F.linear(reference, layer.weight[:, a:b])
+        return out
+
+    def forward(self, recent: Tensor | None, reference: Tensor | None, flags: Tensor) -> Tensor:
+        """``recent`` [..., W-1], ``reference`` [..., P] (None: hidden, as zeros), ``flags`` [..., 2] -> [...].
+
+        Flags say which of the two is shown; what a flag of 0 hides must be zero.
+        """
+        y = self._linear(self.embed, recent, reference, flags)
+        for block in self.blocks:
+            y = block(y)
+        return (self.out(self.norm(y)) + self._linear(self.skip, recent, reference, flags)).squeeze(-1)
+
+
+def reference_positions(lags: tuple[int, ...], references: tuple[tuple[int, ...], ...]) -> Tensor:
+    """Which lags each reference position averages: float32 [L, P] of 0 and 1."""
+    matrix = torch.zeros(len(lags), REFERENCE_STEPS)
+    where = {lag: row for row, lag in enumerate(lags)}
+    for position, mine in enumerate(references):
+        for lag in mine:
+            matrix[where[lag], position] = 1.0
+    return matrix
+
+
+class Inputs(nn.Module):
+    """Raw roles to what the forecaster sees: training and the published graph share it."""
+
+    def __init__(self, clip: float, lags: tuple[int, ...], references: tuple[tuple[int, ...], ...]) -> None:
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("averages", reference_positions(lags, references), persistent=False)
+
+    def recent(self, values: Tensor, location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``z`` of the newest sample [B, M], ``c`` float32 [B, M, W] filled forward, ``present`` bool [B, M, W]."""
+        z, present = standardise(values, location, scale, self.clip)
+        return z[..., -1], fill_forward(torch.asinh(z), present), present
+
+    def reference(self, seasonal: Tensor, location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean c of earlier periods around each of the last P steps [B, M, P], and whether all exist: float [B, M, 1]."""
+        z, present = standardise(seasonal, location, scale, self.clip)
+        number = present.to(torch.float32) @ self.averages
+        shown = (number > 0).all(dim=-1, keepdim=True)
+        mean = (torch.asinh(z) @ self.averages) / number.clamp(min=1.0)
+        return torch.where(shown, mean, 0.0), shown.to(torch.float32)
+
+
+class ViewsDetector(nn.Module):
+    """The published graph of a kind without a period; ``SeasonalDetector`` has one input more (contracts 3)."""
+
+    def __init__(self, network: Forecaster, inputs: Inputs) -> None:
+        super().__init__()
+        self.network = network
+        self.inputs = inputs
+
+    def forward(
+        self,
+        values: Tensor,
+        location: Tensor,
+        scale: Tensor,
+        weight: Tensor,
+        condition: Tensor,
+        threshold: Tensor,
+        statistics: Tensor,
+        state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """As ``detect``; ``condition`` is not used."""
+        return self.detect(values, location, scale, weight, threshold, None, statistics, state)
+
+    def detect(
+        self,
+        values: Tensor,
+        location: Tensor,
+        scale: Tensor,
+        weight: Tensor,
+        threshold: Tensor,
+        seasonal: Tensor | None,
+        statistics: Tensor,
+        state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Score a batch of windows.
+
+        Args: ``values`` float64 [B, M, W] raw units, newest last, NaN = missing; ``seasonal`` float64 [B, M, L];
+        ``statistics`` float32 [B, M, K] in the order of ``contracts.views.STATISTICS``; ``state`` float32 [B, S], a
+        row of NaN = the row before it in this batch is the same entity one sample earlier.
+
+        Returns float32 ``score`` [B], ``margin`` [B], ``contribution`` [B, M], ``next_state`` [B, S], and for fitting
+        ``views`` [B, V] before smoothing, ``recent_error`` and ``seasonal_error`` [B, M]. Without a usable metric score
+        and margin are NaN and the state stays.
+        """
+        z, c, present = self.inputs.recent(values, location, scale)
+        usable = (weight > 0) & present[..., -1]
+        weights = torch.where(usable, weight, 0.0)
+        total = weights.sum(dim=-1, keepdim=True)
+        speaks = total > 0
+        weights = weights / torch.where(speaks, total, 1.0)
+
+        recent_error, seasonal_error = self._errors(c, seasonal, location, scale)
+        typical_recent, typical_seasonal, direction, typical_residual, *fleet = statistics.unbind(dim=-1)
+        direction = torch.where(usable, direction, 0.0)
+        along = (direction * z).sum(dim=-1, keepdim=True)
+        length = direction.square().sum(dim=-1, keepdim=True).clamp(min=SMALLEST)
+        residual = z - direction * along / length
+        parts = torch.stack(
+            [
+                recent_error / (typical_recent + RECENT_FLOOR),
+                torch.log1p(seasonal_error / (typical_seasonal + SEASONAL_FLOOR)),
+                residual.abs() / (typical_residual + RESIDUAL_FLOOR),
+                residual.square(),
+            ],
+            dim=-1,
+        )  # [B, M, V]
+        parts = torch.where(usable[..., None], parts, 0.0) * weights[..., None]
+        views = parts.sum(dim=1)  # [B, V]
+
+        # Fleet numbers stand in every metric's row; any usable one says them.
+        fleet = (torch.stack(fleet, dim=-1) * weights[..., None]).sum(dim=1)  # [B, V + 1]
+        view_weight, smoothing = fleet[:, :-1], fleet[:, -1:]
+        smoothed, next_state = smooth(views, smoothing, speaks, state)
+        score = (view_weight * torch.log1p(smoothed)).sum(dim=-1)
+
+        said = view_weight * torch.log1p(views) / views.clamp(min=SMALLEST)
+        blame = (parts * said[:, None, :]).sum(dim=-1)  # [B, M]
+        blamed = blame.sum(dim=-1, keepdim=True)
+        equal = usable / usable.sum(dim=-1, keepdim=True).clamp(min=1)
+        contribution = torch.where(blamed > 0, blame / torch.where(blamed > 0, blamed, 1.0), equal)
+        nan = torch.full_like(score, math.nan)
+        score = torch.where(speaks.squeeze(-1), score, nan)
+        views = torch.where(speaks, views, nan[:, None])
+        return score, score - threshold, contribution, next_state, views, recent_error, seasonal_error
+
+    def _errors(self, c: Tensor, seasonal: Tensor | None, location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """|c - f(recent)| and (c - f(seasonal))^2 of the newest sample, each [B, M]."""
+        now, recent = c[..., -1], c[..., :-1]
+        shown = torch.ones_like(now)[..., None]
+        hidden = torch.zeros_like(shown)
+        recent_error = (now - self.network(recent, None, torch.cat([shown, hidden], dim=-1))).abs()
+        if seasonal is None:
+            forecast = self.network(None, None, torch.cat([hidden, hidden], dim=-1))
+        else:
+            reference, known = self.inputs.reference(seasonal, location, scale)
+            forecast = self.network(None, reference, torch.cat([hidden, known], dim=-1))
+        return recent_error, (now - forecast).square()
+
+
+class SeasonalDetector(ViewsDetector):
+    """The published graph of a kind with a period."""
+
+    def forward(
+        self,
+        values: Tensor,
+        location: Tensor,
+        scale: Tensor,
+        weight: Tensor,
+        condition: Tensor,
+        threshold: Tensor,
+        seasonal: Tensor,
+        statistics: Tensor,
+        state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        return self.detect(values, location, scale, weight, threshold, seasonal, statistics, state)
+
+
+def smooth(views: Tensor, smoothing: Tensor, speaks: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Exponentially weighted mean of ``views`` [B, V] over an entity's samples, and the state [B, S] to go on from.
+
+    The state is the weighted sum of each view and the sum of weights (S = V + 1), all 0 at first, so the first sample
+    counts fully. A row whose state is NaN follows the row before it. The recurrence is linear: within a chain it is one
+    product with a lower triangular matrix of decays, so history scores in batches like the live stream, to rounding.
+    """
+    start = ~torch.isnan(state[:, 0])
+    start = torch.cat([torch.ones_like(start[:1]), start[1:]])
+    log_decay = torch.log((1.0 - smoothing).clamp(min=SMALLEST_DECAY))  # [B, 1]
+    counted = speaks.to(torch.float32)  # [B, 1]
+    number = counted.squeeze(-1).cumsum(dim=0)
+    chain = start.to(torch.float32).cumsum(dim=0)
+    row = torch.ones_like(chain).cumsum(dim=0)
+    gone = (number[:, None] - number[None, :]).clamp(min=0.0)
+    linked = (chain[:, None] == chain[None, :]) & (row[:, None] >= row[None, :])
+    decay = torch.where(linked, torch.exp(log_decay * gone), 0.0)  # [B, B]
+    new = torch.cat([views, torch.ones_like(smoothing)], dim=-1) * smoothing * counted
+    before = torch.where(start[:, None] & ~torch.isnan(state), state, 0.0) * torch.exp(log_decay * counted)
+    after = decay @ (new + before)
+    return after[:, :-1] / after[:, -1:].clamp(min=SMALLEST), after
+
+
+assert len(VIEWS) + 1 == STATE_SIZE
