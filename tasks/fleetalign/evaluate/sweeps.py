@@ -83,14 +83,19 @@ def pa_k_area(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.trapezoid(pa_k_curve(scores, labels), dx=0.01))
 
 
-def best_event_f1(scores: np.ndarray, labels: np.ndarray, merge_steps: int) -> Best:
+def best_event_f1(scores: np.ndarray, labels: np.ndarray, merge_steps: int, *, max_alarm_share: float = 1.0) -> Best:
     """Best event F1 of pages merged by ``merge_steps``, as ``event_counts`` counts them with labelled time judged.
+
+    An alarm that never ends is one page and hits every incident: without ``max_alarm_share``, the largest share of
+    labelled steps that may be alarmed, even a random score reaches 1. Raises ValueError when it is outside 0..1.
 
     False pages are counted by their first sample. At threshold q sample x starts a page iff s_x >= q > M_x, the
     maximum of the w = max(merge_steps, 1) samples before it. The page reaches place p > x iff every w samples that
     begin in x+1..p hold an alarm, so iff q is at most the minimum of their maxima. It is false iff it does not reach
     the next incident and, when x is unlabelled, reaches the next normal sample: each x is false for one interval of q.
     """
+    if not 0 <= max_alarm_share <= 1:
+        raise ValueError(f"a share lies in 0..1, not {max_alarm_share}")
     scores = _said(scores, labels)
     incidents = intervals(labels == ANOMALY)
     if len(incidents) == 0:
@@ -107,7 +112,8 @@ def best_event_f1(scores: np.ndarray, labels: np.ndarray, merge_steps: int) -> B
 
     hit = np.sort([_hit_threshold(scores, start, end, width) for start, end in incidents])
     cuts = np.unique(np.concatenate([hit, upper, lower]))
-    cuts = cuts[cuts > -np.inf]
+    labelled = np.sort(scores[labels != UNLABELLED])
+    cuts = cuts[(cuts > -np.inf) & (_at_least(labelled, cuts) <= max_alarm_share * len(labelled))]
     hits, false = _at_least(hit, cuts), _at_least(upper, cuts) - _at_least(lower, cuts)
     return _lowest_best(2 * hits / (hits + false + len(incidents)), cuts)
 

@@ -127,12 +127,37 @@ def test_unlabelled_time_changes_no_point_sweep(both: tuple[np.ndarray, np.ndarr
     )
 
 
+@settings(max_examples=150, deadline=None)
+@given(series(), st.sampled_from([0, 0.1, 0.25, 0.5]), st.integers(0, 4))
+def test_event_sweep_within_a_share_of_alarms(
+    both: tuple[np.ndarray, np.ndarray], share: float, merge_steps: int
+) -> None:
+    scores, labels = both
+    if (labels == 1).any():
+
+        def f1(alarms: np.ndarray) -> float:
+            allowed = alarms[labels != -1].mean() <= share
+            return event_f1(alarms, labels, merge_steps) if allowed else 0.0
+
+        best = best_event_f1(scores, labels, merge_steps, max_alarm_share=share)
+        assert best.f1 == pytest.approx(brute(scores, f1))
+        assert f1(scores >= best.threshold) == pytest.approx(best.f1)
+
+
+def test_an_alarm_that_never_ends_is_one_page() -> None:
+    scores, labels = np.random.default_rng(0).random(500), np.zeros(500, np.int8)
+    labels[100:110] = labels[300:310] = 1
+    assert best_event_f1(scores, labels, 1).f1 == 1
+    assert best_event_f1(scores, labels, 1, max_alarm_share=0.05).f1 <= 0.5
+
+
 def test_impossible_settings_are_refused() -> None:
     scores, labels = np.zeros(3), np.zeros(3, np.int8)
     for call in (
         lambda: best_pa_k_f1(scores, labels, -1),
         lambda: best_delay_limited_f1(scores, labels, -1),
         lambda: best_event_f1(scores, labels[:2], 1),
+        lambda: best_event_f1(scores, labels, 1, max_alarm_share=2),
     ):
         with pytest.raises(ValueError):
             call()
