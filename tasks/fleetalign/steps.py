@@ -14,7 +14,7 @@ function. Heavy libraries are imported inside, so that parsing a DAG loads none 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -232,31 +232,42 @@ def align_shard(
 
 def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
     """Reduce every shard of the plan to the aligner table and the final normalizer."""
-    from fleetalign.align.fleet import reduce_shards
+    import pyarrow as pa
+
+    from fleetalign.align.fleet import carriable, reduce_shards
     from fleetalign.align.plan import read_plan
     from fleetalign.contracts.hashing import ID_LENGTH, sha256
-    from fleetalign.contracts.tables import ALIGNER, from_parquet, to_parquet
+    from fleetalign.contracts.tables import ALIGNER, NORMALIZER, from_parquet, to_parquet
 
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
     trained = receipts.trained(store, plan_id, document)
-    tables = []
-    for shard in document["shards"]:
-        key = layout.shard(plan_id, shard["index"])
-        try:
-            tables.append(from_parquet(store.get(key), f"{store.uri}/{key}"))
-        except NotFound:
-            raise BadInput(
-                f"shard {shard_label(shard)} of plan {plan_id} is not aligned yet; run align-shard first"
-            ) from None
+
+    def read_shards(columns: Sequence[str]) -> Iterator[pa.Table]:
+        for shard in document["shards"]:
+            key = layout.shard(plan_id, shard["index"])
+            try:
+                data = store.get(key)
+            except NotFound:
+                raise BadInput(
+                    f"shard {shard_label(shard)} of plan {plan_id} is not aligned yet; run align-shard first"
+                ) from None
+            yield from_parquet(data, f"{store.uri}/{key}", list(columns))
+
     previous = None
     if document["previous_aligner"]:
         key = layout.aligner(document["previous_aligner"])
         previous = ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))
-    reduced = reduce_shards(document, tables, receipts.normalizer(store, trained["normalizer_id"]), previous)
-    aligner, normalizer = to_parquet(reduced.aligner), to_parquet(reduced.normalizer)
-    aligner_id, normalizer_id = sha256(aligner)[:ID_LENGTH], sha256(normalizer)[:ID_LENGTH]
-    store.put_immutable(layout.normalizer(normalizer_id), normalizer)
+        previous = carriable(previous, receipts.normalizer(store, trained["normalizer_id"]))
+    reduced = reduce_shards(document, read_shards, previous)
+    aligner = to_parquet(reduced.aligner)
+    aligner_id, normalizer_id = sha256(aligner)[:ID_LENGTH], trained["normalizer_id"]
+    if reduced.new_rows.num_rows:
+        base = receipts.normalizer(store, normalizer_id)
+        whole = pa.concat_tables([base, reduced.new_rows], promote_options="default")
+        normalizer = to_parquet(NORMALIZER.conform(whole))
+        normalizer_id = sha256(normalizer)[:ID_LENGTH]
+        store.put_immutable(layout.normalizer(normalizer_id), normalizer)
     store.put_immutable(layout.aligner(aligner_id), aligner)
     receipt = {"plan_id": plan_id, "aligner_id": aligner_id, "normalizer_id": normalizer_id, **reduced.summary}
     store.put_immutable(layout.receipt(plan_id, "align_reduce"), readable_json(receipt))

@@ -1,11 +1,11 @@
 """Reduces the shards to the fleet's aligner and normalizer (contracts 4.4).
 
-Rows are reduced in (kind, entity) order, so the result does not depend on how the fleet was cut.
+Two passes over the shard files, one shard in memory at a time: the first adds up the fleet and chooses, the second
+writes rows. Memory is a few numbers per entity, and the tables of those that somebody spoke about.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,244 +14,269 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.align.choice import Choice, EntityCounts, choose, final_points, folds
+from fleetalign.align.choice import Choice, best, choose, final_points, folds
 from fleetalign.align.grid import Grid, make_grid
 from fleetalign.align.plan import plan_config, range_of
-from fleetalign.align.shard import NO_SCORE, SHARD_SCHEMA
+from fleetalign.align.pool import KEYS, Counted, Shards, bounds_of, count, members_of, values_of
+from fleetalign.align.shard import NO_SCORE
 from fleetalign.config import Config
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
 from fleetalign.errors import BadInput
+from fleetalign.model import normalizer
 
 SOURCES = ("detector", "random", "shifted")
+CARRIED_STATES = ("aligned", "shared", "carried_over")
+_WRITTEN = (*KEYS, "incident_steps", "quantiles", "location", "scale", "shifted_hits", "detector_false_pages")
+_JUDGED = tuple(f"{source}_false_judged" for source in SOURCES)
+_TPE = ("tpe_condition", "tpe_threshold", "tpe_tail_probability", "tpe_pages")
 
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """``aligner`` and ``normalizer`` tables; ``summary`` plain JSON: shared pair, k, coverage, leave-one-out counts."""
+    """``aligner`` table; ``new_rows`` that the normalizer gains; ``summary`` plain JSON: shared pair, k, coverage,
+    leave-one-out counts. What it holds per entity it holds of spoken entities alone."""
 
     aligner: pa.Table
-    normalizer: pa.Table
+    new_rows: pa.Table
     summary: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    """One entity that has tables: its shard row, quantiles float32 [C, P], and counts per source."""
+def reduce_shards(plan: Mapping[str, Any], shards: Shards, previous: pa.Table | None) -> Reduced:
+    """Aligner and new normalizer rows of the fleet from every shard's table.
 
-    row: Mapping[str, Any]
-    quantiles: np.ndarray
-    counts: Mapping[str, EntityCounts]
-    judged: Mapping[str, np.ndarray]
-    entity_days: float
-
-
-def reduce_shards(
-    plan: Mapping[str, Any],
-    shards: Sequence[pa.Table],
-    base_normalizer: pa.Table,
-    previous: pa.Table | None,
-) -> Reduced:
-    """Aligner and normalizer of the fleet from every shard's table.
-
-    ``previous`` is the aligner whose rows may be carried over: given only when model, normalizer and window are the
-    same. Raises BadInput when no entity of the fleet could be scored.
+    ``previous`` holds the aligner rows that may be carried over (``carriable``). The result does not depend on how the
+    fleet was cut. Raises BadInput when no entity of the fleet could be scored.
     """
     config = plan_config(plan)
     grid = make_grid(config.align, config.model.window_steps)
-    table = pa.concat_tables([s.cast(SHARD_SCHEMA) for s in shards])
-    order = pc.sort_indices(table, sort_keys=[("kind", "ascending"), ("entity_id", "ascending")])
-    rows = table.take(order).to_pylist()
-    members = [_member(row, grid, config, plan) for row in rows if row["reason"] is None]
-    if not members:
-        reasons = sorted({f"{r['kind']}/{r['entity_id']}: {r['reason']}" for r in rows})[:3]
-        raise BadInput(f"no entity could be aligned ({'; '.join(reasons)}); check the calibrate range and the history")
-    spoken = np.array([m.row["judged_steps"] > 0 for m in members])
-    choice = choose([m.counts["detector"] for m in members], spoken, grid, config.align)
-    aligner = _aligner_rows(plan, rows, members, spoken, choice, grid, config, _carriable(previous, base_normalizer))
-    return Reduced(
-        ALIGNER.conform(pa.Table.from_pylist(aligner, schema=ALIGNER.schema)),
-        _with_new_entities(base_normalizer, rows, plan),
-        _summary(aligner, members, spoken, choice, grid, config),
-    )
-
-
-def _member(row: Mapping[str, Any], grid: Grid, config: Config, plan: Mapping[str, Any]) -> _Member:
-    shape = grid.shape
-    count = len(row["incident_steps"])
-    steps = np.array(row["incident_steps"], dtype=np.float64)
-    adjusted = config.align.objective == "point_adjusted_f1"
-    days = row["observed_steps"] * plan["kinds"][row["kind"]]["step_seconds"] / 86_400
-    false_points = {
-        "detector": np.array(row["false_points"], dtype=np.float64).reshape(shape),
-        "random": np.broadcast_to(grid.tails * row["points"], shape),
-    }
-    false_points["shifted"] = false_points["detector"]
-    counts, judged = {}, {}
-    for source in SOURCES:
-        hits = np.array(row[f"{source}_hits"], dtype=np.float64).reshape(*shape, count)
-        false = np.array(row[f"{source}_false_pages"], dtype=np.float64).reshape(shape)
-        credit = steps if adjusted else np.ones(count)
-        counts[source] = EntityCounts(hits, credit, false_points[source] if adjusted else false, days)
-        judged[source] = np.array(row[f"{source}_false_judged"], dtype=np.float64).reshape(shape)
-    quantiles = np.array(row["quantiles"], dtype=np.float32).reshape(shape)
-    return _Member(row, quantiles, counts, judged, days)
-
-
-def _aligner_rows(
-    plan: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
-    members: Sequence[_Member],
-    spoken: np.ndarray,
-    choice: Choice,
-    grid: Grid,
-    config: Config,
-    carried: Mapping[tuple[str, str], Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-    out = []
-    defaults = {}
-    c, p = choice.shared
-    for kind in sorted(plan["kinds"]):
-        mine = [m.quantiles[c, p] for m in members if m.row["kind"] == kind] or [m.quantiles[c, p] for m in members]
-        defaults[kind] = {
-            "kind": kind,
-            "condition": grid.conditions[c],
-            "threshold": np.float32(np.median(np.array(mine, dtype=np.float32))),
-            "tail_probability": np.float32(grid.tails[p]),
-            "state": "default",
-            "incidents": 0,
-            "calibrated_until": range_of(plan, kind, "calibrate").end,
-        }
-        out.append(defaults[kind] | {"entity_id": DEFAULT_ENTITY, "reason": "for entities without a row of their own"})
-    position = {(m.row["kind"], m.row["entity_id"]): i for i, m in enumerate(members)}
-    for row in rows:
-        key = (row["kind"], row["entity_id"])
-        default = defaults[row["kind"]] | {"entity_id": key[1], "incidents": len(row["incident_steps"])}
-        if key in position:
-            i = position[key]
-            out.append(default | _own_row(members[i], choice, i, bool(spoken[i]), grid, config))
-        elif key in carried:
-            out.append(carried[key] | {"state": "carried_over", "reason": row["reason"]})
-        else:
-            out.append(
-                default | {"state": "quarantined" if row["reason"] == NO_SCORE else "default", "reason": row["reason"]}
-            )
-    return out
-
-
-def _carriable(previous: pa.Table | None, normalizer: pa.Table) -> dict[tuple[str, str], dict[str, Any]]:
-    """Rows of the previous aligner that still hold: the entity's own, with a normalizer row that has not changed."""
-    if previous is None:
-        return {}
-    normalized = set(zip(normalizer["kind"].to_pylist(), normalizer["entity_id"].to_pylist(), strict=True))
-    rows = {(r["kind"], r["entity_id"]): r for r in previous.to_pylist()}
-    own = ("aligned", "shared", "carried_over")
-    return {key: row for key, row in rows.items() if key in normalized and row["state"] in own}
-
-
-def _own_row(member: _Member, choice: Choice, i: int, spoken: bool, grid: Grid, config: Config) -> dict[str, Any]:
-    if config.align.method == "published_tpe":
-        return {
-            "condition": member.row["tpe_condition"],
-            "threshold": member.row["tpe_threshold"],
-            "tail_probability": member.row["tpe_tail_probability"],
-            "state": "aligned" if spoken else "shared",
-            "reason": "published_tpe",
-        }
-    c, p = (int(v) for v in choice.own[i])
-    moved = spoken and (c, p) != choice.shared
-    return {
-        "condition": grid.conditions[c],
-        "threshold": member.quantiles[c, p],
-        "tail_probability": np.float32(grid.tails[p]),
-        "state": "aligned" if moved else "shared",
-        "reason": "own feedback" if moved else "fleet values, own quantile",
-    }
-
-
-def _with_new_entities(base: pa.Table, rows: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> pa.Table:
-    new = [
-        {"kind": r["kind"], "entity_id": r["entity_id"], "metric": metric, "location": location, "scale": scale}
-        for r in rows
-        if r["reason"] is None and r["location"] is not None
-        for metric, location, scale in zip(plan["kinds"][r["kind"]]["metrics"], r["location"], r["scale"], strict=True)
-        if np.isfinite(location) and np.isfinite(scale)
-    ]
-    return NORMALIZER.conform(pa.concat_tables([base, pa.Table.from_pylist(new, schema=NORMALIZER.schema)]))
-
-
-def _summary(
-    aligner: Sequence[Mapping[str, Any]],
-    members: Sequence[_Member],
-    spoken: np.ndarray,
-    choice: Choice,
-    grid: Grid,
-    config: Config,
-) -> dict[str, Any]:
-    own = [r for r in aligner if r["entity_id"] != DEFAULT_ENTITY]
-    by_state = dict(sorted(Counter(row["state"] for row in own).items()))
-    own_rows = sum(by_state.get(state, 0) for state in ("aligned", "shared", "carried_over"))
-    if config.align.method == "published_tpe":
-        raised = sum(m.row["tpe_pages"] for m in members)
-    else:
-        raised = sum(
-            m.counts["detector"].hits[c, p].sum() + np.asarray(m.row["detector_false_pages"]).reshape(grid.shape)[c, p]
-            for m, (c, p) in zip(members, choice.own, strict=True)
+    counted = count(shards, grid, config.align, plan)
+    if not counted.members:
+        raise BadInput(
+            f"no entity could be aligned ({'; '.join(counted.reasons)}); check the calibrate range and the history"
         )
-    days = sum(m.entity_days for m in members)
-    c, p = choice.shared
-    return {
-        "shared": {"condition": grid.conditions[c], "tail_probability": float(grid.tails[p])},
-        "prior_weight": choice.k,
-        "prior_weight_values": [{"k": k, "value": round(v, 9)} for k, v in choice.k_values.items()],
-        "coverage": {
-            "entities": len(own),
-            "own_rows": own_rows,
-            "share": own_rows / len(own) if own else None,
-            "by_state": by_state,
-        },
-        "pages_per_entity_day": float(raised / days) if days else 0.0,
-        "random_tail_probabilities": _random_tails(members, spoken, choice, grid, config),
-        "leave_one_out": _leave_one_out(members, spoken, choice, config),
-    }
+    spoken = np.ones(len(counted.spoken), dtype=bool)
+    detector = [s.detector for s in counted.spoken]
+    choice = choose(detector, spoken, grid, config.align, counted.pool("detector"))
+    writer = _Writer(plan, config, grid, counted, choice)
+    for table in shards([*_WRITTEN, *_JUDGED, *_TPE]):
+        writer.add(table)
+    return writer.finish(previous)
 
 
-def _random_tails(
-    members: Sequence[_Member], spoken: np.ndarray, choice: Choice, grid: Grid, config: Config
-) -> list[dict[str, Any]]:
-    """Tail probability that the same choice gives a uniform random score, per entity: the random control's aligner."""
-    if choice.k is None or config.align.method == "published_tpe":
-        return []
-    points = final_points([m.counts["random"] for m in members], spoken, choice.k, config.align)
-    return [
-        {"kind": m.row["kind"], "entity_id": m.row["entity_id"], "tail_probability": float(grid.tails[p])}
-        for m, (_, p) in zip(members, points, strict=True)
-    ]
+def carriable(previous: pa.Table, base_normalizer: pa.Table) -> pa.Table:
+    """Rows of the previous aligner that still hold: the entity's own, with a normalizer row that has not changed."""
+    parts = [previous.schema.empty_table()]
+    for kind in pc.unique(previous["kind"]).to_pylist():
+        known = pc.unique(base_normalizer.filter(pc.equal(base_normalizer["kind"], kind))["entity_id"])
+        mine = previous.filter(pc.equal(previous["kind"], kind))
+        own = pc.is_in(mine["state"], value_set=pa.array(CARRIED_STATES))
+        parts.append(mine.filter(pc.and_(own, pc.is_in(mine["entity_id"], value_set=known))))
+    return pa.concat_tables(parts)
 
 
-def _leave_one_out(
-    members: Sequence[_Member], spoken: np.ndarray, choice: Choice, config: Config
-) -> list[dict[str, Any]]:
-    """Counts of held-out incidents per entity for the detector and both controls; empty for ``published_tpe``.
+class _Writer:
+    """Second pass: one aligner row per entity, and the held-out counts of spoken ones."""
+
+    def __init__(self, plan: Mapping[str, Any], config: Config, grid: Grid, counted: Counted, choice: Choice) -> None:
+        self._plan, self._config, self._grid, self._counted, self._choice = plan, config, grid, counted, choice
+        self._published = config.align.method == "published_tpe"
+        self._spoken = {(s.kind, s.entity_id): i for i, s in enumerate(counted.spoken)}
+        self._held_out = _HeldOut(counted, choice, grid, config)
+        self._rows: list[pa.Table] = []
+        self._new: list[pa.Table] = [NORMALIZER.empty()]
+        self._left_out: list[dict[str, Any]] = []
+        self._fleet_thresholds: dict[str, list[np.ndarray]] = {}
+        self._pages = 0.0
+
+    def add(self, table: pa.Table) -> None:
+        """One shard, all of one kind."""
+        bounds = bounds_of(table, "incident_steps")
+        silent = pc.is_valid(table["reason"]).to_numpy()
+        for row, incidents in zip(
+            table.filter(pa.array(silent)).select(KEYS).to_pylist(), np.diff(bounds)[silent], strict=True
+        ):
+            self._left_out.append(row | {"incidents": int(incidents)})
+        if silent.all():
+            return
+        table = members_of(table)
+        kind = table["kind"][0].as_py()
+        owners = [self._spoken.get((kind, entity), -1) for entity in table["entity_id"].to_pylist()]
+        spoken = np.array(owners) >= 0
+        points = np.tile(self._choice.shared, (len(owners), 1))
+        points[spoken] = self._choice.own[[i for i in owners if i >= 0]]
+        at = (np.arange(len(owners)), *points.T)
+        shape = (len(owners), *self._grid.shape)
+        quantiles = values_of(table, "quantiles").reshape(shape)
+        self._fleet_thresholds.setdefault(kind, []).append(quantiles[:, *self._choice.shared].copy())
+        self._rows.append(self._aligner_rows(table, kind, points, quantiles[at], spoken))
+        if self._published:
+            self._pages += sum(table["tpe_pages"].to_pylist())
+        else:
+            self._pages += float(values_of(table, "detector_false_pages").reshape(shape)[at].sum(dtype=np.float64))
+        self._new.append(self._normalizer_rows(table, kind))
+        self._held_out.add(table, owners)
+
+    def _aligner_rows(
+        self, table: pa.Table, kind: str, points: np.ndarray, thresholds: np.ndarray, spoken: np.ndarray
+    ) -> pa.Table:
+        moved = spoken & (points != self._choice.shared).any(axis=1)
+        rows = {
+            "kind": table["kind"],
+            "entity_id": table["entity_id"],
+            "condition": np.array(self._grid.conditions)[points[:, 0]],
+            "threshold": thresholds,
+            "tail_probability": self._grid.tails[points[:, 1]].astype(np.float32),
+            "state": np.where(moved, "aligned", "shared"),
+            "reason": np.where(moved, "own feedback", "fleet values, own quantile"),
+            "incidents": np.diff(bounds_of(table, "incident_steps")),
+            "calibrated_until": pa.repeat(range_of(self._plan, kind, "calibrate").end, table.num_rows),
+        }
+        if self._published:
+            rows |= {name: table[f"tpe_{name}"] for name in ("condition", "threshold", "tail_probability")}
+            rows |= {"state": np.where(spoken, "aligned", "shared"), "reason": ["published_tpe"] * table.num_rows}
+        return ALIGNER.conform(pa.table(rows))
+
+    def _normalizer_rows(self, table: pa.Table, kind: str) -> pa.Table:
+        """Location and scale of entities that had none before."""
+        new = table.filter(pc.is_valid(table["location"]))
+        metrics = self._plan["kinds"][kind]["metrics"]
+        location, scale = (values_of(new, n).reshape(-1, len(metrics)) for n in ("location", "scale"))
+        known = np.where(np.isfinite(scale), location, np.nan)
+        return normalizer.to_table(kind, new["entity_id"].to_pylist(), metrics, known, scale)
+
+    def finish(self, previous: pa.Table | None) -> Reduced:
+        """``previous``: rows that may be carried over."""
+        defaults = self._defaults()
+        carried = _rows_of(previous, self._left_out)
+        rows = list(defaults.values())
+        for row in self._left_out:
+            state = "quarantined" if row["reason"] == NO_SCORE else "default"
+            old = carried.get((row["kind"], row["entity_id"]))
+            why = {"state": "carried_over", "reason": row["reason"]}
+            rows.append(old | why if old else defaults[row["kind"]] | row | {"state": state})
+        aligner = ALIGNER.conform(pa.concat_tables([*self._rows, pa.Table.from_pylist(rows, schema=ALIGNER.schema)]))
+        return Reduced(aligner, pa.concat_tables(self._new), self._summary(aligner))
+
+    def _defaults(self) -> dict[str, dict[str, Any]]:
+        """The ``__default__`` row of every kind: the median of its thresholds at the shared point."""
+        c, p = self._choice.shared
+        whole = [part for parts in self._fleet_thresholds.values() for part in parts]
+        return {
+            kind: {
+                "kind": kind,
+                "entity_id": DEFAULT_ENTITY,
+                "condition": self._grid.conditions[c],
+                "threshold": np.float32(np.median(np.concatenate(self._fleet_thresholds.get(kind, whole)))),
+                "tail_probability": np.float32(self._grid.tails[p]),
+                "state": "default",
+                "reason": "for entities without a row of their own",
+                "incidents": 0,
+                "calibrated_until": range_of(self._plan, kind, "calibrate").end,
+            }
+            for kind in sorted(self._plan["kinds"])
+        }
+
+    def _summary(self, aligner: pa.Table) -> dict[str, Any]:
+        own = aligner.filter(pc.not_equal(aligner["entity_id"], DEFAULT_ENTITY))
+        by_state = {c["values"]: c["counts"] for c in pc.value_counts(own["state"]).to_pylist()}
+        own_rows = sum(by_state.get(state, 0) for state in CARRIED_STATES)
+        c, p = self._choice.shared
+        days = float(self._counted.detector[3, 0, 0])
+        return {
+            "shared": {
+                "candidate": self._grid.candidates[c],
+                "condition": self._grid.conditions[c],
+                "tail_probability": float(self._grid.tails[p]),
+            },
+            "prior_weight": self._choice.k,
+            "prior_weight_values": [{"k": k, "value": round(v, 9)} for k, v in self._choice.k_values.items()],
+            "coverage": {
+                "entities": own.num_rows,
+                "own_rows": own_rows,
+                "share": own_rows / own.num_rows,
+                "by_state": dict(sorted(by_state.items())),
+            },
+            "pages_per_entity_day": (self._pages + self._hit_pages()) / days if days else 0.0,
+            **self._held_out.summary(),
+        }
+
+    def _hit_pages(self) -> float:
+        """Incidents that pages hit; the published search counts its pages itself."""
+        if self._published:
+            return 0.0
+        own = zip(self._counted.spoken, self._choice.own, strict=True)
+        return float(sum(spoken.detector.hits[c, p].sum() for spoken, (c, p) in own))
+
+
+class _HeldOut:
+    """Counts of held-out incidents per spoken entity for the detector and both controls; none for ``published_tpe``.
 
     The random score goes through the same choice as the detector; the shifted alarms are those of the detector's folds.
     """
-    if choice.k is None or config.align.method == "published_tpe":
-        return []
-    points, chosen = {}, {}
-    for source in ("detector", "random"):
-        counts = [m.counts[source] for m in members]
-        points[source] = final_points(counts, spoken, choice.k, config.align)
-        chosen[source] = folds(counts, spoken, choice.k, config.align)
-    points["shifted"], chosen["shifted"] = points["detector"], chosen["detector"]
-    out = []
-    for i in np.flatnonzero(spoken):
-        row = members[i].row
-        entry: dict[str, Any] = {key: row[key] for key in ("kind", "entity_id", "judged_steps")}
+
+    def __init__(self, counted: Counted, choice: Choice, grid: Grid, config: Config) -> None:
+        self._counted, self._grid = counted, grid
+        self._applies = choice.k is not None and config.align.method != "published_tpe"
+        self._entries: list[tuple[int, dict[str, Any]]] = []
+        if not self._applies:
+            return
+        self._points, self._folds = {}, {}
+        for source in ("detector", "random"):
+            counts = [getattr(s, source) for s in counted.spoken]
+            given = (counts, np.ones(len(counts), dtype=bool), choice.k, grid, config.align, counted.pool(source))
+            self._points[source], self._folds[source] = final_points(*given), folds(*given)
+        self._points["shifted"], self._folds["shifted"] = self._points["detector"], self._folds["detector"]
+        self._random_shared = int(best(counted.random, config.align)[1])
+
+    def add(self, table: pa.Table, owners: Sequence[int]) -> None:
+        """Members of one shard; ``owners`` says which spoken entity each is, -1 for none."""
+        if not self._applies:
+            return
+        size = self._grid.shape[0] * self._grid.shape[1]
+        bounds = size * bounds_of(table, "incident_steps")
+        shifted = values_of(table, "shifted_hits")
+        judged = {
+            source: values_of(table, f"{source}_false_judged").reshape(-1, *self._grid.shape) for source in SOURCES
+        }
+        for row, i in enumerate(owners):
+            if i >= 0:
+                hits = shifted[bounds[row] : bounds[row + 1]].reshape(*self._grid.shape, -1)
+                self._entries.append((i, self._entry(i, hits, {s: judged[s][row] for s in SOURCES})))
+
+    def _entry(self, i: int, shifted: np.ndarray, judged: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        spoken = self._counted.spoken[i]
+        found = {"detector": spoken.detector.hits, "random": spoken.random.hits, "shifted": shifted}
+        entry: dict[str, Any] = {
+            "kind": spoken.kind, "entity_id": spoken.entity_id, "judged_steps": spoken.judged_steps
+        }  # fmt: skip
         for source in SOURCES:
-            held_out = chosen[source][i]
-            hits = sum(float(members[i].counts[source].hits[c, p, g]) for g, (c, p) in enumerate(held_out))
-            at = held_out or [tuple(points[source][i])]
-            false = sum(float(members[i].judged[source][c, p]) for c, p in at) / len(at)
-            entry[source] = {"hits": hits, "missed": len(held_out) - hits, "false_pages": false}
-        out.append(entry)
-    return out
+            chosen = self._folds[source][i]
+            hits = sum(float(found[source][c, p, g]) for g, (c, p) in enumerate(chosen))
+            at = chosen or [tuple(self._points[source][i])]
+            false = sum(float(judged[source][c, p]) for c, p in at) / len(at)
+            entry[source] = {"hits": hits, "missed": len(chosen) - hits, "false_pages": false}
+        return entry
+
+    def summary(self) -> dict[str, Any]:
+        """``leave_one_out`` and the random control's aligner: the tail probability that the same choice gives a uniform
+        random score, per spoken entity and for all others (None where the detector's own holds)."""
+        if not self._applies:
+            return {"random_tail_probability": None, "random_tail_probabilities": [], "leave_one_out": []}
+        tails = self._grid.tails
+        return {
+            "random_tail_probability": float(tails[self._random_shared]),
+            "random_tail_probabilities": [
+                {"kind": s.kind, "entity_id": s.entity_id, "tail_probability": float(tails[p])}
+                for s, (_, p) in zip(self._counted.spoken, self._points["random"], strict=True)
+            ],
+            "leave_one_out": [entry for _, entry in sorted(self._entries, key=lambda e: e[0])],
+        }
+
+
+def _rows_of(table: pa.Table | None, wanted: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of ``table`` that belong to the entities of ``wanted``."""
+    if table is None:
+        return {}
+    ids = pa.array([row["entity_id"] for row in wanted], pa.string())
+    rows = table.filter(pc.is_in(table["entity_id"], value_set=ids)).to_pylist()
+    return {(row["kind"], row["entity_id"]): row for row in rows}

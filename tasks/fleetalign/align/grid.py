@@ -1,4 +1,4 @@
-"""The fixed grid of conditions C and tail probabilities p on which every entity is tabulated."""
+"""The fixed grid of candidates and tail probabilities p on which every entity is tabulated."""
 
 from __future__ import annotations
 
@@ -11,21 +11,38 @@ from fleetalign.config import AlignConfig
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """``conditions`` ascending int [C], ``tails`` ascending float64 [P] (log-spaced)."""
+    """``candidates`` [C], ``tails`` ascending float64 [P] (log-spaced).
 
-    conditions: tuple[int, ...]
+    A candidate is a condition C of a network whose margin uses it, or whatever else alignment decides on. ``default``
+    is the index of the one that holds while nobody has said anything. With ``shared_candidate`` the fleet has one
+    candidate and entities differ in p alone.
+    """
+
+    candidates: tuple[int | str, ...]
     tails: np.ndarray
+    default: int = 0
+    shared_candidate: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self.conditions), len(self.tails)
+        return len(self.candidates), len(self.tails)
+
+    @property
+    def conditions(self) -> tuple[int, ...]:
+        """C of every candidate, in steps; 0 where the margin uses none (contracts 3.4)."""
+        return tuple(0 if self.shared_candidate else int(c) for c in self.candidates)
 
 
 def make_grid(config: AlignConfig, window_steps: int) -> Grid:
     """Candidate conditions that fit the window, and log-spaced tail probabilities."""
-    fitting = {c for c in config.conditions if c <= window_steps} | {min(config.default_condition, window_steps)}
-    tails = np.geomspace(config.tail_probability_min, config.tail_probability_max, config.tail_probability_count)
-    return Grid(tuple(sorted(fitting)), tails)
+    default = min(config.default_condition, window_steps)
+    conditions = sorted({c for c in config.conditions if c <= window_steps} | {default})
+    return Grid(tuple(conditions), make_tails(config), conditions.index(default))
+
+
+def make_tails(config: AlignConfig) -> np.ndarray:
+    """The log-spaced tail probabilities float64 [P]."""
+    return np.geomspace(config.tail_probability_min, config.tail_probability_max, config.tail_probability_count)
 
 
 def upper_quantiles(normal: np.ndarray, tails: np.ndarray) -> np.ndarray:

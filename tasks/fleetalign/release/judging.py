@@ -137,10 +137,13 @@ def figures(
     settings = {"samples": config.gates.bootstrap_samples, "seed": config.align.seed}
     if any(entry["ranges"]["judge"] for entry in plan["kinds"].values()):
         tails = {(t["kind"], t["entity_id"]): t["tail_probability"] for t in aligned["random_tail_probabilities"]}
+        tail = aligned["random_tail_probability"]
+        if tail is None:
+            tail = aligned["shared"]["tail_probability"]
         entities = sample(spoken_entities(store, plan, "judge"), config.gates.max_judged_entities, config.align.seed)
         scored = traces(store, plan, scorer, entities, "judge", config)
         found = judge(
-            (judged(t, tails.get((t.kind, t.entity_id), aligned["shared"]["tail_probability"])) for t in scored),
+            (judged(t, tails.get((t.kind, t.entity_id), tail)) for t in scored),
             merge_steps=config.align.merge_steps,
             control_seeds=config.gates.shift_seeds,
             **settings,

@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetalign.align.choice import EntityCounts, best, choose, folds
+from fleetalign.align.choice import EntityCounts, Pool, best, choose, final_points, folds, pooled
 from fleetalign.align.grid import make_grid
 from fleetalign.config import AlignConfig
 
@@ -63,9 +63,74 @@ def test_a_fold_never_sees_its_own_incident():
     fleet = [entity(0.003, 3) for _ in range(5)] + [lonely]
     spoken = np.ones(6, dtype=bool)
     without = dataclasses.replace(lonely, hits=lonely.hits[..., :0], credit=lonely.credit[:0])
-    held_out = folds(fleet, spoken, 1.0, CONFIG)[5][0]
+    held_out = folds(fleet, spoken, 1.0, GRID, CONFIG)[5][0]
     expected = choose([*fleet[:5], without], spoken, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,))).own[5]
     assert held_out == tuple(expected)
+
+
+def test_silent_entities_count_in_the_sums_without_being_held():
+    fleet = [entity(0.003, 3) for _ in range(4)] + [entity(0.05, 1)] + [entity(0.003, 0) for _ in range(20)]
+    spoken = np.arange(25) < 5
+    whole = choose(fleet, spoken, GRID, CONFIG)
+    held = choose(fleet[:5], spoken[:5], GRID, CONFIG, pooled(fleet))
+    assert (held.shared, held.k) == (whole.shared, whole.k)
+    assert held.k_values == pytest.approx(whole.k_values, rel=1e-12)
+    np.testing.assert_array_equal(held.own, whole.own[:5])
+    assert folds(fleet[:5], spoken[:5], 1.0, GRID, CONFIG, pooled(fleet)) == folds(fleet, spoken, 1.0, GRID, CONFIG)[:5]
+
+
+def finds(candidate: int, incidents: int) -> EntityCounts:
+    """Its incidents are found by one candidate only, at p >= 0.003."""
+    found = entity(0.003, incidents)
+    return found if candidate == 0 else dataclasses.replace(found, hits=found.hits[::-1].copy())
+
+
+SHARED = dataclasses.replace(GRID, shared_candidate=True)
+
+
+def test_a_candidate_of_the_fleet_is_the_same_for_every_entity_and_p_is_its_own():
+    fleet = [finds(0, 3) for _ in range(5)] + [finds(1, 3), entity(0.05, 6, false_per_p=1.0)]
+    config = dataclasses.replace(CONFIG, prior_weights=(0.01,))
+    own = choose(fleet, np.ones(7, dtype=bool), GRID, config).own
+    assert own[5, 0] == 1
+    shared = choose(fleet, np.ones(7, dtype=bool), SHARED, config)
+    assert set(shared.own[:, 0]) == {shared.shared[0]} == {0}
+    assert shared.own[6, 1] != shared.shared[1]
+    assert SHARED.conditions == (0, 0)
+
+
+def test_a_fold_chooses_the_fleets_candidate_without_its_incident():
+    # Three incidents against three: any one of them decides which candidate the fleet has.
+    fleet = [finds(0, 3), finds(1, 3)]
+    spoken = np.ones(2, dtype=bool)
+    assert best(pooled(fleet).totals, CONFIG)[0] == 0
+    chosen = folds(fleet, spoken, 1.0, SHARED, CONFIG)
+    assert [c for c, _ in chosen[0]] == [1, 1, 1]
+    assert [c for c, _ in chosen[1]] == [0, 0, 0]
+    # So no held-out incident of the first entity is found, though the final choice finds them all.
+    points = final_points(fleet, spoken, 1.0, SHARED, CONFIG)
+    assert points[:, 0].tolist() == [0, 0]
+    assert not any(fleet[0].hits[c, p, g] for g, (c, p) in enumerate(chosen[0]))
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=2, max_size=6), st.sampled_from([0.3, 3.0]))
+def test_a_fold_of_the_fleets_candidate_is_the_choice_of_a_fleet_that_never_had_the_incident(fleet_of, k):
+    fleet = [finds(*which) for which in fleet_of]
+    spoken = np.ones(len(fleet), dtype=bool)
+    for i, chosen in enumerate(folds(fleet, spoken, k, SHARED, CONFIG)):
+        for g, point in enumerate(chosen):
+            kept = np.arange(len(fleet[i].credit)) != g
+            one = dataclasses.replace(fleet[i], hits=fleet[i].hits[..., kept], credit=fleet[i].credit[kept])
+            without = [*fleet[:i], one, *fleet[i + 1 :]]
+            assert point == tuple(final_points(without, spoken, k, SHARED, CONFIG)[i])
+
+
+def test_the_pool_of_others_leaves_the_entity_itself_out():
+    fleet = [entity(0.003, 2), entity(0.1, 1)]
+    pool = pooled(fleet)
+    assert isinstance(pool, Pool)
+    np.testing.assert_array_equal(pool.others(fleet[0].totals()), fleet[1].totals())
 
 
 @given(st.floats(0.01, 5.0))

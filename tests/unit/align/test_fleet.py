@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 
 from fleetalign.align.entity import seeded_uniform, tabulate
-from fleetalign.align.fleet import reduce_shards
+from fleetalign.align.fleet import Reduced, carriable, reduce_shards
 from fleetalign.align.grid import make_grid
+from fleetalign.align.pool import count
 from fleetalign.align.shard import NO_SCORE, NO_TELEMETRY, SHARD_SCHEMA, TOO_LITTLE_HISTORY, flat
 from fleetalign.config import AlignConfig, Config, ModelConfig
-from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
+from fleetalign.contracts.tables import DEFAULT_ENTITY, NORMALIZER
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.metrics import f_beta
 from fleetalign.interval import parse_time
@@ -76,6 +77,10 @@ def normalizer(*entities: str) -> pa.Table:
     return NORMALIZER.conform(pa.Table.from_pylist(rows, schema=NORMALIZER.schema))
 
 
+def reduce(config: Config, *shards: pa.Table, previous: pa.Table | None = None) -> Reduced:
+    return reduce_shards(plan_of(config), lambda columns: (s.select(list(columns)) for s in shards), previous)
+
+
 def rows_of(table: pa.Table) -> dict[str, dict[str, Any]]:
     return {row["entity_id"]: row for row in table.to_pylist()}
 
@@ -84,19 +89,17 @@ FLEET = [member(f"e{i}", [(100, 110), (300, 320)]) for i in range(5)] + [member(
 
 
 def test_the_cut_and_order_of_shards_change_nothing():
-    one = reduce_shards(plan_of(), [shard(*FLEET)], normalizer(), None)
-    many = reduce_shards(plan_of(), [shard(r) for r in reversed(FLEET)], normalizer(), None)
+    one = reduce(CONFIG, shard(*FLEET))
+    many = reduce(CONFIG, *(shard(r) for r in reversed(FLEET)))
     assert one.aligner.equals(many.aligner)
     assert one.summary == many.summary
 
 
 def test_states_and_reasons():
-    previous = ALIGNER.conform(
-        reduce_shards(plan_of(), [shard(*FLEET, member("gone", [(50, 60)]))], normalizer("gone"), None).aligner
-    )
+    previous = reduce(CONFIG, shard(*FLEET, member("gone", [(50, 60)]))).aligner
     extra = [left_out("new", TOO_LITTLE_HISTORY), left_out("broken", NO_SCORE), left_out("gone", NO_TELEMETRY)]
     extra.append(left_out("never", NO_TELEMETRY))
-    reduced = reduce_shards(plan_of(), [shard(*FLEET, *extra)], normalizer("gone"), previous)
+    reduced = reduce(CONFIG, shard(*FLEET, *extra), previous=carriable(previous, normalizer("gone")))
     rows = rows_of(reduced.aligner)
     assert {e: rows[e]["state"] for e in ("quiet", "new", "broken", "gone", "never")} == {
         "quiet": "shared", "new": "default", "broken": "quarantined", "gone": "carried_over", "never": "default",
@@ -113,10 +116,8 @@ def test_states_and_reasons():
 
 def test_feedback_on_one_entity_moves_its_row():
     quieter = [(100, 101), (200, 201), (300, 301), (400, 401), (500, 501)]
-    before = rows_of(
-        reduce_shards(plan_of(), [shard(*FLEET, member("x", quieter, 2.6, labelled=False))], normalizer(), None).aligner
-    )
-    after = rows_of(reduce_shards(plan_of(), [shard(*FLEET, member("x", quieter, 2.6))], normalizer(), None).aligner)
+    before = rows_of(reduce(CONFIG, shard(*FLEET, member("x", quieter, 2.6, labelled=False))).aligner)
+    after = rows_of(reduce(CONFIG, shard(*FLEET, member("x", quieter, 2.6))).aligner)
     assert before["x"]["incidents"] == 0
     assert after["x"]["incidents"] == 5
     assert after["x"]["threshold"] < before["x"]["threshold"]
@@ -125,13 +126,38 @@ def test_feedback_on_one_entity_moves_its_row():
 
 def test_a_new_entity_brings_its_own_normalizer_rows():
     new = member("young", [(100, 110)]) | {"location": [5.0, np.nan], "scale": [0.5, np.nan]}
-    table = reduce_shards(plan_of(), [shard(*FLEET, new)], normalizer("e0"), None).normalizer
-    mine = [r for r in table.to_pylist() if r["entity_id"] == "young"]
-    assert [(r["metric"], r["location"], r["scale"]) for r in mine] == [("cpu", 5.0, 0.5)]
+    rows = reduce(CONFIG, shard(*FLEET, new)).new_rows.to_pylist()
+    assert [(r["entity_id"], r["metric"], r["location"], r["scale"]) for r in rows] == [("young", "cpu", 5.0, 0.5)]
+    assert reduce(CONFIG, shard(*FLEET)).new_rows.num_rows == 0
+
+
+def test_the_receipt_holds_rows_of_spoken_entities_only():
+    summary = reduce(CONFIG, shard(*FLEET)).summary
+    for name in ("leave_one_out", "random_tail_probabilities"):
+        assert [row["entity_id"] for row in summary[name]] == [f"e{i}" for i in range(5)]
+    assert summary["random_tail_probability"] in GRID.tails
+    silent = reduce(CONFIG, shard(FLEET[-1])).summary
+    assert silent["random_tail_probability"] is None
+    assert silent["leave_one_out"] == silent["random_tail_probabilities"] == []
+
+
+def test_nothing_of_a_silent_entity_is_held_between_the_passes():
+    crowd = [member(f"q{i}", []) for i in range(30)]
+    few, many = (
+        count(lambda columns, s=s: [s], GRID, CONFIG.align, plan_of()) for s in (shard(*FLEET), shard(*FLEET, *crowd))
+    )
+    assert [s.entity_id for s in many.spoken] == [s.entity_id for s in few.spoken]
+    assert many.members == few.members + 30
+    np.testing.assert_array_equal(
+        many.detector[1] - few.detector[1],
+        sum(np.reshape(row["detector_false_pages"], GRID.shape) for row in crowd),
+    )
+    held = many.spoken[0].detector
+    assert (held.hits.dtype, held.hits.base, held.false.base) == (np.float32, None, None)
 
 
 def test_leave_one_out_counts_every_incident_once_and_beats_its_controls_on_clear_incidents():
-    summary = reduce_shards(plan_of(), [shard(*FLEET)], normalizer(), None).summary
+    summary = reduce(CONFIG, shard(*FLEET)).summary
     entries = summary["leave_one_out"]
     f1 = {}
     for side in ("detector", "random", "shifted"):
@@ -147,7 +173,7 @@ def test_leave_one_out_counts_every_incident_once_and_beats_its_controls_on_clea
 @pytest.mark.parametrize("objective", ["event_f1", "point_adjusted_f1", "event_f_beta", "page_budget"])
 def test_every_objective_finds_clear_incidents(objective: str):
     config = dataclasses.replace(CONFIG, align=dataclasses.replace(CONFIG.align, objective=objective, beta=2.0))
-    reduced = reduce_shards(plan_of(config), [shard(*FLEET)], normalizer(), None)
+    reduced = reduce(config, shard(*FLEET))
     hits = sum(e["detector"]["hits"] for e in reduced.summary["leave_one_out"])
     assert hits == 10
 
@@ -157,7 +183,7 @@ def test_recall_weighs_more_under_a_larger_beta():
 
     def tail(beta: float) -> float:
         align = dataclasses.replace(CONFIG.align, objective="event_f_beta", beta=beta)
-        reduced = reduce_shards(plan_of(dataclasses.replace(CONFIG, align=align)), [shard(*faint)], normalizer(), None)
+        reduced = reduce(dataclasses.replace(CONFIG, align=align), shard(*faint))
         return reduced.summary["shared"]["tail_probability"]
 
     assert tail(4.0) > tail(0.25)
@@ -165,4 +191,4 @@ def test_recall_weighs_more_under_a_larger_beta():
 
 def test_a_fleet_of_which_nothing_can_be_aligned_is_refused_with_reasons():
     with pytest.raises(BadInput, match="web/new: too_little_history"):
-        reduce_shards(plan_of(), [shard(left_out("new", TOO_LITTLE_HISTORY))], normalizer(), None)
+        reduce(CONFIG, shard(left_out("new", TOO_LITTLE_HISTORY)))
