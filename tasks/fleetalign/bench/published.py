@@ -23,6 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
+from fleetalign.bench.telemetry import Telemetry
+
+WINDOW_STEPS = 100
+"""W of every published experiment."""
 CLIP = 20.0
 HEADS = 4
 DROPOUT = 0.2
@@ -136,6 +140,13 @@ class WindowDataset(Dataset):
 def standardise(values: np.ndarray, location: np.ndarray, scale: np.ndarray) -> Tensor:
     """Clipped z-score float32 of raw ``values`` float64 [time, M]; ``location``, ``scale`` [M]. No missing values."""
     return torch.from_numpy(np.clip((values - location) / scale, -CLIP, CLIP)).float()
+
+
+def windows_of(telemetry: Telemetry, entity: int | None = None, first: int = 0) -> WindowDataset:
+    """Windows of every entity, or of one, from sample ``first`` on; each series is standardised once, as published."""
+    which = range(len(telemetry.labels)) if entity is None else (entity,)
+    series = [standardise(telemetry.panel.values[e, first:], telemetry.location[e], telemetry.scale[e]) for e in which]
+    return WindowDataset(series, WINDOW_STEPS)
 
 
 @dataclass(frozen=True, slots=True)
