@@ -45,10 +45,7 @@ class EntityRows:
         self._threshold = mine["threshold"].to_numpy(zero_copy_only=False)
 
     def of(self, entity_id: str) -> EntityRow:
-        row = self._normalized.get(entity_id, 0)
-        location, scale, *statistics = np.where(
-            np.isnan(self._columns[:, row]), self._columns[:, 0], self._columns[:, row]
-        )
+        location, scale, *statistics = self._columns[:, self._normalized.get(entity_id, 0)]
         usable = np.isfinite(location) & np.isfinite(scale)
         default = self._aligned[DEFAULT_ENTITY]
         aligned = self._aligned.get(entity_id, default)
@@ -67,7 +64,10 @@ class EntityRows:
 def _normalizer_rows(
     kind: str, metrics: Sequence[str], statistics: Sequence[str], table: pa.Table
 ) -> tuple[dict[str, int], np.ndarray]:
-    """Row of each entity, and columns float64 [2 + k, row, metric] whose row 0 is the default's; NaN: no such row."""
+    """Row of each entity, and columns float64 [2 + k, row, metric] whose row 0 is the default's.
+
+    What a row lacks it has from the default; NaN: the default lacks it too.
+    """
     missing = [name for name in statistics if name not in table.schema.names]
     if missing:
         raise BadInput(f"normalizer: kind {kind!r} needs column {missing[0]!r} and the table lacks it; build again")
@@ -80,4 +80,5 @@ def _normalizer_rows(
     for index, name in enumerate(("location", "scale", *statistics)):
         values = mine[name].to_numpy(zero_copy_only=False).astype(np.float64)
         columns[index, rows[known], positions[known]] = values[known]
+        np.copyto(columns[index], columns[index, :1], where=np.isnan(columns[index]))
     return {entity: row for row, entity in enumerate(ids)}, columns

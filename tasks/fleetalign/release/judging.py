@@ -26,7 +26,7 @@ from fleetalign.evaluate.judge import JudgedEntity, judge
 from fleetalign.evaluate.metrics import pages
 from fleetalign.interval import Interval, format_time, parse_time
 from fleetalign.release.manifest import Manifest
-from fleetalign.release.scorer import Scorer
+from fleetalign.release.scorer import Scorer, by_entity
 from fleetalign.storage.panel import Panel, as_datetime64, read_panel
 from fleetalign.storage.store import Store
 
@@ -211,8 +211,9 @@ def _score_traces(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.T
         step = scorer.manifest.kinds[kind]["step_seconds"]
         said = Statements(feedback, kind)
         mine = scores.filter(pc.equal(scores["kind"], kind))
-        for entity_id in pc.unique(mine["entity_id"]).to_pylist():
-            rows = mine.filter(pc.equal(mine["entity_id"], entity_id))
+        for begin, end in by_entity(mine["entity_id"]) if mine.num_rows else ():
+            rows = mine.slice(begin, end - begin)
+            entity_id = rows["entity_id"][0].as_py()
             at = rows["timestamp"].to_numpy().astype("datetime64[us]")
             width = np.timedelta64(step * 1_000_000, "us")
             position = ((at - at[0]) // width).astype(np.int64)

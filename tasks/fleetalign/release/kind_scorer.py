@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,32 @@ class Scores:
     margin: np.ndarray
     contribution: np.ndarray
     reason: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One entity's grid, and the newest samples that are to be scored.
+
+    ``values`` float64 [time, metric] in raw units, NaN = missing; ``times`` datetime64[us] [time]; ``first`` the position
+    of the entity's first row: a position has a full window from ``first + W - 1`` on; ``positions`` int64 [p], ascending.
+    """
+
+    entity_id: str
+    values: np.ndarray
+    times: np.ndarray
+    first: int
+    positions: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A series on its way: ``weight`` float32 [p, metric]; ``wanted`` indices of the positions that get a score."""
+
+    series: Series
+    row: EntityRow
+    weight: np.ndarray
+    scores: Scores
+    wanted: np.ndarray
 
 
 NEXT_STATE = "next_state"
@@ -79,50 +105,98 @@ class KindScorer:
     def score(
         self, entity_id: str, values: np.ndarray, times: np.ndarray, first: int, positions: np.ndarray, batch: int
     ) -> Scores:
-        """Score the newest samples at ``positions`` int64 [p], ascending.
+        """Score the fields of one ``Series``; at most ``batch`` windows are in memory at a time."""
+        return next(self.score_all([Series(entity_id, values, times, first, positions)], batch))[1]
 
-        ``values`` float64 [time, metric] is the entity's grid in raw units, NaN = missing; ``times`` datetime64[us]
-        [time]; ``first`` the position of its first row: a position has a full window from ``first + W - 1`` on.
-        At most ``batch`` windows are in memory at a time.
+    def score_all(self, series: Iterable[Series], batch: int) -> Iterator[tuple[Series, Scores]]:
+        """Every entity of ``series``, in order, with its scores.
+
+        Windows of several entities share a batch of at most ``batch``: a fleet with one new sample per entity costs
+        hardly more than one entity with as many samples. Who shares a batch may move a margin by its last bit.
         """
-        row = self._rows.of(entity_id)
-        weight, maintenance = self._mutes.weights(entity_id, self.metrics, times[positions])
+        group: list[_Task] = []
+        rows = windows = 0
+        for task in map(self._task, series):
+            group.append(task)
+            rows += len(task.series.values)
+            windows += len(task.wanted)
+            if self.stateful or windows >= batch or rows >= batch * self.window_steps:
+                yield from self._finish(group, batch)
+                group, rows, windows = [], 0, 0
+        yield from self._finish(group, batch)
+
+    def _task(self, series: Series) -> _Task:
+        positions, count = series.positions, len(series.positions)
+        row = self._rows.of(series.entity_id)
+        weight, maintenance = self._mutes.weights(series.entity_id, self.metrics, series.times[positions])
         weight *= row.usable
-        reason = np.full(len(positions), SCORED, dtype=np.int8)
-        reason[~((weight > 0) & np.isfinite(values[positions])).any(axis=1)] = NO_METRIC
-        reason[positions - first + 1 < self.window_steps] = WARMING_UP
+        reason = np.full(count, SCORED, dtype=np.int8)
+        reason[~((weight > 0) & np.isfinite(series.values[positions])).any(axis=1)] = NO_METRIC
+        reason[positions - series.first + 1 < self.window_steps] = WARMING_UP
         reason[maintenance] = MAINTENANCE
-        score = np.full(len(positions), np.nan, dtype=np.float32)
-        margin = score.copy()
-        contribution = np.zeros((len(positions), len(self.metrics)), dtype=np.float32)
+        score = np.full(count, np.nan, dtype=np.float32)
+        contribution = np.zeros((count, len(self.metrics)), dtype=np.float32)
+        scores = Scores(score, score.copy(), contribution, reason)
+        return _Task(series, row, weight, scores, np.flatnonzero(reason == SCORED))
+
+    def _finish(self, group: Sequence[_Task], batch: int) -> Iterator[tuple[Series, Scores]]:
         state = np.zeros((1, self._state_size), dtype=np.float32)
-        wanted = np.flatnonzero(reason == SCORED)
         size = 1 if self.stateful else batch  # a state comes from the window before
-        for chunk in (wanted[i : i + size] for i in range(0, len(wanted), size)):
-            feeds = self._feeds(row, values, positions[chunk], weight[chunk])
+        for pieces in _packed(group, size):
+            feeds = self._feeds(pieces)
             if self.stateful:
                 found, state = self.graph.run_with_state({**feeds, "state": state})
             else:
                 found = self.graph.run(feeds)
-            score[chunk], margin[chunk], contribution[chunk] = found.score, found.margin, found.contribution
-        reason[(reason == SCORED) & np.isnan(score)] = NO_METRIC
-        return Scores(score, margin, contribution, reason)
+            at = 0
+            for task, chunk in pieces:
+                mine = slice(at, at + len(chunk))
+                task.scores.score[chunk], task.scores.margin[chunk] = found.score[mine], found.margin[mine]
+                task.scores.contribution[chunk] = found.contribution[mine]
+                at += len(chunk)
+        for task in group:
+            task.scores.reason[(task.scores.reason == SCORED) & np.isnan(task.scores.score)] = NO_METRIC
+            yield task.series, task.scores
 
-    def _feeds(self, row: EntityRow, values: np.ndarray, ends: np.ndarray, weight: np.ndarray) -> dict[str, np.ndarray]:
-        """The arrays of every role for the windows that end at ``ends`` [b]."""
-        count = len(ends)
-        window = ends[:, None] + np.arange(1 - self.window_steps, 1)
+    def _feeds(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The arrays of every role for the windows of ``pieces``, one piece after the other."""
+        counts = [len(chunk) for _, chunk in pieces]
+        rows = [task.row for task, _ in pieces]
+        back = np.arange(1 - self.window_steps, 1)
+        ends = [task.series.positions[chunk] for task, chunk in pieces]
+        windows = [task.series.values[end[:, None] + back] for (task, _), end in zip(pieces, ends, strict=True)]
         feeds = {
-            "values": values[window].transpose(0, 2, 1),
-            "location": np.broadcast_to(row.location, (count, len(self.metrics))),
-            "scale": np.broadcast_to(row.scale, (count, len(self.metrics))),
-            "weight": weight,
-            "condition": np.full(count, row.condition, dtype=np.int32),
-            "threshold": np.full(count, row.threshold, dtype=np.float32),
-            "statistics": np.broadcast_to(row.statistics, (count, *row.statistics.shape)),
+            "values": np.concatenate(windows).transpose(0, 2, 1),
+            "location": np.repeat([row.location for row in rows], counts, axis=0),
+            "scale": np.repeat([row.scale for row in rows], counts, axis=0),
+            "weight": np.concatenate([task.weight[chunk] for task, chunk in pieces]),
+            "condition": np.repeat(np.array([row.condition for row in rows], dtype=np.int32), counts),
+            "threshold": np.repeat(np.array([row.threshold for row in rows], dtype=np.float32), counts),
+            "statistics": np.repeat([row.statistics for row in rows], counts, axis=0),
         }
         if len(self._lags):
-            earlier = ends[:, None] - self._lags
-            lagged = np.where((earlier >= 0)[:, :, None], values[np.maximum(earlier, 0)], np.nan)
-            feeds["seasonal"] = lagged.transpose(0, 2, 1)
+            lagged = []
+            for (task, _), end in zip(pieces, ends, strict=True):
+                earlier = end[:, None] - self._lags
+                known = task.series.values[np.maximum(earlier, 0)]
+                lagged.append(np.where((earlier >= 0)[:, :, None], known, np.nan))
+            feeds["seasonal"] = np.concatenate(lagged).transpose(0, 2, 1)
         return feeds
+
+
+def _packed(group: Sequence[_Task], size: int) -> Iterator[list[tuple[_Task, np.ndarray]]]:
+    """The wanted windows of ``group`` in order, as lists of (task, indices into its positions) of at most ``size``."""
+    pieces: list[tuple[_Task, np.ndarray]] = []
+    room = size
+    for task in group:
+        at = 0
+        while at < len(task.wanted):
+            chunk = task.wanted[at : at + room]
+            pieces.append((task, chunk))
+            at += len(chunk)
+            room -= len(chunk)
+            if room == 0:
+                yield pieces
+                pieces, room = [], size
+    if pieces:
+        yield pieces

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +17,10 @@ import pyarrow.compute as pc
 from fleetalign.contracts.golden import worst_difference
 from fleetalign.contracts.tables import ALIGNER, MUTES, NORMALIZER, SCORES, TELEMETRY, TIME, from_parquet
 from fleetalign.errors import BadInput, NotFound
-from fleetalign.interval import Interval
 from fleetalign.release import channel as channels
-from fleetalign.release.kind_scorer import REASONS, SCORED, KindScorer, Scores
+from fleetalign.release.kind_scorer import REASONS, SCORED, KindScorer, Series
 from fleetalign.release.manifest import Manifest, read_manifest
-from fleetalign.storage.panel import Panel, as_datetime64, empty_panel, fill
+from fleetalign.storage.panel import Panel, as_datetime64
 from fleetalign.storage.store import Store, open_store
 
 KEY_COLUMNS = ("kind", "entity_id", "timestamp")
@@ -81,22 +80,21 @@ class Scorer:
         Timestamps are floored to the kind's step; of several rows in one slot the last in (time, table) order counts.
         A row without a score says why in ``reason``, in this order: ``unknown_kind``, ``maintenance``, ``warming_up``
         (no full window since the entity's first row in this table), ``no_metric``. Rows before ``start`` are context
-        only. ``contributions`` adds a map column metric -> share of the score. Memory holds the table, one entity's
-        grid and ``batch`` windows.
+        only. ``contributions`` adds a map column metric -> share of the score. Memory holds the table, its scores, one
+        entity's grid and about twice ``batch`` windows.
 
         Raises BadInput naming the column for a missing one, a time without a zone, or an empty key, and naming the
         entity whose times lie impossibly far apart.
         """
-        parts = [SCORES.empty().append_column(CONTRIBUTIONS, pa.array([], CONTRIBUTIONS.type))]
+        schema = SCORES.schema.append(CONTRIBUTIONS) if contributions else SCORES.schema
+        parts = [schema.empty_table()]
         for kind, rows in _by_kind(telemetry):
             scorer = self._kinds.get(kind)
             if scorer is None:
-                parts.append(_unknown(rows, start))
-                continue
-            for entity_rows in _by_entity(_measured(rows, scorer.metrics)):
-                parts.append(_score_entity(scorer, entity_rows, batch, start))
-        table = pa.concat_tables(parts).combine_chunks()
-        return table if contributions else table.drop_columns([CONTRIBUTIONS.name])
+                parts.append(_unknown(rows, start).select(schema.names))
+            elif rows.num_rows:
+                parts.append(_score_kind(scorer, _measured(rows, scorer.metrics), batch, start, contributions))
+        return pa.concat_tables(parts).combine_chunks()
 
     def score_panel(
         self, kind: str, panel: Panel, entity_index: int, first: int, last: int, *, batch: int = 1024
@@ -151,56 +149,80 @@ def _measured(rows: pa.Table, metrics: tuple[str, ...]) -> pa.Table:
     return TELEMETRY.conform(rows.select([*KEY_COLUMNS, *(m for m in metrics if m in rows.schema.names)]))
 
 
-def _by_entity(rows: pa.Table) -> Iterator[pa.Table]:
-    """Slices of ``rows`` (sorted by entity), one per entity."""
-    codes = rows["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1), len(codes)]
-    for start, end in itertools.pairwise(bounds):
-        yield rows.slice(start, end - start)
+def by_entity(ids: pa.ChunkedArray) -> list[tuple[int, int]]:
+    """Half-open row ranges, one per entity, of a table sorted by the column ``ids``."""
+    codes = ids.combine_chunks().dictionary_encode().indices.to_numpy()
+    return list(itertools.pairwise([0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]))
 
 
-def _score_entity(scorer: KindScorer, rows: pa.Table, batch: int, start: datetime | None) -> pa.Table:
-    entity_id = rows["entity_id"][0].as_py()
+def _score_kind(
+    scorer: KindScorer, rows: pa.Table, batch: int, start: datetime | None, contributions: bool
+) -> pa.Table:
+    """Scores of ``rows``, sorted by entity and time.
+
+    Entities with few rows cost more in Arrow's calls than in the graph: numpy until the whole kind is one table.
+    """
+    since = None if start is None else as_datetime64(start)
+    ids, times, parts = [], [], []
+    for one, found in scorer.score_all(_series(scorer, rows, since), batch):
+        at = one.times[one.positions]
+        late = np.full(len(at), True) if since is None else at >= since
+        ids.append(one.entity_id)
+        times.append(at[late])
+        shares = found.contribution[late] if contributions else None
+        parts.append((found.score[late], found.margin[late], found.reason[late], shares))
+    score, margin, reason = (np.concatenate(column) for column in itertools.islice(zip(*parts, strict=True), 3))
+    quiet = reason != SCORED
+    columns = [
+        pa.repeat(pa.scalar(scorer.kind), len(score)),
+        pa.array(ids, pa.string()).take(pa.array(np.repeat(np.arange(len(ids)), [len(part) for part in times]))),
+        pa.array(np.concatenate(times), pa.timestamp("us")).cast(TIME),
+        pa.array(score, pa.float32(), mask=quiet),
+        pa.array(margin, pa.float32(), mask=quiet),
+        pa.array(~quiet & (margin > 0)),
+        pa.array(REASONS, pa.string()).take(pa.array(reason)),
+    ]
+    if not contributions:
+        return pa.table(columns, schema=SCORES.schema)
+    shares = _shares(scorer.metrics, np.concatenate([part[3] for part in parts]), quiet)
+    return pa.table([*columns, shares], schema=SCORES.schema.append(CONTRIBUTIONS))
+
+
+def _series(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None) -> Iterator[Series]:
+    """Every entity of ``rows`` on its own grid. Of several rows in one slot the last counts."""
     step = np.int64(scorer.step_seconds) * 1_000_000
     slots = rows["timestamp"].cast(pa.int64()).to_numpy() // step
-    if slots[-1] - slots[0] > MAX_GRID_STEPS:
-        raise BadInput(
-            f"telemetry: entity {entity_id!r} of kind {scorer.kind!r} has times from {rows['timestamp'][0]} to "
-            f"{rows['timestamp'][-1]}, {slots[-1] - slots[0]} steps apart; is a clock wrong? Remove those rows"
-        )
-    begin, end = (datetime.fromtimestamp(int(s) * scorer.step_seconds, UTC) for s in (slots[0], slots[-1] + 1))
-    panel = empty_panel(scorer.kind, [entity_id], scorer.metrics, Interval(begin, end), scorer.step_seconds)
-    fill(panel, rows)
-    values = panel.values[0]
-    values[~np.isfinite(values)] = np.nan
-    positions = np.unique(slots) - slots[0]
-    wanted = np.full(len(positions), True) if start is None else panel.times[positions] >= as_datetime64(start)
-    scored = positions if scorer.stateful else positions[wanted]  # a state comes from all windows before
-    found = scorer.score(entity_id, values, panel.times, 0, scored, batch)
-    table = _table(scorer, entity_id, panel.times[scored], found)
-    return table.filter(pa.array(wanted)) if scorer.stateful else table
-
-
-def _table(scorer: KindScorer, entity_id: str, times: np.ndarray, found: Scores) -> pa.Table:
-    quiet = found.reason != SCORED
-    shared = (found.contribution > 0) & ~quiet[:, None]
-    offsets = np.concatenate(([0], np.cumsum(shared.sum(axis=1)))).astype(np.int32)
-    contributions = pa.MapArray.from_arrays(
-        pa.array(offsets),
-        pa.array(scorer.metrics, pa.string()).take(pa.array(np.nonzero(shared)[1])),
-        pa.array(found.contribution[shared], pa.float32()),
-    )
     columns = [
-        pa.repeat(pa.scalar(scorer.kind), len(times)),
-        pa.repeat(pa.scalar(entity_id), len(times)),
-        pa.array(times, pa.timestamp("us")).cast(TIME),
-        pa.array(found.score, pa.float32(), mask=quiet),
-        pa.array(found.margin, pa.float32(), mask=quiet),
-        pa.array(~quiet & (found.margin > 0)),
-        pa.array([REASONS[code] for code in found.reason], pa.string()),
-        contributions,
+        (index, rows[metric].to_numpy(zero_copy_only=False).astype(np.float64, copy=False))
+        for index, metric in enumerate(scorer.metrics)
+        if metric in rows.schema.names
     ]
-    return pa.table(columns, schema=SCORES.schema.append(CONTRIBUTIONS))
+    for begin, end in by_entity(rows["entity_id"]):
+        entity_id = rows["entity_id"][begin].as_py()
+        length = slots[end - 1] - slots[begin] + 1
+        if length > MAX_GRID_STEPS:
+            raise BadInput(
+                f"telemetry: entity {entity_id!r} of kind {scorer.kind!r} has times from {rows['timestamp'][begin]} to "
+                f"{rows['timestamp'][end - 1]}, {length - 1} steps apart; is a clock wrong? Remove those rows"
+            )
+        steps = slots[begin:end] - slots[begin]
+        values = np.full((length, len(scorer.metrics)), np.nan)
+        for index, column in columns:
+            values[steps, index] = column[begin:end]
+        values[~np.isfinite(values)] = np.nan
+        times = ((slots[begin] + np.arange(length)) * step).astype("datetime64[us]")
+        positions = np.unique(steps)
+        if since is not None and not scorer.stateful:  # a state comes from all windows before
+            positions = positions[times[positions] >= since]
+        yield Series(entity_id, values, times, 0, positions)
+
+
+def _shares(metrics: tuple[str, ...], contribution: np.ndarray, quiet: np.ndarray) -> pa.Array:
+    """Metric -> share of the score, where there is a score."""
+    shared = (contribution > 0) & ~quiet[:, None]
+    offsets = np.concatenate(([0], np.cumsum(shared.sum(axis=1)))).astype(np.int32)
+    names = pa.array(metrics, pa.string()).take(pa.array(np.nonzero(shared)[1]))
+    return pa.MapArray.from_arrays(pa.array(offsets), names, pa.array(contribution[shared], pa.float32()))
 
 
 def _unknown(rows: pa.Table, start: datetime | None) -> pa.Table:
