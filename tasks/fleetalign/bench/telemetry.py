@@ -50,9 +50,9 @@ def simulated(entities: int, steps: int, seed: int, metrics: int = METRICS) -> T
     """Entities with a daily rhythm, a load that their metrics share, noise with memory, and labelled incidents."""
     random = np.random.default_rng(seed)
     day = 2 * np.pi * np.arange(steps) / STEPS_PER_DAY
-    load = np.sin(day + random.uniform(0, 2 * np.pi, (entities, 1))) + 0.3 * _noise(random, (entities, steps))
-    follows = random.uniform(-1, 1, (entities, 1, metrics))
-    own = 0.5 * _noise(random, (entities * metrics, steps)).reshape(entities, metrics, steps).transpose(0, 2, 1)
+    load = np.sin(day + random.uniform(0, 2 * np.pi, (entities, 1))) + 0.15 * _noise(random, (entities, steps))
+    follows = random.uniform(0.4, 1.2, (entities, 1, metrics)) * random.choice([-1, 1], (entities, 1, metrics))
+    own = 0.3 * _noise(random, (entities * metrics, steps)).reshape(entities, metrics, steps).transpose(0, 2, 1)
     z = follows * load[:, :, None] + own
     labels = np.zeros((entities, steps), dtype=np.int8)
     for entity in range(entities):

@@ -133,6 +133,11 @@ def test_a_batch_feeds_every_role_of_the_graph(exported):
     assert np.allclose(scored.contribution.sum(axis=1), 1, atol=1e-5)
 
 
+def test_a_network_that_looks_at_earlier_periods_finds_one(exported):
+    """Without a period its graph would be smaller than the one that users run."""
+    assert exported.card["condition_used"] or exported.card["seasonal_lags_steps"]
+
+
 def test_a_process_scores_and_aligns_with_the_exported_graph(exported, tmp_path, capsys):
     model = tmp_path / "model"
     model.write_bytes(exported.model)
