@@ -30,6 +30,7 @@ PARAMS = Path(__file__).parent / "demo.params.yaml"
 CHAIN_SECONDS = 900.0
 SCORE_SECONDS = 120.0
 PROGRESS_SECONDS = 5.0
+CONTROLS = ("random", "shifted", "untrained")
 FIGURES = ("event_f1", "event_precision", "event_recall", "false_pages_per_entity_day")
 CHAIN = (
     "telemetry_ingest",
@@ -159,10 +160,10 @@ def summary(store_uri: str) -> list[str]:
     evaluation = manifest.document["evaluation"]
     if evaluation:
         lines.append(f"  judged: {evaluation['protocol']}, {evaluation['incidents']:g} incidents")
-        lines.append(f"  {'figure':32} {'detector [95 %]':>22} {'random':>9} {'shifted':>9}")
+        lines.append(f"  {'figure':32} {'detector [95 %]':>22} {'random':>9} {'shifted':>9} {'untrained':>9}")
         for figure in (f for f in evaluation["figures"] if f["name"] in FIGURES):
-            cells = [estimate_text(figure["detector"]), *(number(figure[c]["value"]) for c in ("random", "shifted"))]
-            lines.append("  {:32} {:>22} {:>9} {:>9}".format(figure["name"], *cells))
+            cells = [estimate_text(figure["detector"]), *(number((figure[c] or {}).get("value")) for c in CONTROLS)]
+            lines.append("  {:32} {:>22} {:>9} {:>9} {:>9}".format(figure["name"], *cells))
     return lines
 
 

@@ -259,6 +259,11 @@ class GatesConfig:
     """Resamples of the 95 % intervals."""
     shift_seeds: int = 20
     """Random offsets of the control that shifts the alarms."""
+    must_beat_untrained: bool = False
+    """Whether ``beats_untrained`` demands more than not being worse: event F1 above the untrained network's beyond the
+    interval. It takes many incidents to show."""
+    untrained_control: bool = True
+    """Whether the network as it was before training goes the same way, for entities with feedback, and is judged beside."""
     max_judged_entities: int = 500
     """Quality is judged on at most this many entities with feedback (a seeded choice)."""
     max_pages_ratio_vs_champion: float = 3.0

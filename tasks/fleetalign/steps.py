@@ -14,13 +14,13 @@ function. Heavy libraries are imported inside, so that parsing a DAG loads none 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
-from fleetalign.errors import BadInput, NotFound, UsageError
+from fleetalign.errors import BadInput, UsageError
 from fleetalign.interval import Interval, format_time
 from fleetalign.storage import layout, receipts
 from fleetalign.storage.store import open_store
@@ -105,10 +105,11 @@ def plan(
         base = planning.read_plan(store, trained)
         aligned = latest(config, store_uri, "align_reduce")
         newest = planning.read_plan(store, aligned) if aligned else base
-        previous = None
+        previous = candidate = None
         if aligned and (aligned == trained or (newest["reuse"] or {}).get("plan_id") == trained):
-            previous = store.get_json(layout.receipt(aligned, "align_reduce"))["aligner_id"]
-        reuse = planning.Reuse(trained, base, receipt["models"], receipt["normalizer_id"], previous)
+            before = store.get_json(layout.receipt(aligned, "align_reduce"))
+            previous, candidate = before["aligner_id"], before["shared"]["candidate"]
+        reuse = planning.Reuse(trained, base, receipt["models"], receipt["normalizer_id"], previous, candidate)
         candidate = planning.draft(store, config, interval, reuse, as_of)
         if previous and planning.same_inputs(newest, candidate):
             return _described(aligned, newest, new=False)
@@ -202,7 +203,7 @@ def align_shard(
     """Score one shard's calibrate range with the exported graph and tabulate its entities."""
     import pyarrow.compute as pc
 
-    from fleetalign.align.plan import read_plan
+    from fleetalign.align.plan import plan_config, read_plan
     from fleetalign.align.shard import align_shard as work
     from fleetalign.contracts.hashing import sha256
     from fleetalign.contracts.tables import DEFAULT_ENTITY, NORMALIZER, from_parquet, to_parquet
@@ -217,9 +218,12 @@ def align_shard(
     # Sorting the whole fleet's rows in every shard would cost more than the alignment.
     mine = ((entity >= shard["first"]) & (entity <= shard["last"])) | (entity == DEFAULT_ENTITY)
     normalizer = from_parquet(store.get(key), f"{store.uri}/{key}", filters=(pc.field("kind") == shard["kind"]) & mine)
-    table = work(store, document, index, trained["models"], NORMALIZER.conform(normalizer), config.storage, progress)
+    given = (store, document, index, trained["models"], NORMALIZER.conform(normalizer), config.storage, progress)
+    table = work(*given)
     data = to_parquet(table)
     store.put_immutable(layout.shard(plan_id, index), data)
+    if plan_config(document).gates.untrained_control:
+        store.put_immutable(layout.control_shard(plan_id, index), to_parquet(work(*given, control=True)))
     reasons = [r for r in table["reason"].to_pylist() if r]
     return {
         "index": index,
@@ -232,44 +236,10 @@ def align_shard(
 
 def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
     """Reduce every shard of the plan to the aligner table and the final normalizer."""
-    import pyarrow as pa
-
-    from fleetalign.align.fleet import carriable, reduce_shards
-    from fleetalign.align.plan import read_plan
-    from fleetalign.contracts.hashing import ID_LENGTH, sha256
-    from fleetalign.contracts.tables import ALIGNER, NORMALIZER, from_parquet, to_parquet
+    from fleetalign.align.reduce import reduce_plan
 
     store = open_store(store_uri)
-    document = read_plan(store, plan_id)
-    trained = receipts.trained(store, plan_id, document)
-
-    def read_shards(columns: Sequence[str]) -> Iterator[pa.Table]:
-        for shard in document["shards"]:
-            key = layout.shard(plan_id, shard["index"])
-            try:
-                data = store.get(key)
-            except NotFound:
-                raise BadInput(
-                    f"shard {shard_label(shard)} of plan {plan_id} is not aligned yet; run align-shard first"
-                ) from None
-            yield from_parquet(data, f"{store.uri}/{key}", list(columns))
-
-    previous = None
-    if document["previous_aligner"]:
-        key = layout.aligner(document["previous_aligner"])
-        previous = ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))
-        previous = carriable(previous, receipts.normalizer(store, trained["normalizer_id"]))
-    reduced = reduce_shards(document, read_shards, previous)
-    aligner = to_parquet(reduced.aligner)
-    aligner_id, normalizer_id = sha256(aligner)[:ID_LENGTH], trained["normalizer_id"]
-    if reduced.new_rows.num_rows:
-        base = receipts.normalizer(store, normalizer_id)
-        whole = pa.concat_tables([base, reduced.new_rows], promote_options="default")
-        normalizer = to_parquet(NORMALIZER.conform(whole))
-        normalizer_id = sha256(normalizer)[:ID_LENGTH]
-        store.put_immutable(layout.normalizer(normalizer_id), normalizer)
-    store.put_immutable(layout.aligner(aligner_id), aligner)
-    receipt = {"plan_id": plan_id, "aligner_id": aligner_id, "normalizer_id": normalizer_id, **reduced.summary}
+    receipt = reduce_plan(store, plan_id)
     store.put_immutable(layout.receipt(plan_id, "align_reduce"), readable_json(receipt))
     # Rows per entity stay in the receipt: what a task returns must not grow with the fleet.
     return {k: v for k, v in receipt.items() if k not in ("leave_one_out", "random_tail_probabilities")}

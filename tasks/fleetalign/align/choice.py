@@ -18,70 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fleetalign.align.counts import EntityCounts, Pool, objective_values, pooled
 from fleetalign.align.grid import Grid
+from fleetalign.align.preference import Preference
 from fleetalign.config import AlignConfig
-
-
-@dataclass(frozen=True, slots=True)
-class EntityCounts:
-    """One entity, one score: per incident credit ``hits`` float [C, P, G] in [0, 1], ``credit`` float64 [G] (1, or the
-    incident's length for point-adjusted objectives), ``false`` float [C, P], ``days`` observed."""
-
-    hits: np.ndarray
-    credit: np.ndarray
-    false: np.ndarray
-    days: float
-
-    def totals(self) -> np.ndarray:
-        """Totals float64 [4, C, P]."""
-        return self._totals(self.hits @ self.credit, self.credit.sum())
-
-    def without_each(self) -> np.ndarray:
-        """Totals without one incident, for each of them: float64 [4, G, C, P]."""
-        true = self.hits @ self.credit - np.moveaxis(self.hits * self.credit, -1, 0)
-        return self._totals(true, (self.credit.sum() - self.credit)[:, None, None])
-
-    def _totals(self, true: np.ndarray, credit: np.ndarray) -> np.ndarray:
-        return np.stack(np.broadcast_arrays(true, self.false.astype(np.float64), credit - true, self.days))
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Sums over the whole fleet: ``totals`` float64 [4, C, P] of its ``entities``, held or not."""
-
-    totals: np.ndarray
-    entities: int
-
-    def others(self, own: np.ndarray) -> np.ndarray:
-        """Mean totals of all entities but the one that has ``own``."""
-        return (self.totals - own) / max(self.entities - 1, 1)
-
-
-def pooled(entities: Sequence[EntityCounts]) -> Pool:
-    """The pool of a fleet that is held as a whole, summed in its order."""
-    totals = entities[0].totals()
-    for entity in entities[1:]:
-        totals += entity.totals()
-    return Pool(totals, len(entities))
-
-
-def objective_values(totals: np.ndarray, config: AlignConfig) -> np.ndarray:
-    """The objective at every grid point float64 [..., C, P] of ``totals`` [4, ..., C, P], smoothed along p."""
-    true, false, missed, days = totals
-    if config.objective == "page_budget":
-        allowed = false <= config.pages_per_entity_day * np.maximum(days, 1e-9)
-        recall = true / np.maximum(true + missed, 1e-9)
-        # Within the budget more recall wins; outside it fewer false pages do.
-        return np.where(allowed, 1.0 + recall, -false)
-    weight = config.beta**2 if config.objective == "event_f_beta" else 1.0
-    value = (1 + weight) * true / np.maximum((1 + weight) * true + weight * missed + false, 1e-9)
-    return _moving_average(value, config.smooth)
-
-
-def _moving_average(values: np.ndarray, width: int) -> np.ndarray:
-    half = width // 2
-    padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(half, half)], mode="edge")
-    return np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=-1).mean(axis=-1)
 
 
 def best(totals: np.ndarray, config: AlignConfig, candidate: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -110,81 +50,93 @@ class Choice:
     k_values: dict[float, float]
 
 
+class Chooser:
+    """Chooses for a fleet of held ``entities``, in the order given.
+
+    ``spoken`` bool [n]: those with feedback of their own; the others get the shared pair. ``pool`` holds the sums of the
+    whole fleet when ``entities`` are only those with incidents or feedback of their own.
+    """
+
+    def __init__(
+        self,
+        entities: Sequence[EntityCounts],
+        spoken: np.ndarray,
+        grid: Grid,
+        config: AlignConfig,
+        pool: Pool | None = None,
+    ) -> None:
+        self._entities, self._spoken, self._grid, self._config = entities, spoken, grid, config
+        self._pool = pool or pooled(entities)
+        self._preference = Preference(entities, self._pool, grid, config) if grid.shared_candidate else None
+        self._fold_candidates: list[np.ndarray | None] | None = None
+        c, p = best(self._pool.totals, config, self._preference and self._preference.candidate())
+        self.shared = (int(c), int(p))
+        """The fleet's grid point."""
+
+    def choose(self) -> Choice:
+        """The shared pair, the weight k of the prior, and the pair of every held entity.
+
+        Without any incident in the fleet, C is the grid's default and p comes from the page budget (contracts 4.5).
+        """
+        if not any(len(e.credit) for e in self._entities):
+            c, totals = self._grid.default, self._pool.totals
+            budget = totals[1, c] <= self._config.pages_per_entity_day * totals[3, c]
+            p = int(np.flatnonzero(budget).max()) if budget.any() else 0
+            return Choice((c, p), np.tile([c, p], (len(self._entities), 1)), None, {})
+        k_values = {k: self._leave_one_out_value(k) for k in self._config.prior_weights}
+        k = max(k_values, key=lambda k: (round(k_values[k], 12), k))
+        return Choice(self.shared, self.points(k), k, k_values)
+
+    def points(self, k: float) -> np.ndarray:
+        """The grid point of every held entity under weight ``k``: int64 [n, 2]."""
+        points = np.tile(np.array(self.shared), (len(self._entities), 1))
+        fixed = None if self._preference is None else np.int64(self.shared[0])
+        for i in np.flatnonzero(self._spoken):
+            own = self._entities[i].totals()
+            points[i] = best(own + k * self._pool.others(own), self._config, fixed)
+        return points
+
+    def folds(self, k: float) -> list[list[tuple[int, int]]]:
+        """For each held entity and each of its incidents the grid point chosen without that incident."""
+        out: list[list[tuple[int, int]]] = []
+        for i, (entity, candidates) in enumerate(zip(self._entities, self._without_each(), strict=True)):
+            own, without = entity.totals(), entity.without_each()
+            if self._spoken[i]:
+                c, p = best(without + k * self._pool.others(own)[:, None], self._config, candidates)
+            else:
+                c, p = best((self._pool.totals - own)[:, None] + without, self._config, candidates)
+            out.append(list(zip(c.tolist(), p.tolist(), strict=True)))
+        return out
+
+    def _without_each(self) -> list[np.ndarray | None]:
+        """The fleet's candidate without each incident of each entity, int64 [G]; None where entities have their own."""
+        if self._fold_candidates is None:
+            self._fold_candidates = [
+                self._preference
+                and np.array([self._preference.candidate((i, g)) for g in range(len(e.credit))], dtype=np.int64)
+                for i, e in enumerate(self._entities)
+            ]
+        return self._fold_candidates
+
+    def _leave_one_out_value(self, k: float) -> float:
+        """Objective of held-out incidents and of the false counts that their folds would have raised."""
+        true = missed = 0.0
+        c, p = self.shared
+        false = float(self._pool.totals[1, c, p]) - sum(float(e.false[c, p]) for e in self._entities)
+        points = self.points(k)
+        for i, chosen in enumerate(self.folds(k)):
+            entity = self._entities[i]
+            for g, (c, p) in enumerate(chosen):
+                true += entity.credit[g] * float(entity.hits[c, p, g])
+                missed += entity.credit[g] * (1 - float(entity.hits[c, p, g]))
+            at = chosen or [tuple(points[i])]
+            false += sum(float(entity.false[c, p]) for c, p in at) / len(at)
+        summed = np.reshape([true, false, missed, self._pool.totals[3, 0, 0]], (4, 1, 1))
+        return float(objective_values(summed, self._config)[0, 0])
+
+
 def choose(
     entities: Sequence[EntityCounts], spoken: np.ndarray, grid: Grid, config: AlignConfig, pool: Pool | None = None
 ) -> Choice:
-    """Choose for every held entity. ``spoken`` bool [n]: those with feedback of their own; the others get the shared pair.
-
-    ``pool`` holds the sums of the whole fleet when ``entities`` are only those with incidents or feedback of their own.
-    Without any incident in the fleet, C is the grid's default and p comes from the page budget (contracts 4.5).
-    """
-    pool = pool or pooled(entities)
-    if not any(len(e.credit) for e in entities):
-        c = grid.default
-        budget = pool.totals[1, c] <= config.pages_per_entity_day * pool.totals[3, c]
-        p = int(np.flatnonzero(budget).max()) if budget.any() else 0
-        return Choice((c, p), np.tile([c, p], (len(entities), 1)), None, {})
-    shared = tuple(int(i) for i in best(pool.totals, config))
-    k_values = {k: _leave_one_out_value(entities, spoken, k, grid, config, pool) for k in config.prior_weights}
-    k = max(k_values, key=lambda k: (round(k_values[k], 12), k))
-    return Choice(shared, final_points(entities, spoken, k, grid, config, pool), k, k_values)
-
-
-def final_points(
-    entities: Sequence[EntityCounts],
-    spoken: np.ndarray,
-    k: float,
-    grid: Grid,
-    config: AlignConfig,
-    pool: Pool | None = None,
-) -> np.ndarray:
-    """The grid point of every held entity under weight ``k``: int64 [n, 2]."""
-    pool = pool or pooled(entities)
-    shared = best(pool.totals, config)
-    points = np.tile(np.array(shared), (len(entities), 1))
-    for i in np.flatnonzero(spoken):
-        own = entities[i].totals()
-        points[i] = best(own + k * pool.others(own), config, shared[0] if grid.shared_candidate else None)
-    return points
-
-
-def folds(
-    entities: Sequence[EntityCounts],
-    spoken: np.ndarray,
-    k: float,
-    grid: Grid,
-    config: AlignConfig,
-    pool: Pool | None = None,
-) -> list[list[tuple[int, int]]]:
-    """For each held entity and each of its incidents the grid point chosen without that incident."""
-    pool = pool or pooled(entities)
-    out: list[list[tuple[int, int]]] = []
-    for i, entity in enumerate(entities):
-        own, without = entity.totals(), entity.without_each()
-        fleet = (pool.totals - own)[:, None] + without
-        if spoken[i]:
-            candidate = best(fleet, config)[0] if grid.shared_candidate else None
-            c, p = best(without + k * pool.others(own)[:, None], config, candidate)
-        else:
-            c, p = best(fleet, config)
-        out.append(list(zip(c.tolist(), p.tolist(), strict=True)))
-    return out
-
-
-def _leave_one_out_value(
-    entities: Sequence[EntityCounts], spoken: np.ndarray, k: float, grid: Grid, config: AlignConfig, pool: Pool
-) -> float:
-    """Objective of held-out incidents and of the false counts that their folds would have raised."""
-    c, p = (int(i) for i in best(pool.totals, config))
-    true = missed = 0.0
-    false = float(pool.totals[1, c, p]) - sum(float(e.false[c, p]) for e in entities)
-    points = final_points(entities, spoken, k, grid, config, pool)
-    for i, chosen in enumerate(folds(entities, spoken, k, grid, config, pool)):
-        entity = entities[i]
-        for g, (c, p) in enumerate(chosen):
-            true += entity.credit[g] * float(entity.hits[c, p, g])
-            missed += entity.credit[g] * (1 - float(entity.hits[c, p, g]))
-        at = chosen or [tuple(points[i])]
-        false += sum(float(entity.false[c, p]) for c, p in at) / len(at)
-    summed = np.reshape([true, false, missed, pool.totals[3, 0, 0]], (4, 1, 1))
-    return float(objective_values(summed, config)[0, 0])
+    """``Chooser(...).choose()``."""
+    return Chooser(entities, spoken, grid, config, pool).choose()

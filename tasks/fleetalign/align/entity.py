@@ -6,14 +6,15 @@ Formulas: docs/method.md (own quantile at a tail probability; leave-one-incident
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fleetalign.align.grid import Grid, upper_quantiles
+from fleetalign.align.grid import upper_quantiles
+from fleetalign.align.levels import levels, sweep
 from fleetalign.contracts.feedback import UNLABELLED, intervals
 from fleetalign.contracts.hashing import sha256
-from fleetalign.evaluate.metrics import pages, touches
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class EntityTables:
-    """``quantiles`` float32 [C, P]; ``tails`` float32 [C, G]: tail probability of each incident's highest margin;
-    ``false_points`` float32 [C, P]; ``incidents`` int64 [G, 2]; ``points`` normal samples; ``judged_steps`` labelled."""
+    """``quantiles`` float32 [C, P], ``recent_quantiles`` the same of the newest samples; ``tails`` float32 [C, G]: tail
+    probability of each incident's highest margin; ``false_points`` float32 [C, P]; ``incidents`` int64 [G, 2];
+    ``points`` normal samples; ``judged_steps`` labelled."""
 
     quantiles: np.ndarray
+    recent_quantiles: np.ndarray
     tails: np.ndarray
     false_points: np.ndarray
     incidents: np.ndarray
@@ -46,82 +49,96 @@ def tabulate(
     margins: np.ndarray,
     labels: np.ndarray,
     incidents: np.ndarray,
-    grid: Grid,
+    tails: np.ndarray,
     merge_steps: int,
     *,
     random_scores: np.ndarray,
     shifts: np.ndarray,
+    recent_steps: int | None = None,
+    rounding: float = 0.0,
 ) -> EntityTables:
     """Tables of one entity.
 
     ``margins`` float32 [C, t] at threshold 0 (NaN: nothing to say, never an alarm); ``labels`` int8 [t];
-    ``incidents`` int64 [G, 2] the anomaly intervals wholly inside the range; ``random_scores`` float64 [t] uniform;
-    ``shifts`` float64 [seeds] in (0, 1), the circular shifts of the second control as shares of t.
+    ``incidents`` int64 [G, 2] the anomaly intervals wholly inside the range; ``tails`` float64 [P]; ``random_scores``
+    float64 [t] uniform; ``shifts`` float64 [seeds] in (0, 1), the circular shifts of the second control as shares of t;
+    ``recent_steps`` how many of the newest samples ``recent_quantiles`` are of (None: all); ``rounding`` the relative
+    difference of a consumer's margins, by which thresholds are kept above the sample they stand on.
     Needs at least one normal sample with a margin; unlabelled samples count as normal here.
     """
     quiet = labels != 1
     judged = intervals(labels != UNLABELLED)
     normal = quiet & ~np.isnan(margins[0])
-    quantiles = np.stack([upper_quantiles(row[normal], grid.tails) for row in margins])
-    detector, shifted = _tabulate_alarms(margins, quantiles, incidents, judged, merge_steps, shifts)
-    random_quantiles = upper_quantiles(random_scores[normal], grid.tails)[None]
-    random_margins = np.where(np.isnan(margins[:1]), np.nan, random_scores[None]).astype(np.float32)
-    random, _ = _tabulate_alarms(random_margins, random_quantiles, incidents, judged, merge_steps, shifts[:0])
-    tails = np.empty((len(margins), len(incidents)), dtype=np.float32)
+    ordered = [np.sort(row[normal]) for row in margins]
+    quantiles = _thresholds(ordered, tails, rounding)
+    recent = normal.copy()
+    recent[: len(recent) - (recent_steps or len(recent))] = False
+    newest = [np.sort(row[recent]) for row in margins] if recent.any() else ordered
+    level = [levels(row, q) for row, q in zip(margins, quantiles, strict=True)]
+    random_margins = np.where(np.isnan(margins[0]), np.nan, random_scores).astype(np.float32)
+    random_level = levels(random_margins, upper_quantiles(np.sort(random_margins[normal]), tails))
+    tail = np.empty((len(margins), len(incidents)), dtype=np.float32)
     false_points = np.empty(quantiles.shape, dtype=np.float32)
-    for c, row in enumerate(margins):
-        ordered = np.sort(row[normal])
+    for c, (row, normals) in enumerate(zip(margins, ordered, strict=True)):
         peaks = np.array([_peak(row[a:b]) for a, b in incidents], dtype=np.float32)
-        tails[c] = (len(ordered) - np.searchsorted(ordered, peaks, side="left") + 0.5) / (len(ordered) + 1)
-        false_points[c] = len(ordered) - np.searchsorted(ordered, quantiles[c], side="right")
+        tail[c] = (len(normals) - np.searchsorted(normals, peaks, side="left") + 0.5) / (len(normals) + 1)
+        false_points[c] = len(normals) - np.searchsorted(normals, quantiles[c], side="right")
+    truths = move_truth(incidents, judged, len(labels), np.maximum((shifts * len(labels)).astype(np.int64), 1))
+    random = _counts([random_level], len(tails), incidents, judged, merge_steps)
     return EntityTables(
         quantiles,
-        tails,
+        _thresholds(newest, tails, rounding),
+        tail,
         false_points,
         incidents,
         int(normal.sum()),
         int((labels != UNLABELLED).sum()),
-        detector,
+        _counts(level, len(tails), incidents, judged, merge_steps),
         _broadcast(random, len(margins)),
-        shifted,
+        _shifted(level, len(tails), truths, len(incidents), merge_steps),
     )
 
 
-def _broadcast(counts: Counts, conditions: int) -> Counts:
-    """A score without a condition has the same counts for every C."""
+def _thresholds(ordered: Sequence[np.ndarray], tails: np.ndarray, rounding: float) -> np.ndarray:
+    found = np.stack([upper_quantiles(row, tails) for row in ordered])
+    return (found + np.float32(rounding) * np.abs(found)).astype(np.float32)
+
+
+def _broadcast(counts: Counts, candidates: int) -> Counts:
+    """A score without candidates has the same counts for all of them."""
     arrays = (counts.hits, counts.false_pages, counts.false_judged)
-    return Counts(*(np.broadcast_to(a, (conditions, *a.shape[1:])) for a in arrays))
+    return Counts(*(np.broadcast_to(a, (candidates, *a.shape[1:])) for a in arrays))
 
 
 def _peak(values: np.ndarray) -> float:
     return float(np.nanmax(values)) if np.isfinite(values).any() else -np.inf
 
 
-def _tabulate_alarms(
-    margins: np.ndarray,
-    quantiles: np.ndarray,
-    incidents: np.ndarray,
-    judged: np.ndarray,
-    merge_steps: int,
-    shifts: np.ndarray,
-) -> tuple[Counts, Counts]:
-    shape = quantiles.shape
-    length = margins.shape[1]
-    own = Counts(
-        np.zeros((*shape, len(incidents)), np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    )
-    moved = Counts(*(np.zeros_like(a) for a in (own.hits, own.false_pages, own.false_judged)))
-    truths = move_truth(incidents, judged, length, np.maximum((shifts * length).astype(np.int64), 1))
-    for c, p in np.ndindex(shape):
-        raised = pages(margins[c] > quantiles[c, p], merge_steps)
-        false = ~touches(raised, incidents)
-        own.hits[c, p] = touches(incidents, raised)
-        own.false_pages[c, p] = false.sum()
-        own.false_judged[c, p] = (false & touches(raised, judged)).sum()
-        if truths and len(incidents):
-            moved.hits[c, p], moved.false_judged[c, p] = shifted_counts(raised, truths, len(incidents))
-            moved.false_pages[c, p] = len(raised)
-    return own, moved
+def _counts(
+    level: Sequence[np.ndarray], count: int, incidents: np.ndarray, judged: np.ndarray, merge_steps: int
+) -> Counts:
+    swept = [sweep(row, count, incidents, judged, merge_steps) for row in level]
+    names = ("hits", "false_pages", "false_judged")
+    return Counts(*(np.stack([getattr(one, name) for one in swept]).astype(np.float32) for name in names))
+
+
+def _shifted(
+    level: Sequence[np.ndarray], count: int, truths: Sequence[MovedTruth], incidents: int, merge_steps: int
+) -> Counts:
+    """Means over ``truths``; zeros where there is no incident to shift against."""
+    hits = np.zeros((len(level), count, incidents))
+    false_pages, false_judged = np.zeros(hits.shape[:2]), np.zeros(hits.shape[:2])
+    for truth in truths if incidents else ():
+        for c, row in enumerate(level):
+            found = sweep(row, count, truth.incidents, truth.judged, merge_steps)
+            np.maximum.at(
+                mine := np.zeros((incidents, count), dtype=bool), truth.owner, found.hits.T
+            )  # an incident that wraps has two images
+            hits[c] += mine.T
+            false_pages[c] += found.false_pages
+            false_judged[c] += found.false_judged
+    size = max(len(truths), 1)
+    return Counts(*((array / size).astype(np.float32) for array in (hits, false_pages, false_judged)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +172,6 @@ def _images(pairs: np.ndarray, offset: int, length: int) -> tuple[np.ndarray, np
     owner = np.concatenate([np.arange(len(pairs)), np.flatnonzero(wraps)])
     order = np.argsort(images[:, 0], kind="stable")
     return images[order], owner[order]
-
-
-def shifted_counts(raised: np.ndarray, moved: list[MovedTruth], count: int) -> tuple[np.ndarray, float]:
-    """Mean over ``moved`` of (incident hit [count], false pages that touch labelled time)."""
-    hits = np.zeros(count)
-    false = 0.0
-    if len(raised):
-        for truth in moved:
-            hits[np.unique(truth.owner[touches(truth.incidents, raised)])] += 1.0
-            false += float((~touches(raised, truth.incidents) & touches(raised, truth.judged)).sum())
-    return hits / len(moved), false / len(moved)
 
 
 def seeded_uniform(seed: int, kind: str, entity_id: str, count: int) -> np.ndarray:

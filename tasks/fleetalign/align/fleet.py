@@ -14,19 +14,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.align.choice import Choice, best, choose, final_points, folds
-from fleetalign.align.grid import Grid, make_grid
+from fleetalign.align.choice import Choice, Chooser, best
+from fleetalign.align.drift import Drift
+from fleetalign.align.grid import Grid
 from fleetalign.align.plan import plan_config, range_of
 from fleetalign.align.pool import KEYS, Counted, Shards, bounds_of, count, members_of, values_of
 from fleetalign.align.shard import NO_SCORE
 from fleetalign.config import Config
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
+from fleetalign.contracts.views import OWN_STATISTICS
 from fleetalign.errors import BadInput
 from fleetalign.model import normalizer
 
 SOURCES = ("detector", "random", "shifted")
 CARRIED_STATES = ("aligned", "shared", "carried_over")
-_WRITTEN = (*KEYS, "incident_steps", "quantiles", "location", "scale", "shifted_hits", "detector_false_pages")
+_WRITTEN = (
+    *KEYS,
+    "incident_steps",
+    "quantiles",
+    "recent_quantiles",
+    "location",
+    "scale",
+    "statistics",
+    "shifted_hits",
+    "detector_false_pages",
+)
 _JUDGED = tuple(f"{source}_false_judged" for source in SOURCES)
 _TPE = ("tpe_condition", "tpe_threshold", "tpe_tail_probability", "tpe_pages")
 
@@ -41,14 +53,13 @@ class Reduced:
     summary: dict[str, Any]
 
 
-def reduce_shards(plan: Mapping[str, Any], shards: Shards, previous: pa.Table | None) -> Reduced:
+def reduce_shards(plan: Mapping[str, Any], shards: Shards, grid: Grid, previous: pa.Table | None) -> Reduced:
     """Aligner and new normalizer rows of the fleet from every shard's table.
 
     ``previous`` holds the aligner rows that may be carried over (``carriable``). The result does not depend on how the
     fleet was cut. Raises BadInput when no entity of the fleet could be scored.
     """
     config = plan_config(plan)
-    grid = make_grid(config.align, config.model.window_steps)
     counted = count(shards, grid, config.align, plan)
     if not counted.members:
         raise BadInput(
@@ -56,11 +67,11 @@ def reduce_shards(plan: Mapping[str, Any], shards: Shards, previous: pa.Table | 
         )
     spoken = np.ones(len(counted.spoken), dtype=bool)
     detector = [s.detector for s in counted.spoken]
-    choice = choose(detector, spoken, grid, config.align, counted.pool("detector"))
-    writer = _Writer(plan, config, grid, counted, choice)
+    choice = Chooser(detector, spoken, grid, config.align, counted.pool("detector")).choose()
+    writer = _Writer(plan, config, grid, counted, choice, previous)
     for table in shards([*_WRITTEN, *_JUDGED, *_TPE]):
         writer.add(table)
-    return writer.finish(previous)
+    return writer.finish()
 
 
 def carriable(previous: pa.Table, base_normalizer: pa.Table) -> pa.Table:
@@ -77,7 +88,16 @@ def carriable(previous: pa.Table, base_normalizer: pa.Table) -> pa.Table:
 class _Writer:
     """Second pass: one aligner row per entity, and the held-out counts of spoken ones."""
 
-    def __init__(self, plan: Mapping[str, Any], config: Config, grid: Grid, counted: Counted, choice: Choice) -> None:
+    def __init__(
+        self,
+        plan: Mapping[str, Any],
+        config: Config,
+        grid: Grid,
+        counted: Counted,
+        choice: Choice,
+        previous: pa.Table | None,
+    ) -> None:
+        self._previous = previous
         self._plan, self._config, self._grid, self._counted, self._choice = plan, config, grid, counted, choice
         self._published = config.align.method == "published_tpe"
         self._spoken = {(s.kind, s.entity_id): i for i, s in enumerate(counted.spoken)}
@@ -107,8 +127,9 @@ class _Writer:
         at = (np.arange(len(owners)), *points.T)
         shape = (len(owners), *self._grid.shape)
         quantiles = values_of(table, "quantiles").reshape(shape)
+        recent = values_of(table, "recent_quantiles").reshape(shape)
         self._fleet_thresholds.setdefault(kind, []).append(quantiles[:, *self._choice.shared].copy())
-        self._rows.append(self._aligner_rows(table, kind, points, quantiles[at], spoken))
+        self._rows.append(self._aligner_rows(table, kind, points, quantiles[at], recent[at], spoken))
         if self._published:
             self._pages += sum(table["tpe_pages"].to_pylist())
         else:
@@ -117,19 +138,33 @@ class _Writer:
         self._held_out.add(table, owners)
 
     def _aligner_rows(
-        self, table: pa.Table, kind: str, points: np.ndarray, thresholds: np.ndarray, spoken: np.ndarray
+        self,
+        table: pa.Table,
+        kind: str,
+        points: np.ndarray,
+        quantiles: np.ndarray,
+        recent: np.ndarray,
+        spoken: np.ndarray,
     ) -> pa.Table:
         moved = spoken & (points != self._choice.shared).any(axis=1)
+        tails = self._grid.tails[points[:, 1]].astype(np.float32)
+        until = range_of(self._plan, kind, "calibrate").end
+        conditions = np.array(self._grid.conditions)[points[:, 0]]
+        same = not self._grid.shared_candidate or self._plan["previous_candidate"] == self._candidate()
+        thresholds = Drift(self._previous, kind, same).follow(
+            table["entity_id"], quantiles, recent, conditions, tails, until,
+            self._config.align.max_threshold_change_per_day,
+        )  # fmt: skip
         rows = {
             "kind": table["kind"],
             "entity_id": table["entity_id"],
-            "condition": np.array(self._grid.conditions)[points[:, 0]],
+            "condition": conditions,
             "threshold": thresholds,
-            "tail_probability": self._grid.tails[points[:, 1]].astype(np.float32),
+            "tail_probability": tails,
             "state": np.where(moved, "aligned", "shared"),
             "reason": np.where(moved, "own feedback", "fleet values, own quantile"),
             "incidents": np.diff(bounds_of(table, "incident_steps")),
-            "calibrated_until": pa.repeat(range_of(self._plan, kind, "calibrate").end, table.num_rows),
+            "calibrated_until": pa.repeat(until, table.num_rows),
         }
         if self._published:
             rows |= {name: table[f"tpe_{name}"] for name in ("condition", "threshold", "tail_probability")}
@@ -137,17 +172,26 @@ class _Writer:
         return ALIGNER.conform(pa.table(rows))
 
     def _normalizer_rows(self, table: pa.Table, kind: str) -> pa.Table:
-        """Location and scale of entities that had none before."""
+        """Rows of entities that had none before."""
         new = table.filter(pc.is_valid(table["location"]))
         metrics = self._plan["kinds"][kind]["metrics"]
         location, scale = (values_of(new, n).reshape(-1, len(metrics)) for n in ("location", "scale"))
         known = np.where(np.isfinite(scale), location, np.nan)
-        return normalizer.to_table(kind, new["entity_id"].to_pylist(), metrics, known, scale)
+        ids = new["entity_id"].to_pylist()
+        rows = normalizer.to_table(kind, ids, metrics, known, scale)
+        if not new.num_rows or new["statistics"].null_count:
+            return rows
+        own = values_of(new, "statistics").reshape(len(ids), len(metrics), len(OWN_STATISTICS))
+        return normalizer.with_statistics(rows, ids, metrics, OWN_STATISTICS, own, own[0])
 
-    def finish(self, previous: pa.Table | None) -> Reduced:
-        """``previous``: rows that may be carried over."""
+    def _candidate(self) -> Any:
+        """The fleet's candidate as the receipt has it; the plan of the next alignment repeats it."""
+        candidate = self._grid.candidates[self._choice.shared[0]]
+        return list(candidate) if isinstance(candidate, tuple) else candidate
+
+    def finish(self) -> Reduced:
         defaults = self._defaults()
-        carried = _rows_of(previous, self._left_out)
+        carried = _rows_of(self._previous, self._left_out)
         rows = list(defaults.values())
         for row in self._left_out:
             state = "quarantined" if row["reason"] == NO_SCORE else "default"
@@ -155,7 +199,7 @@ class _Writer:
             why = {"state": "carried_over", "reason": row["reason"]}
             rows.append(old | why if old else defaults[row["kind"]] | row | {"state": state})
         aligner = ALIGNER.conform(pa.concat_tables([*self._rows, pa.Table.from_pylist(rows, schema=ALIGNER.schema)]))
-        return Reduced(aligner, pa.concat_tables(self._new), self._summary(aligner))
+        return Reduced(aligner, pa.concat_tables(self._new, promote_options="default"), self._summary(aligner))
 
     def _defaults(self) -> dict[str, dict[str, Any]]:
         """The ``__default__`` row of every kind: the median of its thresholds at the shared point."""
@@ -184,7 +228,7 @@ class _Writer:
         days = float(self._counted.detector[3, 0, 0])
         return {
             "shared": {
-                "candidate": self._grid.candidates[c],
+                "candidate": self._candidate(),
                 "condition": self._grid.conditions[c],
                 "tail_probability": float(self._grid.tails[p]),
             },
@@ -223,8 +267,9 @@ class _HeldOut:
         self._points, self._folds = {}, {}
         for source in ("detector", "random"):
             counts = [getattr(s, source) for s in counted.spoken]
-            given = (counts, np.ones(len(counts), dtype=bool), choice.k, grid, config.align, counted.pool(source))
-            self._points[source], self._folds[source] = final_points(*given), folds(*given)
+            spoken = np.ones(len(counts), dtype=bool)
+            chooser = Chooser(counts, spoken, grid, config.align, counted.pool(source))
+            self._points[source], self._folds[source] = chooser.points(choice.k), chooser.folds(choice.k)
         self._points["shifted"], self._folds["shifted"] = self._points["detector"], self._folds["detector"]
         self._random_shared = int(best(counted.random, config.align)[1])
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +16,12 @@ from fleetalign.config import AlignConfig
 class Grid:
     """``candidates`` [C], ``tails`` ascending float64 [P] (log-spaced).
 
-    A candidate is a condition C of a network whose margin uses it, or whatever else alignment decides on. ``default``
-    is the index of the one that holds while nobody has said anything. With ``shared_candidate`` the fleet has one
-    candidate and entities differ in p alone.
+    A candidate is a condition C of ``sharead``, or of ``views`` the weights of its views followed by a smoothing.
+    ``default`` is the index of the one that holds while nobody has said anything. With ``shared_candidate`` the fleet has
+    one candidate and entities differ in p alone.
     """
 
-    candidates: tuple[int | str, ...]
+    candidates: tuple[Any, ...]
     tails: np.ndarray
     default: int = 0
     shared_candidate: bool = False
@@ -33,6 +36,14 @@ class Grid:
         return tuple(0 if self.shared_candidate else int(c) for c in self.candidates)
 
 
+def grid_of(card: Mapping[str, Any], config: AlignConfig) -> Grid:
+    """The grid of a model, by its card."""
+    if card["condition_used"]:
+        return make_grid(config, card["window_steps"])
+    candidates = tuple((*weights, smoothing) for smoothing, weights in product(config.smoothings, config.view_weights))
+    return Grid(candidates, make_tails(config), shared_candidate=True)
+
+
 def make_grid(config: AlignConfig, window_steps: int) -> Grid:
     """Candidate conditions that fit the window, and log-spaced tail probabilities."""
     default = min(config.default_condition, window_steps)
@@ -45,11 +56,10 @@ def make_tails(config: AlignConfig) -> np.ndarray:
     return np.geomspace(config.tail_probability_min, config.tail_probability_max, config.tail_probability_count)
 
 
-def upper_quantiles(normal: np.ndarray, tails: np.ndarray) -> np.ndarray:
-    """For each p the smallest observed value that at most a share p of ``normal`` [n] exceeds: float32 [P].
+def upper_quantiles(ordered: np.ndarray, tails: np.ndarray) -> np.ndarray:
+    """For each p the smallest value that at most a share p of ``ordered`` float32 [n] (ascending) exceeds: float32 [P].
 
     An order statistic, not an interpolation, so that "alarm when above" means the same in float32 everywhere.
     """
-    ordered = np.sort(normal.astype(np.float32))
     index = len(ordered) - 1 - np.floor(tails * len(ordered)).astype(np.int64)
     return ordered[np.clip(index, 0, len(ordered) - 1)]

@@ -23,7 +23,7 @@ from fleetalign.interval import Interval, format_time
 from fleetalign.storage import lake, layout, statements
 from fleetalign.storage.store import Store
 
-PLAN_VERSION = "1.0"
+PLAN_VERSION = "1.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Reuse:
     models: Mapping[str, str]
     normalizer_id: str
     previous_aligner: str | None
+    previous_candidate: Any = None
 
 
 def write_plan(
@@ -105,6 +106,7 @@ def draft(
         "feedback": {**_freeze(store, feedback), "as_of": _newest(feedback, "recorded_at")},
         "mutes": {**_freeze(store, mutes), "as_of": None},
         "previous_aligner": reuse.previous_aligner if reuse else None,
+        "previous_candidate": reuse.previous_candidate if reuse else None,
         "reuse": {"plan_id": reuse.plan_id, "normalizer_id": reuse.normalizer_id} if reuse else None,
         "shards": shards,
         "seeds": {"model": config.model.seed, "align": config.align.seed},

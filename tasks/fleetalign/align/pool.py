@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.align.choice import EntityCounts, Pool
+from fleetalign.align.counts import EntityCounts, Pool
 from fleetalign.align.grid import Grid
 from fleetalign.config import AlignConfig
 

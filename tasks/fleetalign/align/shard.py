@@ -15,20 +15,21 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
-from fleetalign.align.grid import Grid, make_grid
+from fleetalign.align.grid import Grid, grid_of
 from fleetalign.align.plan import entity_ids, partitions_of, plan_config, range_of, read_statements
+from fleetalign.align.signal import EntitySeries, Signal, create
 from fleetalign.config import Config, StorageConfig
 from fleetalign.contracts.feedback import ANOMALY, Statements
-from fleetalign.contracts.graph import Graph, margins, with_profile
+from fleetalign.contracts.graph import expose
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import TIME
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
+from fleetalign.model.statistics import Fitter, completed
 from fleetalign.storage import layout
 from fleetalign.storage.panel import Panel, read_panel
 from fleetalign.storage.store import Store
 
-BATCH = 512
 _FLOATS = pa.list_(pa.float32())
 _DOUBLES = pa.list_(pa.float64())
 _TIMES = pa.list_(TIME)
@@ -43,7 +44,9 @@ SHARD_SCHEMA = pa.schema(
         ("observed_steps", pa.int64()),
         ("location", _DOUBLES),
         ("scale", _DOUBLES),
+        ("statistics", _DOUBLES),
         ("quantiles", _FLOATS),
+        ("recent_quantiles", _FLOATS),
         ("tails", _FLOATS),
         ("false_points", _FLOATS),
         ("incident_start", _TIMES),
@@ -69,22 +72,28 @@ NO_SCORE = "no_usable_metric"
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What the entities of one shard share; ``location`` and ``scale`` float64 [entity, metric] in the panel's order.
+    """What the entities of one shard share; ``location`` and ``scale`` float64 [entity, metric] in the panel's order,
+    ``statistics`` float32 [entity, metric, k].
 
-    ``known``: they all have rows of their own in the normalizer.
+    ``known``: they all have rows of their own in the normalizer. ``fitter`` fits statistics of those who have none (None:
+    the graph has none); ``refit`` says that nobody has, as with the untrained control.
     """
 
     config: Config
     kind: str
     grid: Grid
-    graph: Graph
+    signal: Signal
     panel: Panel
     calibrate: tuple[int, int]
+    train_stop: int
     feedback: Statements
     mutes: Mutes
     location: np.ndarray
     scale: np.ndarray
+    statistics: np.ndarray
     known: bool
+    fitter: Fitter | None
+    refit: bool
     shifts: np.ndarray
 
 
@@ -96,32 +105,40 @@ def align_shard(
     normalizer_table: pa.Table,
     storage: StorageConfig,
     progress: Callable[[int, int, str], None] | None = None,
+    *,
+    control: bool = False,
 ) -> pa.Table:
     """One row of SHARD_SCHEMA per entity of shard ``index``; ``models`` maps kind to model_id.
 
-    ``normalizer_table`` is the pre-training's; an entity that is not in it gets its own location and scale from its
-    history once it has ``align.min_history_steps`` samples (contracts 4.5).
+    ``normalizer_table`` is the pre-training's; an entity that is not in it gets its own location, scale and statistics
+    from its history once it has ``align.min_history_steps`` samples (contracts 4.5). With ``control`` the untrained network
+    goes the same way, for the entities that somebody spoke about alone: they are what is judged.
     """
     shard = plan["shards"][index]
     kind = shard["kind"]
     config = plan_config(plan)
     entry = plan["kinds"][kind]
     train, calibrate = range_of(plan, kind, "train"), range_of(plan, kind, "calibrate")
-    ids = entity_ids(store, plan, kind, shard["first"], shard["last"])
-    known = set(normalizer.entities(normalizer_table, kind))
-    window = timedelta(seconds=config.model.window_steps * entry["step_seconds"])
-    # Who has a normalizer row needs no history; for the others it decides whether they get one.
-    groups = (
-        (True, [i for i in ids if i in known], Interval(calibrate.start - window, calibrate.end)),
-        (
-            False,
-            [i for i in ids if i not in known],
-            Interval(min(train.start, calibrate.start - window), calibrate.end),
-        ),
-    )
     feedback = Statements(read_statements(store, plan, "feedback"), kind)
     mutes = Mutes(kind, read_statements(store, plan, "mutes"))
-    graph = Graph(with_profile(store.get(layout.model(models[kind], "model.onnx"))))
+    ids = entity_ids(store, plan, kind, shard["first"], shard["last"])
+    if control:
+        ids = [i for i in ids if feedback.speaks_of(i)]
+    known = set(normalizer.entities(normalizer_table, kind))
+    card = store.get_json(layout.model(models[kind], "card.json"))
+    grid = grid_of(card, config.align)
+    model = expose(store.get(layout.model(models[kind], "untrained.onnx" if control else "model.onnx")))
+    signal = create(card, model, grid)
+    columns = card["statistics_columns"]
+    fitter = Fitter(signal.graph, tuple(card["seasonal_lags_steps"]), config.model.clip) if columns else None
+    context = timedelta(seconds=signal.context_steps * entry["step_seconds"])
+    recent = Interval(calibrate.start - context, calibrate.end)
+    whole = Interval(min(train.start, recent.start), calibrate.end)
+    # Who has a normalizer row needs no history; for the others it decides whether they get one.
+    groups = (
+        (True, [i for i in ids if i in known], whole if control and fitter else recent),
+        (False, [i for i in ids if i not in known], whole),
+    )
     rows: list[dict[str, Any]] = []
     for is_known, members, span in groups:
         if not members:
@@ -130,23 +147,31 @@ def align_shard(
             store, partitions_of(plan, kind), kind, members, entry["metrics"], span, entry["step_seconds"],
             memory_mb=storage.memory_mb, scratch_dir=storage.scratch_dir or None,
         )  # fmt: skip
+        found = normalizer.columns_of(
+            normalizer_table, kind, members, panel.metrics, ("location", "scale", *columns)
+        )  # fmt: skip
         scene = _Scene(
             config,
             kind,
-            make_grid(config.align, config.model.window_steps),
-            graph,
+            grid,
+            signal,
             panel,
             (panel.index_of(calibrate.start), panel.index_of(calibrate.end)),
+            panel.index_of(train.end),
             feedback,
             mutes,
-            *normalizer.lookup(normalizer_table, kind, members, panel.metrics),
+            found[0],
+            found[1],
+            np.moveaxis(found[2:], 0, -1).astype(np.float32),
             is_known,
+            fitter,
+            control,
             np.random.default_rng(config.align.seed).uniform(0.02, 0.98, config.gates.shift_seeds),
         )
         for position in range(len(members)):
             rows.append(_align_entity(scene, position))
             if progress is not None:
-                progress(len(rows), len(ids), f"align {kind}")
+                progress(len(rows), len(ids), f"align {kind}" + (", untrained control" if control else ""))
     rows.sort(key=lambda row: row["entity_id"])
     return pa.Table.from_pylist(rows, schema=SHARD_SCHEMA)
 
@@ -155,7 +180,7 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     panel, config = scene.panel, scene.config
     entity_id = panel.entity_ids[position]
     start, stop = scene.calibrate
-    first, last = int(panel.first[position]), int(panel.last[position])
+    last = int(panel.last[position])
     row: dict[str, Any] = {"kind": scene.kind, "entity_id": entity_id}
     times = panel.times
     labels, incidents = scene.feedback.in_range(entity_id, times, start, stop)
@@ -164,18 +189,15 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     row["incident_steps"] = [int(b - a) for a, b in incidents]
     if last < start:
         return row | {"reason": NO_TELEMETRY}
-    location, scale = scene.location[[position]], scene.scale[[position]]
-    if not scene.known:
-        if np.isfinite(panel.values[position]).sum(axis=0).max() < config.align.min_history_steps:
-            return row | {"reason": TOO_LITTLE_HISTORY}
-        location, scale = _own_normalizer(scene, position, stop, location, scale)
-        row |= {"location": location[0], "scale": scale[0]}
+    if not scene.known and np.isfinite(panel.values[position]).sum(axis=0).max() < config.align.min_history_steps:
+        return row | {"reason": TOO_LITTLE_HISTORY}
     weight, maintenance = scene.mutes.weights(entity_id, panel.metrics, times)
-    span = (start, min(stop, last + 1))
-    profile = score_profile(scene.graph, panel.values[position], weight, first, span, location[0], scale[0])
-    profile[maintenance[slice(*span)]] = np.nan
-    d = np.full((len(scene.grid.conditions), stop - start), np.nan, dtype=np.float32)
-    d[:, : len(profile)] = np.stack([margins(profile, c) for c in scene.grid.conditions])
+    series, own = _series(scene, position, weight)
+    row |= own
+    end = min(stop, last + 1)
+    d = np.full((len(scene.grid.candidates), stop - start), np.nan, dtype=np.float32)
+    d[:, : end - start] = scene.signal.margins(series, start, end)
+    d[:, maintenance[start:stop]] = np.nan
     normal = (labels != ANOMALY) & ~np.isnan(d[0])
     row["observed_steps"] = int((~np.isnan(d[0])).sum())
     if not normal.any():
@@ -185,12 +207,34 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     if config.align.method == "published_tpe":
         from fleetalign.align.tpe import fit
 
+        profile = scene.signal.profile(series, start, end)
+        profile[maintenance[start:end]] = np.nan
         row |= fit(profile, labels[: len(profile)], config.align, scene.kind, entity_id)
     tables = tabulate(
-        d, labels, incidents, scene.grid, config.align.merge_steps,
+        d, labels, incidents, scene.grid.tails, config.align.merge_steps,
         random_scores=seeded_uniform(config.align.seed, scene.kind, entity_id, stop - start), shifts=scene.shifts,
+        recent_steps=round(config.align.quantile_days * 86_400 / panel.step_seconds), rounding=scene.signal.rounding,
     )  # fmt: skip
     return row | flat(tables)
+
+
+def _series(scene: _Scene, position: int, weight: np.ndarray) -> tuple[EntitySeries, dict[str, Any]]:
+    """The entity as the graph is fed with it, and the columns of SHARD_SCHEMA that the normalizer gains by it."""
+    panel, fitter = scene.panel, scene.fitter
+    location, scale, statistics = scene.location[position], scene.scale[position], scene.statistics[position]
+    own: dict[str, Any] = {}
+    if not scene.known:
+        location, scale = _own_normalizer(scene, position, scene.calibrate[1], location, scale)
+    if scene.refit or not scene.known:
+        own = {"location": location, "scale": scale}
+    if fitter is not None and (scene.refit or not scene.known):
+        # Typical errors of an entity that the network was trained with are those of the training range.
+        fitted_stop = scene.train_stop if scene.known else scene.calibrate[1]
+        fitted = fitter.fit(panel, position, 0, fitted_stop, location, scale)
+        statistics = completed(fitted, statistics[:, :4].astype(np.float64), statistics[0, 4:])
+        own["statistics"] = statistics[:, :4].ravel().astype(np.float64)
+    values = panel.values[position]
+    return EntitySeries(values, weight, int(panel.first[position]), location, scale, statistics), own
 
 
 def _utc(instant: np.datetime64) -> datetime:
@@ -200,51 +244,15 @@ def _utc(instant: np.datetime64) -> datetime:
 def _own_normalizer(
     scene: _Scene, position: int, stop: int, location: np.ndarray, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Location and scale of a new entity from its own samples; the fleet's for metrics it never sent."""
+    """Location and scale [metric] of a new entity from its own samples; the fleet's for metrics it never sent."""
     panel = scene.panel
     own = Panel(
         panel.kind, (panel.entity_ids[position],), panel.metrics, panel.start, panel.step_seconds,
         panel.values[position : position + 1], panel.first[position : position + 1], panel.last[position : position + 1],
     )  # fmt: skip
-    own_location, own_scale, samples = normalizer.fit(own, 0, stop, scene.config.model)
-    own_scale = normalizer.floored(own_location, own_scale, scale[0], scene.config.model)
+    own_location, own_scale, samples = (found[0] for found in normalizer.fit(own, 0, stop, scene.config.model))
+    own_scale = normalizer.floored(own_location, own_scale, scale, scene.config.model)
     return np.where(samples > 0, own_location, location), np.where(samples > 0, own_scale, scale)
-
-
-def score_profile(
-    graph: Graph,
-    values: np.ndarray,
-    weight: np.ndarray,
-    first: int,
-    span: tuple[int, int],
-    location: np.ndarray,
-    scale: np.ndarray,
-) -> np.ndarray:
-    """Error profiles float32 [n, W] of the samples ``span`` of one entity; NaN rows where no full window is.
-
-    ``values`` float64 [time, metric], ``weight`` float32 [time, metric] (0 = muted at that newest sample), ``first`` the
-    entity's first sample, ``location`` and ``scale`` float64 [metric] (NaN: the metric is unknown).
-    """
-    start, stop = span
-    window = graph.window_steps
-    known = np.isfinite(location) & np.isfinite(scale)
-    location, scale = np.where(known, location, 0.0), np.where(known, scale, 1.0)
-    profile = np.full((max(stop - start, 0), window), np.nan, dtype=np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(values, window, axis=0) if len(values) >= window else None
-    for at in range(max(start, first + window - 1), stop, BATCH):
-        ends = np.arange(at, min(at + BATCH, stop))
-        shape = (len(ends), len(location))
-        profile[ends - start] = graph.profile(
-            {
-                "values": windows[ends - window + 1],
-                "location": np.broadcast_to(location, shape),
-                "scale": np.broadcast_to(scale, shape),
-                "weight": weight[ends] * known,
-                "condition": np.full(len(ends), 2, dtype=np.int32),
-                "threshold": np.zeros(len(ends), dtype=np.float32),
-            }
-        )
-    return profile
 
 
 def flat(tables: EntityTables) -> dict[str, Any]:
@@ -253,6 +261,7 @@ def flat(tables: EntityTables) -> dict[str, Any]:
         "points": tables.points,
         "judged_steps": tables.judged_steps,
         "quantiles": tables.quantiles.ravel(),
+        "recent_quantiles": tables.recent_quantiles.ravel(),
         "tails": tables.tails.ravel(),
         "false_points": tables.false_points.ravel(),
     }

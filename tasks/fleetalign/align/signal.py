@@ -8,14 +8,13 @@ Shapes: t grid steps, n scored steps, M metric, R candidates, V views, L lags, K
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from fleetalign.config import AlignConfig
+from fleetalign.align.grid import Grid
 from fleetalign.contracts.graph import Graph, margins
 from fleetalign.contracts.views import SETTLE_STEPS, STATE_SIZE, VIEWS
 
@@ -39,10 +38,7 @@ class EntitySeries:
 class Signal(Protocol):
     """A kind's graph with its candidates."""
 
-    candidates: tuple[Any, ...]
-    """JSON values; the first is the default while nobody has said anything."""
-    one_for_all: bool
-    """Whether the candidate is the fleet's; otherwise each entity may have its own."""
+    graph: Graph
     rounding: float
     """Relative difference by which a consumer's margins may differ from these."""
     context_steps: int
@@ -52,27 +48,20 @@ class Signal(Protocol):
         """Margins at threshold 0, float32 [R, stop - start]; NaN where there is no full window or no usable metric."""
 
 
-def create(card: Mapping[str, Any], model: bytes, config: AlignConfig) -> Signal:
-    """The signal of ``model`` (its internal values exposed) with the model's ``card``."""
+def create(card: Mapping[str, Any], model: bytes, grid: Grid) -> Signal:
+    """The signal of ``model`` (its internal values exposed), described by ``card``, at the candidates of ``grid``."""
     graph = Graph(model)
     if card["condition_used"]:
-        return ConditionSignal(graph, config)
-    return ViewsSignal(graph, tuple(card["seasonal_lags_steps"]), config)
-
-
-def conditions(config: AlignConfig, window_steps: int) -> tuple[int, ...]:
-    """Candidate C that fit the window."""
-    fitting = {c for c in config.conditions if c <= window_steps} | {min(config.default_condition, window_steps)}
-    return tuple(sorted(fitting))
+        return ConditionSignal(graph, grid.candidates)
+    return ViewsSignal(graph, tuple(card["seasonal_lags_steps"]), grid.candidates)
 
 
 class ConditionSignal:
-    one_for_all = False
     rounding = 0.0
 
-    def __init__(self, graph: Graph, config: AlignConfig) -> None:
+    def __init__(self, graph: Graph, candidates: tuple[int, ...]) -> None:
         self.graph = graph
-        self.candidates = conditions(config, graph.window_steps)
+        self.candidates = candidates
         self.context_steps = graph.window_steps - 1
 
     def margins(self, series: EntitySeries, start: int, stop: int) -> np.ndarray:
@@ -85,20 +74,18 @@ class ConditionSignal:
 
 
 class ViewsSignal:
-    one_for_all = True
     rounding = 2e-6
 
-    def __init__(self, graph: Graph, lags: tuple[int, ...], config: AlignConfig) -> None:
+    def __init__(self, graph: Graph, lags: tuple[int, ...], candidates: tuple[tuple[float, ...], ...]) -> None:
         self.graph = graph
         self.lags = lags
-        self.candidates = tuple(
-            (*weights, smoothing) for smoothing, weights in itertools.product(config.smoothings, config.view_weights)
-        )
+        self.candidates = candidates
         self.context_steps = max(graph.window_steps - 1, max(lags, default=0)) + SETTLE_STEPS
 
     def margins(self, series: EntitySeries, start: int, stop: int) -> np.ndarray:
         views = self.views(series, start, stop)
-        return np.stack([combine(views, candidate)[len(views) - max(stop - start, 0) :] for candidate in self.candidates])
+        spare = len(views) - max(stop - start, 0)
+        return np.stack([row[spare:] for row in combined(views, self.candidates)])
 
     def views(self, series: EntitySeries, start: int, stop: int) -> np.ndarray:
         """Views before smoothing float32 [n, V] of the steps before ``start`` that still matter and up to ``stop``."""
@@ -106,12 +93,14 @@ class ViewsSignal:
         return internal(self.graph, "views", len(VIEWS), series, self.lags, begin, stop)
 
 
-def combine(views: np.ndarray, candidate: tuple[float, ...]) -> np.ndarray:
-    """The score float32 [n] of ``views`` [n, V] under (weight of each view, smoothing), as the graph computes it."""
-    *weights, smoothing = candidate
-    out = np.full(len(views), np.nan, dtype=np.float32)
+def combined(views: np.ndarray, candidates: Sequence[tuple[float, ...]]) -> np.ndarray:
+    """Scores float32 [R, n] of ``views`` [n, V] under each (weight of every view, smoothing), as the graph computes them."""
+    out = np.full((len(candidates), len(views)), np.nan, dtype=np.float32)
     speaks = np.isfinite(views[:, 0])
-    out[speaks] = np.log1p(smooth(views[speaks].astype(np.float64), smoothing)) @ np.array(weights)
+    heard = views[speaks].astype(np.float64)
+    logs = {a: np.log1p(smooth(heard, a)) for a in {candidate[-1] for candidate in candidates}}
+    for row, (*weights, smoothing) in zip(out, candidates, strict=True):
+        row[speaks] = logs[smoothing] @ np.array(weights)
     return out
 
 

@@ -59,6 +59,9 @@ class Statements:
         for row, entity in enumerate(mine["entity_id"].to_pylist()):
             self._by_entity.setdefault(entity, []).append(row)
 
+    def speaks_of(self, entity_id: str) -> bool:
+        return entity_id in self._by_entity
+
     def labels(self, entity_id: str, times: np.ndarray) -> np.ndarray:
         """Labels int8 [time] of one entity: 1 anomaly, 0 normal, -1 unlabelled.
 

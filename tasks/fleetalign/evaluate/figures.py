@@ -11,38 +11,44 @@ from fleetalign.evaluate.bootstrap import Estimate, estimate, resample, rounded
 from fleetalign.evaluate.counts import EntityCounts
 from fleetalign.evaluate.measures import DAY_SECONDS, MEASURES, event_f1
 
-SIDES = ("detector", "random", "shifted")
+SIDES = ("detector", "random", "shifted", "untrained")
+Control = Literal["random", "shifted", "untrained"]
 Protocol = Literal["judge_range", "leave_one_incident_out"]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measure of the detector and of both controls."""
+    """One measure of the detector and of its controls; ``untrained`` is None where that network could not be run."""
 
     name: str
     unit: str
     detector: Estimate
     random: Estimate
     shifted: Estimate
+    untrained: Estimate | None = None
 
     def as_json(self) -> dict[str, Any]:
-        sides = {side: getattr(self, side).as_json() for side in SIDES}
+        sides = {side: found and found.as_json() for side in SIDES for found in (getattr(self, side),)}
         return {"name": self.name, "unit": self.unit, **sides}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Figure:
-        sides = {side: Estimate(**document[side]) for side in SIDES}
+        sides = {side: document.get(side) and Estimate(**document[side]) for side in SIDES}
         return cls(document["name"], document["unit"], **sides)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Counts per entity of the detector and of both controls, in one order of entities, and what follows from them."""
+    """Counts per entity of the detector and of its controls, in one order of entities, and what follows from them.
+
+    ``untrained`` is empty where that network could not be run, such as when only scores are there.
+    """
 
     protocol: Protocol
     detector: tuple[EntityCounts, ...]
     random: tuple[EntityCounts, ...]
     shifted: tuple[EntityCounts, ...]
+    untrained: tuple[EntityCounts, ...]
     samples: int
     seed: int
 
@@ -52,6 +58,7 @@ class Figures:
         detector: Iterable[EntityCounts],
         random: Iterable[EntityCounts],
         shifted: Iterable[EntityCounts],
+        untrained: Iterable[EntityCounts] = (),
         *,
         samples: int,
         seed: int,
@@ -59,19 +66,23 @@ class Figures:
     ) -> Figures:
         """Figures of counts made elsewhere, such as leave-one-incident-out. Entities without judged time drop out.
 
-        Raises FleetalignError when the three do not describe the same entities: then there is nothing to compare.
+        ``untrained`` may be empty. Raises FleetalignError when the sides do not describe the same entities: then there is
+        nothing to compare.
         """
+        given = [list(side) for side in (detector, random, shifted, untrained)]
         sides = [
-            sorted(side, key=lambda counts: (counts.kind, counts.entity_id)) for side in (detector, random, shifted)
+            sorted(side, key=lambda counts: (counts.kind, counts.entity_id))
+            for side in (given if given[3] else given[:3])
         ]
         if len({len(side) for side in sides}) > 1:
             raise FleetalignError(f"counts of {[len(side) for side in sides]} entities: a figure lacks its controls")
         rows = list(zip(*sides, strict=True))
-        for mine, first, second in rows:
-            if not (mine.kind, mine.entity_id) == (first.kind, first.entity_id) == (second.kind, second.entity_id):
+        for mine, *controls in rows:
+            if any((c.kind, c.entity_id) != (mine.kind, mine.entity_id) for c in controls):
                 raise FleetalignError(f"counts of {mine.kind}/{mine.entity_id} have controls of another entity")
         judged = [row for row in rows if row[0].judged_seconds > 0]
-        return cls(protocol, *(tuple(zip(*judged, strict=True)) or ((), (), ())), samples=samples, seed=seed)
+        columns = [*(tuple(zip(*judged, strict=True)) or ((), (), ())), ()][:4]
+        return cls(protocol, *columns, samples=samples, seed=seed)
 
     @property
     def incidents(self) -> float:
@@ -92,12 +103,17 @@ class Figures:
             return found
         draws = resample(len(self.detector), self.samples, self.seed)
         for name, unit, measure in MEASURES:
-            sides = [estimate(measure(side, draws), len(side)) for side in (self.detector, self.random, self.shifted)]
-            if sides[0].value is not None:
-                found.append(Figure(name, unit, *sides))
+            sides = {
+                key: estimate(measure(side, draws), len(side))
+                for key in SIDES
+                for side in (getattr(self, key),)
+                if side
+            }
+            if sides["detector"].value is not None:
+                found.append(Figure(name, unit, **sides))
         return found
 
-    def difference(self, control: Literal["random", "shifted"]) -> Estimate:
+    def difference(self, control: Control) -> Estimate:
         """Pooled event F1 of the detector minus the control's, with its paired interval."""
         return difference(self.detector, getattr(self, control), samples=self.samples, seed=self.seed)
 

@@ -6,13 +6,13 @@ A gate says no (``fail``), yes (``pass``), or that the question does not arise (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from fleetalign.evaluate.bootstrap import Estimate, rounded
-from fleetalign.evaluate.figures import Figures
+from fleetalign.evaluate.figures import Control, Figures
 
 Verdict = Literal["pass", "fail", "not_applicable"]
 WITHOUT_OWN_ROW = ("default", "quarantined")
@@ -83,7 +83,24 @@ def beats_shifted(figures: Figures | None) -> Gate:
     return _beats("shifted", "its own alarms at shifted times", figures)
 
 
-def _beats(control: Literal["random", "shifted"], what: str, figures: Figures | None) -> Gate:
+def beats_untrained(figures: Figures | None, strict: bool) -> Gate:
+    """Pooled event F1 beside the same network with the weights it began with: training must not have made it worse.
+
+    ``strict``: it must have made it better, with 95 % confidence. That takes many incidents, because alignment and the
+    rank-one view do most of the work on some fleets (docs/decisions/0006).
+    """
+    if figures is not None and not figures.untrained:
+        return Gate("beats_untrained", None, 0.0, "not_applicable", "the untrained network was not run")
+    gate = _beats("untrained", "the untrained network through the same alignment", figures)
+    if strict or gate.verdict != "fail":
+        return gate
+    worse = figures.difference("untrained").high < 0
+    return replace(
+        gate, verdict="fail" if worse else "pass", why=f"{gate.why}; fails when the whole interval is below 0"
+    )
+
+
+def _beats(control: Control, what: str, figures: Figures | None) -> Gate:
     name = f"beats_{control}"
     if figures is None or figures.incidents == 0:
         return Gate(name, None, 0.0, "not_applicable", "no incident was judged")

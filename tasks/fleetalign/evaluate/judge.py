@@ -17,7 +17,8 @@ from fleetalign.evaluate.figures import Figures, Protocol
 class JudgedEntity:
     """One entity's alarms beside what operators said, on its grid of ``step_seconds``.
 
-    ``alarms``, ``scored``, ``judged`` bool [t]; ``labels`` int8 [t]; ``tail_probability`` is the aligner row's.
+    ``alarms``, ``scored``, ``judged`` bool [t]; ``labels`` int8 [t]; ``tail_probability`` is the aligner row's;
+    ``untrained`` bool [t] the alarms of the untrained network, None where it was not run.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class JudgedEntity:
     judged: np.ndarray
     tail_probability: float
     step_seconds: int
+    untrained: np.ndarray | None = None
 
 
 def judge(
@@ -43,7 +45,7 @@ def judge(
 
     Entities may come from a generator: only their counts are kept.
     """
-    detector, random, moved = [], [], []
+    detector, random, moved, untrained = [], [], [], []
     for entity in entities:
         if not (entity.judged & (entity.labels != UNLABELLED)).any():
             continue
@@ -71,4 +73,6 @@ def judge(
             )
         )
         moved.append(mean([counted(shifted(entity.alarms, offset)) for offset in offsets]))
-    return Figures.from_counts(detector, random, moved, samples=samples, seed=seed, protocol=protocol)
+        if entity.untrained is not None:
+            untrained.append(counted(entity.untrained))
+    return Figures.from_counts(detector, random, moved, untrained, samples=samples, seed=seed, protocol=protocol)

@@ -95,8 +95,8 @@ def number_text(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def estimate_text(estimate: Estimate) -> str:
-    if estimate.value is None:
+def estimate_text(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.value is None:
         return "–"
     if estimate.low is None or estimate.high is None:
         return number_text(estimate.value)

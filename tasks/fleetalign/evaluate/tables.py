@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleetalign.evaluate.figures import Figure
+from fleetalign.evaluate.figures import SIDES, Figure
 
-COLUMNS = ("figure", "detector [95 %]", "random score", "own alarms, shifted")
+COLUMNS = ("figure", "detector [95 %]", "random score", "own alarms, shifted", "untrained network")
 PROTOCOLS = {
     "judge_range": "judged on the judge range",
     "leave_one_incident_out": "no judge range: incidents of the calibrate range, each held out in turn",
@@ -15,16 +15,16 @@ PROTOCOLS = {
 
 
 def figures_text(figures: Sequence[Figure]) -> str:
-    """One line per figure: the detector with its interval, then both controls."""
+    """One line per figure: the detector with its interval, then its controls."""
     rows = [COLUMNS]
     for figure in figures:
-        cells = [_estimate(getattr(figure, side), side == "detector") for side in ("detector", "random", "shifted")]
+        cells = [_estimate(getattr(figure, side), side == "detector") for side in SIDES]
         rows.append((f"{figure.name} {figure.unit}".rstrip(), *cells))
     return _aligned(rows)
 
 
 def _estimate(estimate: Any, interval: bool) -> str:
-    if estimate.value is None:
+    if estimate is None or estimate.value is None:
         return "n/a"
     text = f"{estimate.value:.3g}"
     if interval and estimate.low is not None:

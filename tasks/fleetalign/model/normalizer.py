@@ -9,7 +9,7 @@ Shapes: E entity, M metric.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -158,6 +158,15 @@ def with_statistics(
     values = np.concatenate([statistics, default[None]]).astype(np.float32)[entity, metric]
     for index, name in enumerate(columns):
         table = table.append_column(name, pa.array(values[:, index]))
+    return NORMALIZER.conform(table)
+
+
+def with_constants(table: pa.Table, values: Mapping[str, float]) -> pa.Table:
+    """``table`` with each named float32 column holding one value in every row."""
+    for name, value in values.items():
+        column = pa.repeat(pa.scalar(value, pa.float32()), table.num_rows)
+        index = table.schema.get_field_index(name)
+        table = table.append_column(name, column) if index < 0 else table.set_column(index, name, column)
     return NORMALIZER.conform(table)
 
 

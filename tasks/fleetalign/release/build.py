@@ -14,6 +14,7 @@ from typing import Any
 from fleetalign.align.plan import plan_config, read_plan
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import ID_LENGTH, readable_json
+from fleetalign.contracts.views import SETTLE_STEPS
 from fleetalign.errors import NotFound
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.figures import Figures
@@ -79,7 +80,7 @@ def build_release(
     body = _body(store, built, [], None)
     draft = Scorer(store, Manifest("draft", "", {**body, "files": files}))
     _tell(progress, 0, "judge")
-    judged = figures(store, built.plan, draft, built.aligned, settings)
+    judged = figures(store, built.plan, draft, built.aligned, settings, _control(store, built, body))
     verdicts = [gate.as_json() for gate in _gates(built, draft, judged, settings)]
     body = _body(store, built, verdicts, judged)
     _tell(progress, 1, "judge")
@@ -99,6 +100,20 @@ def build_release(
     }
     store.put_immutable(layout.receipt(plan_id, "release"), readable_json(result))
     return result
+
+
+def _control(store: Store, built: Built, body: Mapping[str, Any]) -> Scorer | None:
+    """A scorer of the untrained network and its own aligner; None when nobody could be judged by it."""
+    tables = {name: layout.control_table(built.plan_id, name) for name in ("aligner", "normalizer")}
+    if not all(store.exists(key) for key in tables.values()):
+        return None
+    models = {
+        kind: {**entry, "model": layout.model(entry["model_id"], "untrained.onnx")}
+        for kind, entry in body["kinds"].items()
+    }
+    keys = {*tables.values(), *(entry["model"] for entry in models.values()), body["mutes"]}
+    files = [publish.file_entry(key, store.get(key), "control") for key in sorted(keys)]
+    return Scorer(store, Manifest("control", "", {**body, **tables, "kinds": models, "files": files}))
 
 
 def _tell(progress: Callable[[int, int, str], None] | None, done: int, what: str) -> None:
@@ -132,9 +147,15 @@ def _body(store: Store, built: Built, verdicts: list[dict[str, Any]], judged: Fi
             "metrics": entry["metrics"],
             "inputs": card["inputs"],
             "condition_used": card["condition_used"],
-            "seasonal_lags_steps": [],
-            "statistics_columns": [],
+            "seasonal_lags_steps": card["seasonal_lags_steps"],
+            "statistics_columns": card["statistics_columns"],
         }
+        if card["state_size"] is not None:
+            kinds[kind] |= {
+                "state_size": card["state_size"],
+                "state_chains": True,
+                "state_settle_steps": SETTLE_STEPS,
+            }
     aligned = built.aligned
     return publish.build_manifest(
         kinds=kinds,
@@ -153,7 +174,11 @@ def _body(store: Store, built: Built, verdicts: list[dict[str, Any]], judged: Fi
 
 def _gates(built: Built, draft: Scorer, judged: Figures | None, settings: Config) -> list[gates.Gate]:
     limits = settings.gates
-    quality = [gates.beats_random(judged), gates.beats_shifted(judged)]
+    quality = [
+        gates.beats_random(judged),
+        gates.beats_shifted(judged),
+        gates.beats_untrained(judged, limits.must_beat_untrained),
+    ]
     if judged is None and settings.align.method == "published_tpe" and built.plan["feedback"]["rows"]:
         why = "published_tpe holds no incident out; give a judge range, so that it can be judged"
         quality = [gates.Gate(gate.name, None, 0.0, "fail", why) for gate in quality]

@@ -6,6 +6,7 @@ calibrate range, whose counts the fleet step left in its receipt.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from fleetalign.contracts.feedback import UNLABELLED, Statements, unique
 from fleetalign.contracts.tables import DEFAULT_ENTITY, from_parquet
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.counts import EntityCounts
-from fleetalign.evaluate.figures import Figures
+from fleetalign.evaluate.figures import SIDES, Figures
 from fleetalign.evaluate.judge import JudgedEntity, judge
 from fleetalign.evaluate.metrics import pages
 from fleetalign.interval import Interval, format_time, parse_time
@@ -83,7 +84,7 @@ def traces(
     name: str,
     config: Config,
 ) -> Iterator[Trace]:
-    """Score ``entities`` over the range ``name``; a window before the range is read as context. Bounded memory."""
+    """Score ``entities`` over the range ``name``; what windows and states reach before it is read as context."""
     feedback = read_statements(store, plan, "feedback")
     for kind, ids in sorted(entities.items()):
         said = Statements(feedback, kind)
@@ -92,7 +93,7 @@ def traces(
             continue
         entry = plan["kinds"][kind]
         catalogue = scorer.manifest.kinds[kind]["metrics"]
-        context = scorer.manifest.kinds[kind]["window_steps"] * entry["step_seconds"]
+        context = scorer.history_steps(kind) * entry["step_seconds"]
         wide = Interval(span.start - timedelta(seconds=context), span.end)
         partitions = partitions_of(plan, kind)
         for at in range(0, len(ids), BATCH_ENTITIES):
@@ -113,7 +114,7 @@ def _panel_traces(scorer: Scorer, panel: Panel, span: Interval, said: Statements
         yield Trace(panel.kind, entity_id, panel.times[start:stop], score, margin, labels, panel.step_seconds)
 
 
-def judged(trace: Trace, tail_probability: float) -> JudgedEntity:
+def judged(trace: Trace, tail_probability: float, untrained: Trace | None = None) -> JudgedEntity:
     """The trace as the judge takes it; unlabelled time is left out there."""
     return JudgedEntity(
         trace.kind,
@@ -124,15 +125,21 @@ def judged(trace: Trace, tail_probability: float) -> JudgedEntity:
         judged=np.ones(len(trace.labels), dtype=bool),
         tail_probability=tail_probability,
         step_seconds=trace.step_seconds,
+        untrained=None if untrained is None else untrained.margin > 0,
     )
 
 
 def figures(
-    store: Store, plan: Mapping[str, Any], scorer: Scorer, aligned: Mapping[str, Any], config: Config
+    store: Store,
+    plan: Mapping[str, Any],
+    scorer: Scorer,
+    aligned: Mapping[str, Any],
+    config: Config,
+    control: Scorer | None = None,
 ) -> Figures | None:
     """Figures of the release that ``plan`` builds; None when nobody said anything to judge by.
 
-    ``aligned`` is the receipt of the fleet step.
+    ``aligned`` is the receipt of the fleet step, ``control`` a scorer of the untrained network's graph and aligner.
     """
     settings = {"samples": config.gates.bootstrap_samples, "seed": config.align.seed}
     if any(entry["ranges"]["judge"] for entry in plan["kinds"].values()):
@@ -142,8 +149,9 @@ def figures(
             tail = aligned["shared"]["tail_probability"]
         entities = sample(spoken_entities(store, plan, "judge"), config.gates.max_judged_entities, config.align.seed)
         scored = traces(store, plan, scorer, entities, "judge", config)
+        beside = traces(store, plan, control, entities, "judge", config) if control else itertools.repeat(None)
         found = judge(
-            (judged(t, tails.get((t.kind, t.entity_id), tail)) for t in scored),
+            (judged(t, tails.get((t.kind, t.entity_id), tail), u) for t, u in zip(scored, beside, strict=False)),
             merge_steps=config.align.merge_steps,
             control_seeds=config.gates.shift_seeds,
             **settings,
@@ -151,15 +159,16 @@ def figures(
         return found if found.detector else None
     if not aligned["leave_one_out"]:
         return None
-    sides = {
-        side: [_held_out(entry, side, plan) for entry in aligned["leave_one_out"]]
-        for side in ("detector", "random", "shifted")
-    }
+    sides = {side: [_held_out(entry, side, plan) for entry in aligned["leave_one_out"]] for side in SIDES}
+    if not any(entry["untrained"] for entry in aligned["leave_one_out"]):
+        del sides["untrained"]
     return Figures.from_counts(**sides, protocol="leave_one_incident_out", **settings)
 
 
 def _held_out(entry: Mapping[str, Any], side: str, plan: Mapping[str, Any]) -> EntityCounts:
-    counts = entry[side]
+    # An untrained network that could say nothing about an entity missed all its incidents.
+    missed = {"hits": 0.0, "missed": entry["detector"]["hits"] + entry["detector"]["missed"], "false_pages": 0.0}
+    counts = entry[side] or missed
     seconds = entry["judged_steps"] * plan["kinds"][entry["kind"]]["step_seconds"]
     return EntityCounts(
         entry["kind"], entry["entity_id"], counts["hits"], counts["missed"], counts["false_pages"], float(seconds)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fleetalign.contracts.graph import ROLES, Graph, Scored
+from fleetalign.contracts.graph import ROLES, Graph
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.errors import BadInput
 from fleetalign.release.entity_rows import EntityRow, EntityRows
@@ -21,12 +21,14 @@ REASONS = (None, "warming_up", "no_metric", "maintenance")
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """``score``, ``margin`` float32 [p], NaN where ``reason`` int8 [p] is not SCORED; ``contribution`` float32 [p, metric]."""
+    """``score``, ``margin`` float32 [p], NaN where ``reason`` int8 [p] is not SCORED; ``contribution`` float32 [p, metric];
+    ``state`` float32 [m] after the last of them."""
 
     score: np.ndarray
     margin: np.ndarray
     contribution: np.ndarray
     reason: np.ndarray
+    state: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Series:
     """One entity's grid, and the newest samples that are to be scored.
 
     ``values`` float64 [time, metric] in raw units, NaN = missing; ``times`` datetime64[us] [time]; ``first`` the position
-    of the entity's first row: a position has a full window from ``first + W - 1`` on; ``positions`` int64 [p], ascending.
+    of the entity's first row: a position has a full window from ``first + W - 1`` on; ``positions`` int64 [p], ascending;
+    ``state`` float32 [m] the graph's state before the first of them (None: zeros).
     """
 
     entity_id: str
@@ -42,6 +45,7 @@ class Series:
     times: np.ndarray
     first: int
     positions: np.ndarray
+    state: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +59,8 @@ class _Task:
     wanted: np.ndarray
 
 
-NEXT_STATE = "next_state"
-"""Output that holds the role ``state``: in ONNX an input and an output cannot share a name."""
-
-
-class StatefulGraph(Graph):
-    """A graph that may return a ``state`` float32 [B, m] to be fed with the entity's next window."""
-
-    def run_with_state(self, feeds: Mapping[str, np.ndarray]) -> tuple[Scored, np.ndarray]:
-        score, margin, contribution, state = self._run(("score", "margin", "contribution", NEXT_STATE), feeds)
-        return Scored(score, margin, contribution), state
+CHAIN_BATCH = 256
+"""Most windows of a batch when the graph chains rows: that costs the square of their number."""
 
 
 class KindScorer:
@@ -85,10 +81,12 @@ class KindScorer:
         self.step_seconds: int = entry["step_seconds"]
         self.metrics: tuple[str, ...] = tuple(entry["metrics"])
         self._lags = np.array(entry.get("seasonal_lags_steps", ()), dtype=np.int64)
-        self._state_size: int = entry.get("state_size", 0)
+        self._state_size: int = entry.get("state_size") or 0
+        self._chains: bool = entry.get("state_chains", False)
+        self.settle_steps: int | None = entry.get("state_settle_steps")
         self._rows = EntityRows(kind, self.metrics, entry.get("statistics_columns", ()), normalizer, aligner)
         self._mutes = Mutes(kind, mutes)
-        self.graph = StatefulGraph(model)
+        self.graph = Graph(model)
         self.stateful = "state" in self.graph.inputs
         unknown = sorted(set(self.graph.inputs) - set(ROLES)) or sorted(set(self.graph.inputs) ^ set(entry["inputs"]))
         if unknown:
@@ -99,8 +97,20 @@ class KindScorer:
 
     @property
     def context_steps(self) -> int:
-        """How many samples before the newest one a score depends on."""
+        """How many samples before the newest one a window reaches."""
         return max(self.window_steps - 1, int(self._lags.max(initial=0)))
+
+    @property
+    def history_steps(self) -> int:
+        """How many samples before the first wanted score are needed: what a window reaches, and what settles a state."""
+        return self.context_steps + (self.settle_steps or 0)
+
+    def settling(self, index: int) -> int:
+        """Of ascending positions, the index to begin at so that the state is settled at ``index``: 0 for a graph that
+        never forgets."""
+        if not self.stateful:
+            return index
+        return 0 if self.settle_steps is None else max(index - self.settle_steps, 0)
 
     def score(
         self, entity_id: str, values: np.ndarray, times: np.ndarray, first: int, positions: np.ndarray, batch: int
@@ -120,7 +130,7 @@ class KindScorer:
             group.append(task)
             rows += len(task.series.values)
             windows += len(task.wanted)
-            if self.stateful or windows >= batch or rows >= batch * self.window_steps:
+            if windows >= batch or rows >= batch * self.window_steps:
                 yield from self._finish(group, batch)
                 group, rows, windows = [], 0, 0
         yield from self._finish(group, batch)
@@ -136,27 +146,38 @@ class KindScorer:
         reason[maintenance] = MAINTENANCE
         score = np.full(count, np.nan, dtype=np.float32)
         contribution = np.zeros((count, len(self.metrics)), dtype=np.float32)
-        scores = Scores(score, score.copy(), contribution, reason)
+        state = np.zeros(self._state_size, dtype=np.float32) if series.state is None else series.state.copy()
+        scores = Scores(score, score.copy(), contribution, reason, state)
         return _Task(series, row, weight, scores, np.flatnonzero(reason == SCORED))
 
     def _finish(self, group: Sequence[_Task], batch: int) -> Iterator[tuple[Series, Scores]]:
-        state = np.zeros((1, self._state_size), dtype=np.float32)
-        size = 1 if self.stateful else batch  # a state comes from the window before
-        for pieces in _packed(group, size):
+        if self.stateful:  # a state comes from the window before, which may be in the same batch if the graph chains
+            batch = min(batch, CHAIN_BATCH) if self._chains else 1
+        for pieces in _packed(group, batch):
             feeds = self._feeds(pieces)
             if self.stateful:
-                found, state = self.graph.run_with_state({**feeds, "state": state})
-            else:
-                found = self.graph.run(feeds)
+                feeds["state"] = self._states(pieces)
+            found = self.graph.run(feeds)
             at = 0
             for task, chunk in pieces:
                 mine = slice(at, at + len(chunk))
                 task.scores.score[chunk], task.scores.margin[chunk] = found.score[mine], found.margin[mine]
                 task.scores.contribution[chunk] = found.contribution[mine]
                 at += len(chunk)
+                if found.state is not None:
+                    task.scores.state[:] = found.state[at - 1]
         for task in group:
             task.scores.reason[(task.scores.reason == SCORED) & np.isnan(task.scores.score)] = NO_METRIC
             yield task.series, task.scores
+
+    def _states(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> np.ndarray:
+        """The state of each piece's first window; NaN, "the row before me", for the others."""
+        states = np.full((sum(len(chunk) for _, chunk in pieces), self._state_size), np.nan, dtype=np.float32)
+        at = 0
+        for task, chunk in pieces:
+            states[at] = task.scores.state
+            at += len(chunk)
+        return states
 
     def _feeds(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> dict[str, np.ndarray]:
         """The arrays of every role for the windows of ``pieces``, one piece after the other."""

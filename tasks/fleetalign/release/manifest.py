@@ -16,7 +16,7 @@ from fleetalign.errors import BadInput, Corrupt, NotFound
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 def release_id_of(document: Mapping[str, Any]) -> str:

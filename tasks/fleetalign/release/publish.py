@@ -46,7 +46,7 @@ def build_manifest(
 
     ``normalizer``, ``aligner``, ``mutes`` and, per kind, ``model`` and ``golden`` are keys that ``files`` must list.
     ``kinds[kind]`` holds model_id, model, golden, network, window_steps, step_seconds, metrics, inputs,
-    condition_used, seasonal_lags_steps, statistics_columns and, for a graph with state, state_size.
+    condition_used, seasonal_lags_steps, statistics_columns and, for a graph with state, state_size, state_chains, state_settle_steps.
     """
     return {
         "schema_version": SCHEMA_VERSION,

@@ -106,7 +106,7 @@ class Scorer:
         scorer = self._kinds[kind]
         if panel.metrics != scorer.metrics:
             raise BadInput(f"kind {kind!r}: the panel's metrics are not the release's catalogue {scorer.metrics}")
-        begin = 0 if scorer.stateful else first
+        begin = scorer.settling(first)
         origin = max(begin - scorer.context_steps, 0)
         found = scorer.score(
             panel.entity_ids[entity_index],
@@ -117,6 +117,10 @@ class Scorer:
             batch,
         )
         return found.score[first - begin :], found.margin[first - begin :]
+
+    def history_steps(self, kind: str) -> int:
+        """How many steps of telemetry before the first wanted score of ``kind`` make it what it is in bulk."""
+        return self._kinds[kind].history_steps
 
     def verify(self) -> float:
         """Worst relative difference of any kind's graph from its golden vectors, on this machine (contracts 3.6)."""
@@ -212,8 +216,8 @@ def _series(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None) -> 
         values[~np.isfinite(values)] = np.nan
         times = ((slots[begin] + np.arange(length)) * step).astype("datetime64[us]")
         positions = np.unique(steps)
-        if since is not None and not scorer.stateful:  # a state comes from all windows before
-            positions = positions[times[positions] >= since]
+        if since is not None:
+            positions = positions[scorer.settling(int(np.searchsorted(times[positions], since))) :]
         yield Series(entity_id, values, times, 0, positions)
 
 

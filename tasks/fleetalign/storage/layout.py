@@ -90,6 +90,16 @@ def shard(plan_id: str, index: int) -> str:
     return f"plans/{plan_id}/shards/{index:05d}.parquet"
 
 
+def control_shard(plan_id: str, index: int) -> str:
+    """A shard aligned with the untrained network, for the entities that somebody spoke about."""
+    return f"plans/{plan_id}/control/{index:05d}.parquet"
+
+
+def control_table(plan_id: str, name: str) -> str:
+    """``aligner`` or ``normalizer`` of the untrained control."""
+    return f"plans/{plan_id}/control/{name}.parquet"
+
+
 def checkpoint(plan_id: str, kind: str) -> str:
     return f"plans/{plan_id}/checkpoints/{checked_kind(kind)}.safetensors"
 

@@ -1,0 +1,60 @@
+"""Thresholds that follow an entity's scores as they drift, at a bounded speed.
+
+A threshold fitted once does not survive drift: pages rise or stop. Each alignment moves it towards the quantile of the
+entity's newest scores, by at most a share of its size a day, so that a long incident cannot talk it up. What operators
+say acts at once: when the tail probability or the fleet's candidate changed, the threshold starts anew.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+DAY_SECONDS = 86_400
+
+
+def followed(
+    anchor: np.ndarray, recent: np.ndarray, size: np.ndarray, days: np.ndarray, limit_per_day: float
+) -> np.ndarray:
+    """``anchor`` moved towards ``recent`` by at most ``limit_per_day`` of the size of ``size`` for each of ``days``."""
+    reach = limit_per_day * np.abs(size) * np.maximum(days, 0.0)
+    return (anchor + np.clip(recent - anchor, -reach, reach)).astype(np.float32)
+
+
+class Drift:
+    """The aligner rows of one kind as they were, and what may follow from them.
+
+    ``same_candidate``: the fleet's candidate, if it has one, is what it was: thresholds are numbers of the same score.
+    """
+
+    def __init__(self, previous: pa.Table | None, kind: str, same_candidate: bool) -> None:
+        self._previous = None
+        if previous is not None and same_candidate:
+            self._previous = previous.filter(pc.equal(previous["kind"], kind))
+
+    def follow(
+        self,
+        entity_ids: pa.ChunkedArray,
+        quantiles: np.ndarray,
+        recent: np.ndarray,
+        conditions: np.ndarray,
+        tails: np.ndarray,
+        until: datetime,
+        limit_per_day: float,
+    ) -> np.ndarray:
+        """Thresholds float32 [n]: ``quantiles`` of the whole range for whom nothing goes before, else the previous
+        threshold moved towards ``recent``. ``conditions`` int [n] and ``tails`` float32 [n] are today's choice."""
+        if self._previous is None or not self._previous.num_rows:
+            return quantiles
+        at = pc.index_in(entity_ids, value_set=self._previous["entity_id"].combine_chunks())
+        row = pc.fill_null(at, -1).to_numpy().astype(np.int64)
+        names = ("condition", "threshold", "tail_probability")
+        before = {name: self._previous[name].to_numpy(zero_copy_only=False)[row] for name in names}
+        calibrated = self._previous["calibrated_until"].to_numpy().astype("datetime64[us]").astype(np.int64)[row]
+        days = (round(until.timestamp() * 1e6) - calibrated) / 1e6 / DAY_SECONDS
+        same = (before["condition"] == conditions) & (before["tail_probability"] == tails)
+        goes_on = (row >= 0) & same & np.isfinite(before["threshold"])
+        return np.where(goes_on, followed(before["threshold"], recent, quantiles, days, limit_per_day), quantiles)

@@ -1,0 +1,60 @@
+"""The fleet's one candidate: the default, unless feedback shows another to be better.
+
+With a handful of incidents many candidates look better than the default by chance, and what looks best on feedback is
+often worse afterwards. A candidate must therefore beat the default with 95 % confidence, by a paired bootstrap over
+entities in which each candidate has its best tail probability on every draw.
+
+Shapes: D draws (the first is the fleet as it is), n entities, R candidates, P tail probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fleetalign.align.counts import EntityCounts, Pool, objective_values
+from fleetalign.align.grid import Grid
+from fleetalign.config import AlignConfig
+
+DRAWS = 100
+CONFIDENCE_SD = 1.96
+
+
+class Preference:
+    """Which candidate the fleet prefers, with all incidents or without one."""
+
+    def __init__(self, entities: Sequence[EntityCounts], pool: Pool, grid: Grid, config: AlignConfig) -> None:
+        self._entities, self._config = entities, config
+        self._default = min(grid.default, pool.totals.shape[1] - 1)
+        self._open = pool.totals.shape[1] > 1 and len(entities) > 1
+        if not self._open:
+            return
+        count = len(entities)
+        random = np.random.default_rng(config.seed)
+        drawn = random.multinomial(count, np.full(count, 1 / count), size=DRAWS)
+        self._draws = np.concatenate([np.ones((1, count)), drawn])
+        self._sums = np.zeros((4, len(self._draws), *pool.totals.shape[1:]))
+        rest = pool.totals.copy()
+        for column, entity in zip(self._draws.T, entities, strict=True):
+            totals = entity.totals()
+            rest -= totals
+            self._sums += column[None, :, None, None] * totals[:, None]
+        self._sums += rest[:, None]
+
+    def candidate(self, without: tuple[int, int] | None = None) -> int:
+        """Index of the candidate; ``without`` (entity, incident) leaves that incident out."""
+        if not self._open:
+            return self._default
+        sums = self._sums
+        if without is not None:
+            i, g = without
+            entity, weight = self._entities[i], self._draws[:, i, None, None]
+            sums = sums.copy()
+            sums[0] -= weight * entity.hits[..., g] * entity.credit[g]
+            sums[2] -= weight * (1 - entity.hits[..., g]) * entity.credit[g]
+        value = objective_values(sums, self._config).max(axis=-1)  # [D, R]
+        gain = value - value[:, [self._default]]
+        sure = gain[0] > CONFIDENCE_SD * gain[1:].std(axis=0)
+        ranked = np.where(sure & (gain[0] > 1e-12), value[0], -np.inf)
+        return int(ranked.argmax()) if np.isfinite(ranked).any() else self._default

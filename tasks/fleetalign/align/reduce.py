@@ -1,0 +1,120 @@
+"""The fleet step over the store: reads shards, writes the aligner and the normalizer that belong together.
+
+The untrained control is reduced beside the detector, from its own shards, in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.align.fleet import Reduced, carriable, reduce_shards
+from fleetalign.align.grid import Grid, grid_of
+from fleetalign.align.plan import plan_config, read_plan
+from fleetalign.contracts.hashing import ID_LENGTH, sha256
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, from_parquet, to_parquet
+from fleetalign.contracts.views import FLEET_STATISTICS
+from fleetalign.errors import BadInput, ConfigError, NotFound
+from fleetalign.model import normalizer
+from fleetalign.storage import layout, receipts
+from fleetalign.storage.store import Store
+
+
+def reduce_plan(store: Store, plan_id: str) -> dict[str, Any]:
+    """Write the aligner and the normalizer of a plan whose shards are aligned; returns the step's receipt.
+
+    Raises BadInput naming a shard that is missing.
+    """
+    plan = read_plan(store, plan_id)
+    trained = receipts.trained(store, plan_id, plan)
+    base = receipts.normalizer(store, trained["normalizer_id"])
+    grid = _grid(store, plan, trained["models"])
+    previous = None
+    if plan["previous_aligner"]:
+        key = layout.aligner(plan["previous_aligner"])
+        previous = carriable(ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}")), base)
+    reduced = reduce_shards(plan, _shards(store, plan, plan_id, layout.shard), grid, previous)
+    aligner = to_parquet(reduced.aligner)
+    aligner_id, normalizer_id = sha256(aligner)[:ID_LENGTH], trained["normalizer_id"]
+    whole = _with_fleet(_joined(base, reduced.new_rows), reduced, grid)
+    if not whole.equals(base):
+        data = to_parquet(whole)
+        normalizer_id = sha256(data)[:ID_LENGTH]
+        store.put_immutable(layout.normalizer(normalizer_id), data)
+    store.put_immutable(layout.aligner(aligner_id), aligner)
+    receipt = {"plan_id": plan_id, "aligner_id": aligner_id, "normalizer_id": normalizer_id, **reduced.summary}
+    control = _reduce_control(store, plan, plan_id, grid, base) if _judges_control(plan) else []
+    return receipt | {"leave_one_out": _beside(receipt["leave_one_out"], control)}
+
+
+def _grid(store: Store, plan: Mapping[str, Any], models: Mapping[str, str]) -> Grid:
+    """The grid of all the plan's kinds. Raises ConfigError when their networks differ: their counts cannot be added."""
+    config = plan_config(plan).align
+    grids = {
+        kind: grid_of(store.get_json(layout.model(model_id, "card.json")), config) for kind, model_id in models.items()
+    }
+    first = next(iter(grids.values()))
+    odd = [kind for kind, grid in grids.items() if grid.candidates != first.candidates]
+    if odd:
+        raise ConfigError(
+            f"plan: kind {odd[0]!r} has a model of another network or window; pre-train all kinds together"
+        )
+    return first
+
+
+def _shards(store: Store, plan: Mapping[str, Any], plan_id: str, key_of: Callable[[str, int], str]):
+    def read(columns: Sequence[str]) -> Iterator[pa.Table]:
+        for shard in plan["shards"]:
+            key = key_of(plan_id, shard["index"])
+            try:
+                data = store.get(key)
+            except NotFound:
+                raise BadInput(
+                    f"shard {shard['index']} of plan {plan_id} ({shard['kind']} {shard['first']} … {shard['last']}) is "
+                    "not aligned yet; run align-shard first"
+                ) from None
+            yield from_parquet(data, f"{store.uri}/{key}", list(columns))
+
+    return read
+
+
+def _joined(base: pa.Table, rows: pa.Table) -> pa.Table:
+    return pa.concat_tables([base, rows], promote_options="default") if rows.num_rows else base
+
+
+def _with_fleet(table: pa.Table, reduced: Reduced, grid: Grid) -> pa.Table:
+    """``table`` with what the fleet chose in the columns that hold the fleet's numbers."""
+    if not grid.shared_candidate:
+        return NORMALIZER.conform(table)
+    return normalizer.with_constants(
+        table, dict(zip(FLEET_STATISTICS, reduced.summary["shared"]["candidate"], strict=True))
+    )
+
+
+def _judges_control(plan: Mapping[str, Any]) -> bool:
+    return bool(plan["feedback"]["rows"]) and plan_config(plan).gates.untrained_control
+
+
+def _reduce_control(
+    store: Store, plan: Mapping[str, Any], plan_id: str, grid: Grid, base: pa.Table
+) -> list[Mapping[str, Any]]:
+    """Aligner and normalizer of the untrained network; returns its held-out counts per entity."""
+    try:
+        reduced = reduce_shards(plan, _shards(store, plan, plan_id, layout.control_shard), grid, None)
+    except BadInput:
+        # Nobody who was spoken about could be scored: then there is nothing to judge either.
+        return []
+    defaults = base.filter(pc.equal(base["entity_id"], DEFAULT_ENTITY))
+    table = _with_fleet(_joined(defaults, reduced.new_rows), reduced, grid)
+    store.put_immutable(layout.control_table(plan_id, "aligner"), to_parquet(reduced.aligner))
+    store.put_immutable(layout.control_table(plan_id, "normalizer"), to_parquet(table))
+    return reduced.summary["leave_one_out"]
+
+
+def _beside(entries: list[dict[str, Any]], control: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Held-out counts of the detector with those of the untrained control, None where it could not score."""
+    found = {(c["kind"], c["entity_id"]): c["detector"] for c in control}
+    return [entry | {"untrained": found.get((entry["kind"], entry["entity_id"]))} for entry in entries]
