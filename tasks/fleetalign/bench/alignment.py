@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from fleetalign.align.choice import Choice, EntityCounts, choose
+from fleetalign.align.choice import Choice, choose
+from fleetalign.align.counts import EntityCounts
 from fleetalign.align.entity import EntityTables, tabulate
-from fleetalign.align.grid import Grid, make_grid, make_tails
-from fleetalign.align.signal import EntitySeries, Signal, combine, create
+from fleetalign.align.grid import Grid, grid_of
+from fleetalign.align.signal import EntitySeries, Signal, combined, create
 from fleetalign.bench.interleave import topic
 from fleetalign.bench.networks import Exported
 from fleetalign.bench.telemetry import KIND, STEP_SECONDS, Telemetry
@@ -46,16 +47,10 @@ def calibration(telemetry: Telemetry, entity: int, first: int, *, controls: bool
     return Calibration(labels, incidents[incidents[:, 0] >= 0], random.random(len(labels)), shifts)
 
 
-def signal_of(card: Mapping[str, Any], model: bytes) -> Signal:
+def signal_of(card: Mapping[str, Any], model: bytes) -> tuple[Signal, Grid]:
     """What an align worker makes of a model; ``card`` as in ``networks.Exported``."""
-    return create(card, expose(model), AlignConfig())
-
-
-def grid_of(signal: Signal, config: AlignConfig) -> Grid:
-    """The candidates of ``signal`` and the tail probabilities."""
-    if signal.one_for_all:
-        return Grid(tuple(map(str, signal.candidates)), make_tails(config), shared_candidate=True)
-    return make_grid(config, max(signal.candidates))
+    grid = grid_of(card, AlignConfig())
+    return create(card, expose(model), grid), grid
 
 
 def own_series(card: Mapping[str, Any], telemetry: Telemetry, entity: int) -> EntitySeries:
@@ -66,21 +61,24 @@ def own_series(card: Mapping[str, Any], telemetry: Telemetry, entity: int) -> En
     return EntitySeries(values, weight, 0, telemetry.location[entity], telemetry.scale[entity], statistics)
 
 
-def tables(d: np.ndarray, given: Calibration, grid: Grid, config: AlignConfig) -> EntityTables:
-    """The tables of one entity from its margins ``d`` float32 [R, t] at threshold 0."""
+def tables(d: np.ndarray, given: Calibration, signal: Signal, grid: Grid) -> EntityTables:
+    """The tables of one entity from its margins ``d`` float32 [R, t] at threshold 0, as an align worker makes them."""
+    config = AlignConfig()
     return tabulate(
-        d, given.labels, given.incidents, grid, config.merge_steps, random_scores=given.random, shifts=given.shifts
-    )
+        d, given.labels, given.incidents, grid.tails, config.merge_steps,
+        random_scores=given.random, shifts=given.shifts,
+        recent_steps=round(config.quantile_days * 86_400 / STEP_SECONDS), rounding=signal.rounding,
+    )  # fmt: skip
 
 
-def choose_for(fleet: list[EntityTables], grid: Grid, config: AlignConfig, steps: int) -> Choice:
+def choose_for(fleet: list[EntityTables], grid: Grid, steps: int) -> Choice:
     """Grid points of the entities of ``fleet``, all with feedback of their own; ``steps`` samples were seen of each."""
     days = steps * STEP_SECONDS / 86_400
     counts = [
         EntityCounts(t.detector.hits, np.ones(len(t.incidents)), t.detector.false_pages.astype(np.float64), days)
         for t in fleet
     ]
-    return choose(counts, np.ones(len(fleet), dtype=bool), grid, config)
+    return choose(counts, np.ones(len(fleet), dtype=bool), grid, AlignConfig())
 
 
 def topics(
@@ -94,10 +92,10 @@ def topics(
 
     steps, metrics = telemetry.panel.values.shape[1:]
     first = steps - samples
-    given, config = calibration(telemetry, 0, first), AlignConfig()
+    given = calibration(telemetry, 0, first)
     windows = published.windows_of(telemetry, 0, first - published.WINDOW_STEPS + 1)
     errors = published.squared_errors(network, windows, gradients=False)
-    workers = {name: _Worker(side, telemetry, first, config) for name, side in exported.items()}
+    workers = {name: _Worker(side, telemetry, first) for name, side in exported.items()}
     sides: dict[str, Callable[[], object]] = {
         "published": lambda: published_align.align(errors, given.labels),
         "published_tpe": _averaged_search(errors, given.labels, telemetry),
@@ -149,26 +147,25 @@ def topics(
 class _Worker:
     """An align worker of one network, with one entity's averaged values at hand."""
 
-    def __init__(self, exported: Exported, telemetry: Telemetry, first: int, config: AlignConfig) -> None:
-        self.config, self.span = config, (first, telemetry.panel.values.shape[1])
-        self.signal = signal_of(exported.card, exported.model)
-        self.grid = grid_of(self.signal, config)
+    def __init__(self, exported: Exported, telemetry: Telemetry, first: int) -> None:
+        self.span = (first, telemetry.panel.values.shape[1])
+        self.signal, self.grid = signal_of(exported.card, exported.model)
         self.series = own_series(exported.card, telemetry, 0)
-        if self.signal.one_for_all:
-            self.averaged = self.signal.views(self.series, *self.span)
-        else:
-            self.averaged = self.signal.profile(self.series, *self.span)
+        values = self.signal.views if self.grid.shared_candidate else self.signal.profile
+        self.averaged = values(self.series, *self.span)
 
     def tabulate(self, given: Calibration) -> EntityTables:
-        rule = combine if self.signal.one_for_all else margins
-        d = np.stack([rule(self.averaged, c)[-len(given.labels) :] for c in self.signal.candidates])
-        return tables(d, given, self.grid, self.config)
+        if self.grid.shared_candidate:
+            d = combined(self.averaged, self.grid.candidates)[:, -len(given.labels) :]
+        else:
+            d = np.stack([margins(self.averaged, c) for c in self.grid.candidates])
+        return tables(d, given, self.signal, self.grid)
 
     def score_and_tabulate(self, given: Calibration) -> EntityTables:
-        return tables(self.signal.margins(self.series, *self.span), given, self.grid, self.config)
+        return tables(self.signal.margins(self.series, *self.span), given, self.signal, self.grid)
 
     def choose(self, fleet: list[EntityTables], steps: int) -> Choice:
-        return choose_for(fleet, self.grid, self.config, steps)
+        return choose_for(fleet, self.grid, steps)
 
 
 def _averaged_search(errors: np.ndarray, labels: np.ndarray, telemetry: Telemetry) -> Callable[[], object]:

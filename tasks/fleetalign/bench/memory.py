@@ -73,16 +73,13 @@ def _fleetalign(name: str, work: str, rest: list[str]):
     import onnxruntime  # noqa: F401 - its imports count as imports
 
     from fleetalign.bench import alignment
-    from fleetalign.config import AlignConfig
 
     def align(telemetry, windows, side):
         card = json.loads(Path(rest[0] + ".json").read_text())
-        signal = alignment.signal_of(card, Path(rest[0]).read_bytes())
-        first, config = signal.context_steps, AlignConfig()
+        signal, grid = alignment.signal_of(card, Path(rest[0]).read_bytes())
         series = alignment.own_series(card, telemetry, 0)
-        d = signal.margins(series, first, len(series.values))
-        given = alignment.calibration(telemetry, 0, first)
-        alignment.tables(d, given, alignment.grid_of(signal, config), config)
+        d = signal.margins(series, 0, len(series.values))
+        alignment.tables(d, alignment.calibration(telemetry, 0, 0), signal, grid)
 
     return align
 

@@ -45,7 +45,7 @@ def train(name: str, telemetry: Telemetry, windows: int, device: str = "cpu", dr
 class Exported:
     """One trained network as its ONNX bytes and a session over them.
 
-    ``card`` holds what the model card says of its inputs: ``condition_used``, ``seasonal_lags_steps``,
+    ``card`` holds what the model card says of its inputs: ``window_steps``, ``condition_used``, ``seasonal_lags_steps``,
     ``statistics_columns`` and ``state_size``.
     """
 
@@ -84,6 +84,7 @@ def export(name: str, telemetry: Telemetry, windows: int) -> Exported:
     network = train(name, telemetry, windows).network
     model = product_export(network, ModelConfig(network=name).window_steps)
     card = {
+        "window_steps": ModelConfig(network=name).window_steps,
         "condition_used": network.condition_used,
         "seasonal_lags_steps": list(network.lags),
         "statistics_columns": list(network.statistics),

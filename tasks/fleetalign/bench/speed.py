@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from fleetalign.bench.machine import machine
 from fleetalign.bench.networks import Exported
 from fleetalign.bench.speed_report import plots, tables
 from fleetalign.bench.telemetry import STEPS_PER_DAY, Telemetry
+from fleetalign.config import ModelConfig
 
 SEED = 1
 PUBLISHED, NO_GRADIENTS = "published", "published, no gradients"
@@ -52,7 +53,7 @@ class Size:
 
 
 QUICK = Size(3, 512, 256, (1, 64, 1024), 1, 1_000, 10, 256, 1, 2, 2)
-FULL = Size(7, 2_560, 1_024, (1, 64, 1024), 5, 7_200, 50, 1_280, 2, 6, 5)
+FULL = Size(7, 5_120, 1_024, (1, 64, 1024), 5, 7_200, 50, 1_280, 2, 6, 5)
 
 
 def run(
@@ -60,7 +61,8 @@ def run(
 ) -> dict[str, Any]:
     """Measure everything, write ``out/speed.json`` and return it: plain JSON values.
 
-    ``quick`` takes under a minute and shows the order of things; the full run takes some minutes. ``data`` is a folder
+    ``quick`` takes about a minute, builds with the default network only and shows the order of things; the full run takes
+    some minutes. ``data`` is a folder
     with services.parquet (default: telemetry made from a seed). ``progress`` is called with (done, total, what).
     """
     import torch
@@ -70,7 +72,7 @@ def run(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        result = _Bench(size, data, progress).measure()
+        result = _Bench(size, data, progress).measure(quick)
     finally:
         torch.set_num_threads(threads)
     result |= {"quick": quick, "seconds": time.perf_counter() - started}
@@ -85,7 +87,7 @@ class _Bench:
         self.size, self.data, self.progress = size, data, progress
         self.names = networks.names()
 
-    def measure(self) -> dict[str, Any]:
+    def measure(self, quick: bool) -> dict[str, Any]:
         size = self.size
         series = self._telemetry(2, max(size.align_samples + published.WINDOW_STEPS - 1, 2 * STEPS_PER_DAY))
         trained = self._fit(series, "cpu").network
@@ -96,7 +98,8 @@ class _Bench:
             **alignment.topics(
                 series, trained, exported, size.align_samples, size.fleet, lambda *a: self._turns(*a, size.align_rounds)
             ),
-            "build": self._build(),
+            # A build exports its networks, which takes as long whatever else is small.
+            "build": self._build([ModelConfig().network] if quick else self.names),
         }
         return {
             "machine": machine(),
@@ -170,10 +173,10 @@ class _Bench:
             baselines=(PUBLISHED, NO_GRADIENTS),
         )
 
-    def _build(self) -> dict[str, Any]:
+    def _build(self, names: Sequence[str]) -> dict[str, Any]:
         size = self.size
         series = self._telemetry(size.build_entities, size.build_days * STEPS_PER_DAY)
-        parts: dict[str, list[dict[str, float]]] = {n: [] for n in self.names}
+        parts: dict[str, list[dict[str, float]]] = {n: [] for n in names}
         with tempfile.TemporaryDirectory() as scratch:
             stores = iter(range(10_000))
             uri = ""
@@ -185,13 +188,13 @@ class _Bench:
                     whole_build.fill_store(uri, series)
 
             sides: dict[str, Callable[[], object]] = {PUBLISHED: lambda: whole_build.published_build(series)}
-            sides |= {n: (lambda n=n: parts[n].append(whole_build.build(n, uri))) for n in self.names}
+            sides |= {n: (lambda n=n: parts[n].append(whole_build.build(n, uri))) for n in names}
             seconds = self._turns("speed: whole build", sides, size.build_rounds, warm_up=False, before=fresh_store)
         days = size.build_entities * size.build_days
         found = topic(
             f"Whole build, {size.build_entities} entities, {size.build_days} days of {STEPS_PER_DAY} samples",
-            "the others: plan, pre-train, align and release in a file:// store, with export, golden vectors, figures, "
-            "controls, gates and report, under the defaults. published: training (5 epochs at most), scoring and "
+            "the others: plan, pre-train, align and release in a file:// store, with export, golden vectors, an untrained "
+            "network aligned beside it as a control, figures, gates and report, under the defaults. published: training (5 epochs at most), scoring and "
             "alignment in memory, under its own defaults; no store, export or release. Time per entity and day",
             seconds,
             unit="ms/entity-day",

@@ -191,7 +191,7 @@ def measured(tmp_path_factory):
         patch.setattr(memory, "peak", lambda *a: {"peak_bytes": next(numbers) << 20, "imports_bytes": 1 << 20})
         patch.setattr(whole_build, "build", lambda network, uri: {"plan": 1.0, "release": 2.0})
         patch.setattr(whole_build, "published_build", lambda series: [])
-        result = speed.run(out, True, lambda *a: progress.append(a), size=TINY)
+        result = speed.run(out, False, lambda *a: progress.append(a), size=TINY)
     return out, result, progress
 
 
