@@ -207,9 +207,9 @@ class AlignConfig:
     The first holds until feedback shows another to be better."""
     smoothings: tuple[float, ...] = (0.3, 0.5, 1.0)
     """Candidate smoothings of ``views``: share of the newest sample in the running mean (1 = no smoothing), first = default."""
-    quantile_days: float = 7.0
+    quantile_days: float = 14.0
     """Days of the entity's newest scores that its threshold follows; it drifts towards their quantile."""
-    max_threshold_change_per_day: float = 0.05
+    max_threshold_change_per_day: float = 0.02
     """A threshold follows drift by at most this share of its size a day; 0 = fixed until feedback moves it."""
     merge_steps: int = 3
     """Alarms closer than this are one page."""

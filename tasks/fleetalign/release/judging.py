@@ -27,7 +27,8 @@ from fleetalign.evaluate.judge import JudgedEntity, judge
 from fleetalign.evaluate.metrics import pages
 from fleetalign.interval import Interval, format_time, parse_time
 from fleetalign.release.manifest import Manifest
-from fleetalign.release.scorer import Scorer, by_entity
+from fleetalign.release.rows import by_entity
+from fleetalign.release.scorer import Scorer
 from fleetalign.storage.panel import Panel, as_datetime64, read_panel
 from fleetalign.storage.store import Store
 
