@@ -1,4 +1,5 @@
-"""Choosing (C, p): shared values, own feedback, leave-one-incident-out, page budget."""
+"""Choosing (C, p): shared values, own feedback, leave-one-incident-out, page budget. The fleet's one candidate is in
+test_preference.py."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetalign.align.choice import EntityCounts, Pool, best, choose, final_points, folds, pooled
+from fleetalign.align.choice import Chooser, best, choose
+from fleetalign.align.counts import EntityCounts, Pool, pooled
 from fleetalign.align.grid import make_grid
 from fleetalign.config import AlignConfig
 
@@ -63,7 +65,7 @@ def test_a_fold_never_sees_its_own_incident():
     fleet = [entity(0.003, 3) for _ in range(5)] + [lonely]
     spoken = np.ones(6, dtype=bool)
     without = dataclasses.replace(lonely, hits=lonely.hits[..., :0], credit=lonely.credit[:0])
-    held_out = folds(fleet, spoken, 1.0, GRID, CONFIG)[5][0]
+    held_out = Chooser(fleet, spoken, GRID, CONFIG).folds(1.0)[5][0]
     expected = choose([*fleet[:5], without], spoken, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,))).own[5]
     assert held_out == tuple(expected)
 
@@ -76,7 +78,8 @@ def test_silent_entities_count_in_the_sums_without_being_held():
     assert (held.shared, held.k) == (whole.shared, whole.k)
     assert held.k_values == pytest.approx(whole.k_values, rel=1e-12)
     np.testing.assert_array_equal(held.own, whole.own[:5])
-    assert folds(fleet[:5], spoken[:5], 1.0, GRID, CONFIG, pooled(fleet)) == folds(fleet, spoken, 1.0, GRID, CONFIG)[:5]
+    folds = Chooser(fleet[:5], spoken[:5], GRID, CONFIG, pooled(fleet)).folds(1.0)
+    assert folds == Chooser(fleet, spoken, GRID, CONFIG).folds(1.0)[:5]
 
 
 def finds(candidate: int, incidents: int) -> EntityCounts:
@@ -100,30 +103,34 @@ def test_a_candidate_of_the_fleet_is_the_same_for_every_entity_and_p_is_its_own(
 
 
 def test_a_fold_chooses_the_fleets_candidate_without_its_incident():
-    # Three incidents against three: any one of them decides which candidate the fleet has.
-    fleet = [finds(0, 3), finds(1, 3)]
-    spoken = np.ones(2, dtype=bool)
-    assert best(pooled(fleet).totals, CONFIG)[0] == 0
-    chosen = folds(fleet, spoken, 1.0, SHARED, CONFIG)
-    assert [c for c, _ in chosen[0]] == [1, 1, 1]
-    assert [c for c, _ in chosen[1]] == [0, 0, 0]
-    # So no held-out incident of the first entity is found, though the final choice finds them all.
-    points = final_points(fleet, spoken, 1.0, SHARED, CONFIG)
-    assert points[:, 0].tolist() == [0, 0]
-    assert not any(fleet[0].hits[c, p, g] for g, (c, p) in enumerate(chosen[0]))
+    # Three incidents that only candidate 0 finds convince, two do not: each of the three decides.
+    fleet = [finds(0, 1) for _ in range(3)] + [found_by_all(1) for _ in range(4)]
+    chooser = Chooser(fleet, np.ones(7, dtype=bool), SHARED, CONFIG)
+    assert chooser.points(1.0)[:, 0].tolist() == [0] * 7
+    folds = chooser.folds(1.0)
+    assert [[c for c, _ in chosen] for chosen in folds] == [[1]] * 3 + [[0]] * 4
+    # So no held-out incident of those three is found, though the final choice finds them all.
+    assert not any(fleet[i].hits[c, p, 0] for i in range(3) for c, p in folds[i])
+    assert all(fleet[i].hits[*chooser.points(1.0)[i], 0] for i in range(3))
 
 
-@settings(max_examples=25)
+def found_by_all(incidents: int) -> EntityCounts:
+    """Every candidate finds its incidents, at p >= 0.003."""
+    found = entity(0.003, incidents)
+    return dataclasses.replace(found, hits=np.broadcast_to(found.hits[:1], found.hits.shape).copy())
+
+
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=2, max_size=6), st.sampled_from([0.3, 3.0]))
 def test_a_fold_of_the_fleets_candidate_is_the_choice_of_a_fleet_that_never_had_the_incident(fleet_of, k):
     fleet = [finds(*which) for which in fleet_of]
     spoken = np.ones(len(fleet), dtype=bool)
-    for i, chosen in enumerate(folds(fleet, spoken, k, SHARED, CONFIG)):
+    for i, chosen in enumerate(Chooser(fleet, spoken, SHARED, CONFIG).folds(k)):
         for g, point in enumerate(chosen):
             kept = np.arange(len(fleet[i].credit)) != g
             one = dataclasses.replace(fleet[i], hits=fleet[i].hits[..., kept], credit=fleet[i].credit[kept])
             without = [*fleet[:i], one, *fleet[i + 1 :]]
-            assert point == tuple(final_points(without, spoken, k, SHARED, CONFIG)[i])
+            assert point == tuple(Chooser(without, spoken, SHARED, CONFIG).points(k)[i])
 
 
 def test_the_pool_of_others_leaves_the_entity_itself_out():

@@ -20,7 +20,10 @@ from fleetalign.errors import BadInput
 from fleetalign.evaluate.metrics import f_beta
 from fleetalign.interval import parse_time
 
-CONFIG = Config(model=ModelConfig(window_steps=16), align=AlignConfig(conditions=(2, 6), tail_probability_count=15))
+CONFIG = Config(
+    model=ModelConfig(network="sharead", window_steps=16),
+    align=AlignConfig(conditions=(2, 6), tail_probability_count=15),
+)
 GRID = make_grid(CONFIG.align, 16)
 STEPS = 600
 SHIFTS = np.array([0.2, 0.5, 0.8])
@@ -31,7 +34,7 @@ def plan_of(config: Config = CONFIG) -> dict[str, Any]:
     calibrate = {"start": "2026-03-06T00:00:00Z", "end": "2026-03-08T02:00:00Z"}
     ranges = {"train": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-05T00:00:00Z"}, "calibrate": calibrate}
     kind = {"step_seconds": 300, "metrics": ["cpu", "disk"], "ranges": {**ranges, "judge": None}}
-    return {"config": config.build_settings(), "kinds": {"web": kind}}
+    return {"config": config.build_settings(), "kinds": {"web": kind}, "previous_candidate": None}
 
 
 def member(
@@ -46,7 +49,7 @@ def member(
     for a, b in pairs:
         labels[a:b] = 1
     tables = tabulate(
-        margins, labels, pairs, GRID, 3, random_scores=seeded_uniform(1, "web", entity_id, STEPS), shifts=SHIFTS
+        margins, labels, pairs, GRID.tails, 3, random_scores=seeded_uniform(1, "web", entity_id, STEPS), shifts=SHIFTS
     )
     at = [(START + np.timedelta64(300 * int(i), "s")).astype("datetime64[us]").item() for i in pairs.ravel()]
     times = [t.replace(tzinfo=parse_time("2026-01-01").tzinfo) for t in at]
@@ -78,7 +81,7 @@ def normalizer(*entities: str) -> pa.Table:
 
 
 def reduce(config: Config, *shards: pa.Table, previous: pa.Table | None = None) -> Reduced:
-    return reduce_shards(plan_of(config), lambda columns: (s.select(list(columns)) for s in shards), previous)
+    return reduce_shards(plan_of(config), lambda columns: (s.select(list(columns)) for s in shards), GRID, previous)
 
 
 def rows_of(table: pa.Table) -> dict[str, dict[str, Any]]:
@@ -192,3 +195,53 @@ def test_recall_weighs_more_under_a_larger_beta():
 def test_a_fleet_of_which_nothing_can_be_aligned_is_refused_with_reasons():
     with pytest.raises(BadInput, match="web/new: too_little_history"):
         reduce(CONFIG, shard(left_out("new", TOO_LITTLE_HISTORY)))
+
+
+CANDIDATES = ((1.0, 1.0, 0.5, 0.5, 0.3), (1.0, 1.0, 0.5, 0.5, 1.0), (1.0, 1.0, 0.0, 0.0, 1.0))
+"""Of a network whose candidate is the fleet's: as many as ``GRID`` has, so that ``FLEET`` fits."""
+SHARED = dataclasses.replace(GRID, candidates=CANDIDATES, default=0, shared_candidate=True)
+assert GRID.shape == SHARED.shape
+
+
+def reduce_shared(
+    *shards: pa.Table, previous: pa.Table | None = None, candidate: Any = None, until: str = ""
+) -> Reduced:
+    plan = plan_of() | {"previous_candidate": candidate}
+    if until:
+        plan["kinds"]["web"]["ranges"]["calibrate"]["end"] = until
+    return reduce_shards(plan, lambda columns: (s.select(list(columns)) for s in shards), SHARED, previous)
+
+
+def with_candidate(row: dict[str, Any], finds: int) -> dict[str, Any]:
+    """``row`` as if its incidents were found by one candidate alone."""
+    hits = np.reshape(row["detector_hits"], (*SHARED.shape, -1)).copy()
+    hits[np.arange(len(hits)) != finds] = 0
+    return row | {"detector_hits": hits.ravel()}
+
+
+@pytest.mark.parametrize("finds", [0, 1, 2])
+def test_the_fleet_has_one_candidate_and_the_cut_of_shards_does_not_choose_it(finds: int):
+    fleet = [with_candidate(row, finds) if row["entity_id"] != "quiet" else row for row in FLEET]
+    one = reduce_shared(shard(*fleet))
+    many = reduce_shared(*(shard(r) for r in reversed(fleet)))
+    assert one.aligner.equals(many.aligner)
+    assert one.summary == many.summary
+    assert one.summary["shared"]["candidate"] == list(CANDIDATES[finds])
+    assert set(one.aligner["condition"].to_pylist()) == {0}
+
+
+def test_thresholds_follow_drift_while_the_candidate_stays_and_start_anew_when_it_changes():
+    drifted = [row | {"recent_quantiles": (np.asarray(row["quantiles"]) * 10).astype(np.float32)} for row in FLEET]
+    candidate = list(CANDIDATES[0])
+    before = reduce_shared(shard(*FLEET))
+    assert before.summary["shared"]["candidate"] == candidate
+    later = {"previous": before.aligner, "until": "2026-03-10T02:00:00Z"}  # two days later
+    follows = rows_of(reduce_shared(shard(*drifted), candidate=candidate, **later).aligner)
+    for entity_id, row in rows_of(before.aligner).items():
+        if entity_id == DEFAULT_ENTITY:
+            continue
+        moved = follows[entity_id]["threshold"] - row["threshold"]
+        assert moved == pytest.approx(2 * CONFIG.align.max_threshold_change_per_day * abs(row["threshold"]), rel=1e-5)
+    anew = reduce_shared(shard(*drifted), candidate=list(CANDIDATES[1]), **later)
+    assert anew.aligner.equals(reduce_shared(shard(*drifted), until=later["until"]).aligner)
+    assert rows_of(anew.aligner)["e0"]["threshold"] == rows_of(before.aligner)["e0"]["threshold"]
