@@ -6,7 +6,6 @@ Formulas: docs/method.md (own quantile at a tail probability; leave-one-incident
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,12 +68,14 @@ def tabulate(
     quiet = labels != 1
     judged = intervals(labels != UNLABELLED)
     normal = quiet & ~np.isnan(margins[0])
-    ordered = [np.sort(row[normal]) for row in margins]
+    ordered = np.sort(margins[:, normal], axis=-1)
     quantiles = _thresholds(ordered, tails, rounding)
     recent = normal.copy()
     recent[: len(recent) - (recent_steps or len(recent))] = False
-    newest = [np.sort(row[recent]) for row in margins] if recent.any() else ordered
-    level = [levels(row, q) for row, q in zip(margins, quantiles, strict=True)]
+    newest = quantiles
+    if 0 < recent.sum() < normal.sum():
+        newest = _thresholds(np.sort(margins[:, recent], axis=-1), tails, rounding)
+    level = np.stack([levels(row, q) for row, q in zip(margins, quantiles, strict=True)])
     random_margins = np.where(np.isnan(margins[0]), np.nan, random_scores).astype(np.float32)
     random_level = levels(random_margins, upper_quantiles(np.sort(random_margins[normal]), tails))
     tail = np.empty((len(margins), len(incidents)), dtype=np.float32)
@@ -83,11 +84,10 @@ def tabulate(
         peaks = np.array([_peak(row[a:b]) for a, b in incidents], dtype=np.float32)
         tail[c] = (len(normals) - np.searchsorted(normals, peaks, side="left") + 0.5) / (len(normals) + 1)
         false_points[c] = len(normals) - np.searchsorted(normals, quantiles[c], side="right")
-    truths = move_truth(incidents, judged, len(labels), np.maximum((shifts * len(labels)).astype(np.int64), 1))
-    random = _counts([random_level], len(tails), incidents, judged, merge_steps)
+    random = _counts(random_level[None], len(tails), incidents, judged, merge_steps)
     return EntityTables(
         quantiles,
-        _thresholds(newest, tails, rounding),
+        newest,
         tail,
         false_points,
         incidents,
@@ -95,12 +95,12 @@ def tabulate(
         int((labels != UNLABELLED).sum()),
         _counts(level, len(tails), incidents, judged, merge_steps),
         _broadcast(random, len(margins)),
-        _shifted(level, len(tails), truths, len(incidents), merge_steps),
+        _shifted(level, len(tails), incidents, judged, shifts, merge_steps),
     )
 
 
-def _thresholds(ordered: Sequence[np.ndarray], tails: np.ndarray, rounding: float) -> np.ndarray:
-    found = np.stack([upper_quantiles(row, tails) for row in ordered])
+def _thresholds(ordered: np.ndarray, tails: np.ndarray, rounding: float) -> np.ndarray:
+    found = upper_quantiles(ordered, tails)
     return (found + np.float32(rounding) * np.abs(found)).astype(np.float32)
 
 
@@ -114,30 +114,28 @@ def _peak(values: np.ndarray) -> float:
     return float(np.nanmax(values)) if np.isfinite(values).any() else -np.inf
 
 
-def _counts(
-    level: Sequence[np.ndarray], count: int, incidents: np.ndarray, judged: np.ndarray, merge_steps: int
-) -> Counts:
-    swept = [sweep(row, count, incidents, judged, merge_steps) for row in level]
-    names = ("hits", "false_pages", "false_judged")
-    return Counts(*(np.stack([getattr(one, name) for one in swept]).astype(np.float32) for name in names))
+def _counts(level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarray, merge_steps: int) -> Counts:
+    """Counts of ``level`` int64 [C, t]."""
+    found = sweep(level, count, incidents, judged, merge_steps)
+    return Counts(*(a.astype(np.float32) for a in (found.hits, found.false_pages, found.false_judged)))
 
 
 def _shifted(
-    level: Sequence[np.ndarray], count: int, truths: Sequence[MovedTruth], incidents: int, merge_steps: int
+    level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarray, shifts: np.ndarray, merge_steps: int
 ) -> Counts:
-    """Means over ``truths``; zeros where there is no incident to shift against."""
-    hits = np.zeros((len(level), count, incidents))
-    false_pages, false_judged = np.zeros(hits.shape[:2]), np.zeros(hits.shape[:2])
-    for truth in truths if incidents else ():
-        for c, row in enumerate(level):
-            found = sweep(row, count, truth.incidents, truth.judged, merge_steps)
-            np.maximum.at(
-                mine := np.zeros((incidents, count), dtype=bool), truth.owner, found.hits.T
-            )  # an incident that wraps has two images
-            hits[c] += mine.T
-            false_pages[c] += found.false_pages
-            false_judged[c] += found.false_judged
-    size = max(len(truths), 1)
+    """Means over ``shifts``; zeros where there is no incident to shift against."""
+    candidates, length = level.shape
+    hits = np.zeros((len(incidents), candidates, count))
+    false_pages, false_judged = np.zeros(hits.shape[1:]), np.zeros(hits.shape[1:])
+    offsets = np.maximum((shifts * length).astype(np.int64), 1)
+    for truth in move_truth(incidents, judged, length, offsets) if len(incidents) else ():
+        found = sweep(level, count, truth.incidents, truth.judged, merge_steps)
+        hit = np.zeros(hits.shape, dtype=bool)
+        np.logical_or.at(hit, truth.owner, np.moveaxis(found.hits, -1, 0))  # an incident that wraps has two images
+        hits += hit
+        false_pages += found.false_pages
+        false_judged += found.false_judged
+    hits, size = np.moveaxis(hits, 0, -1), max(len(shifts), 1)
     return Counts(*((array / size).astype(np.float32) for array in (hits, false_pages, false_judged)))
 
 

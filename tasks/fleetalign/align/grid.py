@@ -57,9 +57,10 @@ def make_tails(config: AlignConfig) -> np.ndarray:
 
 
 def upper_quantiles(ordered: np.ndarray, tails: np.ndarray) -> np.ndarray:
-    """For each p the smallest value that at most a share p of ``ordered`` float32 [n] (ascending) exceeds: float32 [P].
+    """For each p the smallest value that at most a share p of ``ordered`` [..., n] (ascending) exceeds: [..., P].
 
     An order statistic, not an interpolation, so that "alarm when above" means the same in float32 everywhere.
     """
-    index = len(ordered) - 1 - np.floor(tails * len(ordered)).astype(np.int64)
-    return ordered[np.clip(index, 0, len(ordered) - 1)]
+    count = ordered.shape[-1]
+    index = count - 1 - np.floor(tails * count).astype(np.int64)
+    return ordered[..., np.clip(index, 0, count - 1)]

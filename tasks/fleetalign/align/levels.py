@@ -4,7 +4,7 @@ Thresholds fall as the tail probability p grows, so alarms are nested: each samp
 at which it alarms. Whatever happens to a page (it starts, touches an incident, reaches labelled time) then also
 happens from some level on, and counts at all grid points are one histogram. O(t) per entity instead of O(t x grid).
 
-Shapes: t samples, P grid points, G incidents. A page is a maximal run of alarms, runs with fewer than ``merge_steps``
+Shapes: t samples, P grid points, G incidents, ``...`` rows (candidates) that are swept at once. A page is a maximal run of alarms, runs with fewer than ``merge_steps``
 quiet samples between them merged (contracts 6.1).
 """
 
@@ -28,8 +28,8 @@ def levels(margins: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """At every grid point: ``hits`` bool [P, G]; ``pages``, ``false_pages``, ``false_judged`` int64 [P]: pages in all,
-    pages that touch no incident, and those of them that touch labelled time."""
+    """At every grid point: ``hits`` bool [..., P, G]; ``pages``, ``false_pages``, ``false_judged`` int64 [..., P]: pages
+    in all, pages that touch no incident, and those of them that touch labelled time."""
 
     hits: np.ndarray
     pages: np.ndarray
@@ -38,46 +38,53 @@ class Sweep:
 
 
 def sweep(level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarray, merge_steps: int) -> Sweep:
-    """Counts at ``count`` grid points of samples with ``level`` int64 [t].
+    """Counts at ``count`` grid points of samples with ``level`` int64 [..., t].
 
     ``incidents`` and ``judged`` int64 [n, 2] are sorted, disjoint half-open intervals.
     """
     # A page begins at a sample when nothing alarmed within merge_steps before it.
     quiet_before = _minimum_before(level, merge_steps, count)
+    found = _between(level, quiet_before, count)
+    if len(incidents) == 0 and len(judged) == 0:  # most of a fleet
+        return Sweep(np.zeros((*found.shape, 0), dtype=bool), found, found, np.zeros_like(found))
     reaches_incident = _reach(level, incidents, merge_steps, count)
     reaches_judged = np.minimum(_reach(level, judged, merge_steps, count), count)
-    inside = _cover(incidents, len(level))
-    reaches_judged[_cover(judged, len(level))] = 0
+    inside = _cover(incidents, level.shape[-1])
+    reaches_judged[..., _cover(judged, level.shape[-1])] = 0
     ends = np.minimum(quiet_before, np.where(inside, 0, reaches_incident))
     return Sweep(
         _hits(level, incidents, merge_steps, count),
-        _between(level, quiet_before, count),
+        found,
         _between(level, ends, count),
         _between(np.maximum(level, reaches_judged), ends, count),
     )
 
 
 def _between(first: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
-    """How many samples count at each grid point k: those with ``first <= k < stop``."""
+    """How many samples of each row count at each grid point k, those with ``first <= k < stop``: int64 [..., P]."""
     counted = first < stop
-    up = np.bincount(first[counted], minlength=count + 1)[: count + 1]
-    down = np.bincount(stop[counted], minlength=count + 1)[: count + 1]
-    return np.cumsum(up - down)[:count]
+    rows = np.arange(first[..., 0].size).reshape(*first.shape[:-1], 1) * (count + 1)
+    size = first[..., 0].size * (count + 1)
+    up = np.bincount((first + rows)[counted], minlength=size)
+    down = np.bincount((stop + rows)[counted], minlength=size)
+    return np.cumsum((up - down).reshape(*first.shape[:-1], count + 1), axis=-1)[..., :count]
 
 
 def _minimum_before(level: np.ndarray, steps: int, never: int) -> np.ndarray:
     """Minimum of ``level`` over the ``steps`` samples before each sample; ``never`` where there is none."""
-    return _sliding_minimum(np.concatenate([np.full(steps, never, dtype=level.dtype), level[:-1]]), steps)
+    none = np.full((*level.shape[:-1], steps), never, dtype=level.dtype)
+    return _sliding_minimum(np.concatenate([none, level[..., :-1]], axis=-1), steps)
 
 
 def _minimum_from(level: np.ndarray, steps: int, never: int) -> np.ndarray:
     """Minimum of ``level`` over each sample and the ``steps - 1`` after it."""
-    return _sliding_minimum(np.concatenate([level, np.full(steps - 1, never, dtype=level.dtype)]), steps)
+    none = np.full((*level.shape[:-1], steps - 1), never, dtype=level.dtype)
+    return _sliding_minimum(np.concatenate([level, none], axis=-1), steps)
 
 
 def _sliding_minimum(values: np.ndarray, steps: int) -> np.ndarray:
-    stop = len(values) - steps + 1
-    return functools.reduce(np.minimum, (values[ahead : ahead + stop] for ahead in range(steps)))
+    stop = values.shape[-1] - steps + 1
+    return functools.reduce(np.minimum, (values[..., ahead : ahead + stop] for ahead in range(steps)))
 
 
 def _reach(level: np.ndarray, intervals: np.ndarray, merge_steps: int, never: int) -> np.ndarray:
@@ -86,13 +93,13 @@ def _reach(level: np.ndarray, intervals: np.ndarray, merge_steps: int, never: in
     It does when every window of ``merge_steps`` samples from the next sample up to one that starts at the interval
     has an alarm: the running maximum, from the interval backwards, of those windows' levels. ``never`` after the last.
     """
-    found = np.full(len(level), never, dtype=np.int64)
+    found = np.full(level.shape, never, dtype=np.int64)
     filled = _minimum_from(level, merge_steps, never)
     previous = 0
     for start, _ in intervals:
         if start > previous:
-            chain = np.maximum.accumulate(filled[previous + 1 : start + 1][::-1])[::-1]
-            found[previous:start] = chain
+            chain = np.maximum.accumulate(filled[..., previous + 1 : start + 1][..., ::-1], axis=-1)
+            found[..., previous:start] = chain[..., ::-1]
         previous = start
     return found
 
@@ -106,13 +113,14 @@ def _cover(intervals: np.ndarray, length: int) -> np.ndarray:
 
 
 def _hits(level: np.ndarray, incidents: np.ndarray, merge_steps: int, count: int) -> np.ndarray:
-    """Whether a page touches each incident at each grid point: bool [P, G]."""
-    first = np.full(len(incidents), count, dtype=np.int64)
+    """Whether a page touches each incident at each grid point: bool [..., P, G]."""
+    first = np.full((*level.shape[:-1], len(incidents)), count, dtype=np.int64)
     for g, (start, end) in enumerate(incidents):
-        first[g] = level[start:end].min()
+        first[..., g] = level[..., start:end].min(axis=-1)
         # A short incident may lie in the gap of a merged page.
         for before in range(max(start - merge_steps, 0), start):
-            after = level[end : before + merge_steps + 1]
-            if len(after):
-                first[g] = min(first[g], max(level[before], after.min()))
-    return np.arange(count)[:, None] >= first
+            after = level[..., end : before + merge_steps + 1]
+            if after.shape[-1]:
+                merged = np.maximum(level[..., before], after.min(axis=-1))
+                first[..., g] = np.minimum(first[..., g], merged)
+    return np.arange(count)[:, None] >= first[..., None, :]
