@@ -185,6 +185,13 @@ def _tune(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", required=True, metavar="DIR", help="study, plot and best.yaml")
 
 
+def _bench(p: argparse.ArgumentParser) -> None:
+    p.add_argument("what", choices=("detection", "speed", "growth"), metavar="detection|speed|growth")
+    p.add_argument("--data", metavar="FOLDER", help="labelled Parquet, one file per set (detection)")
+    p.add_argument("--out", metavar="DIR", default="bench", help="page, numbers and pictures (default: ./bench)")
+    p.add_argument("--quick", action="store_true", help="a few minutes at most; wider intervals, shorter curves")
+
+
 def _gc(p: argparse.ArgumentParser) -> None:
     p.add_argument("--delete", action="store_true", help="really delete (default: list only)")
     p.add_argument("--min-age-hours", type=float, default=168.0)
@@ -251,6 +258,11 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
         _tune,
         "fleetalign tune --kind web --trials 20 --out ./tuning --store ./store",
     ),
+    "bench": (
+        "measure detection, speed or growth beside controls and the published way",
+        _bench,
+        "fleetalign bench speed --quick --out ./bench",
+    ),
     "gc": ("list or delete what nothing reaches", _gc, "fleetalign gc --store ./store"),
 }
 """Verb -> (what it does, its arguments, an example)."""
@@ -267,7 +279,7 @@ def parser() -> argparse.ArgumentParser:
             name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
         )
         arguments(verb)
-        _common(verb, store=name != "simulate")
+        _common(verb, store=name not in ("simulate", "bench"))
     return root
 
 

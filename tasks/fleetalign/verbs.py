@@ -227,14 +227,18 @@ def score(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     from fleetalign.evaluate.tables import figures_text
     from fleetalign.ingest.feedback_files import read_feedback_file
+    from fleetalign.release.control import control_of
     from fleetalign.release.judging import judge_scores
     from fleetalign.release.scorer import Scorer
 
     config, store = given.config(options), open_store(configuration.store_uri(options.store))
     scorer = Scorer.open(store, options.channel, options.release)
-    scores = scorer.score(given.read_telemetry(options), start=parse_time(options.start) if options.start else None)
+    telemetry, start = given.read_telemetry(options), parse_time(options.start) if options.start else None
+    scores = scorer.score(telemetry, start=start)
+    control = control_of(store, scorer.manifest)
+    beside = control and control.score(telemetry, start=start)
     feedback = read_feedback_file(options.feedback, given.default_kind(options))
-    print(figures_text(judge_scores(store, scorer, scores, feedback, config).table()))
+    print(figures_text(judge_scores(store, scorer, scores, feedback, config, beside).table()))
     return 0
 
 
@@ -272,6 +276,17 @@ def tune(options: argparse.Namespace) -> int:
     path.write_text(yaml.safe_dump(best, sort_keys=True))
     print(f"{path}\n{path.with_name('history.png')}", file=sys.stderr)
     return _print(best)
+
+
+def bench(options: argparse.Namespace) -> int:
+    from fleetalign.bench.command import bench as measure
+
+    bar = Bar()
+    data = Path(options.data) if options.data else None
+    page = measure(options.what, Path(options.out), data=data, quick=options.quick, progress=bar)
+    bar.close()
+    print(page)
+    return 0
 
 
 def gc(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from fleetalign.errors import NotFound
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.figures import Figures
 from fleetalign.interval import format_time
-from fleetalign.release import publish
+from fleetalign.release import control, publish
 from fleetalign.release.judging import figures
 from fleetalign.release.manifest import Manifest
 from fleetalign.release.scorer import Scorer
@@ -80,7 +80,7 @@ def build_release(
     body = _body(store, built, [], None)
     draft = Scorer(store, Manifest("draft", "", {**body, "files": files}))
     _tell(progress, 0, "judge")
-    judged = figures(store, built.plan, draft, built.aligned, settings, _control(store, built, body))
+    judged = figures(store, built.plan, draft, built.aligned, settings, control.untrained(store, plan_id, body))
     verdicts = [gate.as_json() for gate in _gates(built, draft, judged, settings)]
     body = _body(store, built, verdicts, judged)
     _tell(progress, 1, "judge")
@@ -100,20 +100,6 @@ def build_release(
     }
     store.put_immutable(layout.receipt(plan_id, "release"), readable_json(result))
     return result
-
-
-def _control(store: Store, built: Built, body: Mapping[str, Any]) -> Scorer | None:
-    """A scorer of the untrained network and its own aligner; None when nobody could be judged by it."""
-    tables = {name: layout.control_table(built.plan_id, name) for name in ("aligner", "normalizer")}
-    if not all(store.exists(key) for key in tables.values()):
-        return None
-    models = {
-        kind: {**entry, "model": layout.model(entry["model_id"], "untrained.onnx")}
-        for kind, entry in body["kinds"].items()
-    }
-    keys = {*tables.values(), *(entry["model"] for entry in models.values()), body["mutes"]}
-    files = [publish.file_entry(key, store.get(key), "control") for key in sorted(keys)]
-    return Scorer(store, Manifest("control", "", {**body, **tables, "kinds": models, "files": files}))
 
 
 def _tell(progress: Callable[[int, int, str], None] | None, done: int, what: str) -> None:

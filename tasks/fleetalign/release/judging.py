@@ -188,14 +188,26 @@ def aligner_rows(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
     return from_parquet(manifest.get(store, key), f"{store.uri}/{key}").to_pylist()
 
 
-def judge_scores(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Table, config: Config) -> Figures:
+def judge_scores(
+    store: Store,
+    scorer: Scorer,
+    scores: pa.Table,
+    feedback: pa.Table,
+    config: Config,
+    untrained: pa.Table | None = None,
+) -> Figures:
     """Figures of a scores table against ``feedback``, wherever somebody spoke after the release's calibrate range.
 
+    ``untrained`` holds the untrained control's scores of the same telemetry (None: that control is not shown).
     Nothing is judged on time that thresholds were fitted on (contracts 1.4). Raises BadInput when nothing is left.
     """
     feedback = unique(feedback)
+    traced = _score_traces(store, scorer, scores, feedback)
+    beside = itertools.repeat((None, None))
+    if untrained is not None:
+        beside = _score_traces(store, scorer, untrained, feedback)
     found = judge(
-        (judged(t, tail) for t, tail in _score_traces(store, scorer, scores, feedback)),
+        (judged(t, tail, control) for (t, tail), (control, _) in zip(traced, beside, strict=False)),
         merge_steps=config.align.merge_steps,
         control_seeds=config.gates.shift_seeds,
         samples=config.gates.bootstrap_samples,
