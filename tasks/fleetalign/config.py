@@ -106,7 +106,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert(next(a for a in arguments if a is not type(None)), value, where)
     if origin is tuple:
         check(isinstance(value, list | tuple), f"{where} is {value!r}; must be a list")
-        if len(arguments) == 2 and arguments[1] is not Ellipsis:
+        if Ellipsis not in arguments:
             check(len(value) == len(arguments), f"{where} has {len(value)} values; must have {len(arguments)}")
             return tuple(_convert(a, v, where) for a, v in zip(arguments, value, strict=True))
         return tuple(_convert(arguments[0], v, where) for v in value)

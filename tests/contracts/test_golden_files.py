@@ -84,10 +84,11 @@ def documents() -> dict[str, dict[str, Any]]:
         partition = write_partition(store, "validated", "service", interval, "day", moved, 600, {"raw_rows": 144})
     plan = draft(store, Config(model=ModelConfig(window_steps=16)))
     counts = [EntityCounts("service", name, 1, 0, 1, 86_400.0, (60.0,)) for name in ("a", "b")]
-    figures = Figures.from_counts(counts, counts, counts, samples=10, seed=1, protocol="judge_range")
+    figures = Figures.from_counts(counts, counts, counts, counts, samples=10, seed=1, protocol="judge_range")
     first = toy_release(store)
     body = dict(read_manifest(store, first).document)
     del body["release_id"]
+    body["kinds"]["service"] |= {"state_size": 5, "state_chains": True, "state_settle_steps": 64}
     release_id = publish(
         store, {**body, "gates": [GATE], "evaluation": figures.as_json(), "mutes": None}, body.pop("files"), {}
     )

@@ -44,6 +44,17 @@ def test_yaml_dates_and_exponents_are_understood(tmp_path: Path):
         ("training: {epochs: 0}", "training.epochs is 0"),
         ("align: {conditions: [1]}", "align.conditions must be at least 2"),
         ("align: {prior_weights: []}", "prior_weights is empty"),
+        ("model: {network: transformer}", "network is 'transformer'; must be one of 'views', 'sharead'"),
+        ("model: {blocks: 9}", r"model.blocks is 9; must be in \[0, 8\]"),
+        ("training: {batch_size: 0}", "training.batch_size is 0"),
+        ("align: {smoothings: []}", "align.smoothings is ()"),
+        ("align: {smoothings: [0.1]}", r"align.smoothings .* in \[0.2, 1\]"),
+        ("align: {view_weights: []}", "align.view_weights: give at least one"),
+        ("align: {view_weights: [[1, 1, -1, 0]]}", "align.view_weights: .* none negative"),
+        ("align: {view_weights: [[0, 0, 0, 0]]}", "align.view_weights: .* not all 0"),
+        ("align: {view_weights: [[1, 1, 1]]}", "view_weights.* has 3 values; must have 4"),
+        ("align: {quantile_days: 0}", "align.quantile_days is 0"),
+        ("align: {max_threshold_change_per_day: 2}", "align.max_threshold_change_per_day is 2"),
         ("align: {tail_probability_min: 0.5}", "tail_probability_min < tail_probability_max"),
         ("ranges: {train: [2026-01-01, 2026-01-02]}", "give both train and calibrate"),
         ("ranges: {train: [2026-01-01]}", "has 1 values; must have 2"),
@@ -70,3 +81,30 @@ def test_build_settings_survive_the_round_trip_through_a_plan():
     again = config.from_build_settings(settings.build_settings())
     assert again.model == settings.model
     assert again.steps == {}
+
+
+@pytest.mark.parametrize(
+    ("network", "window", "training"),
+    [("views", 32, (4, 256, 3e-3, 25_600)), ("sharead", 100, (4, 128, 1e-3, 40_000))],
+)
+def test_what_is_left_open_suits_the_network(tmp_path: Path, network: str, window: int, training: tuple):
+    names = ("epochs", "batch_size", "learning_rate", "max_windows_per_epoch")
+
+    def settings(text: str) -> tuple:
+        found = load(tmp_path, f"model: {{network: {network}}}\n{text}")
+        return found.model.window_steps, *(getattr(found.training, name) for name in names)
+
+    assert settings("") == (window, *training)
+    assert settings("training: {epochs: 9, learning_rate: 0.5}") == (window, 9, training[1], 0.5, training[3])
+    assert load(tmp_path, f"model: {{network: {network}, window_steps: 24}}").model.window_steps == 24
+
+
+def test_a_plan_says_what_was_left_open():
+    """A plan must not change its meaning when a default does."""
+    settings = config.Config().build_settings()
+    assert settings["model"]["window_steps"] == 32
+    assert settings["training"]["learning_rate"] == 3e-3
+    again = config.from_build_settings(settings)
+    assert (again.model, again.training, again.align) == tuple(
+        getattr(config.Config(), name) for name in ("model", "training", "align")
+    )

@@ -81,7 +81,8 @@ class Graph:
             if isinstance(size, int)
         }
         """Fixed sizes by axis name: ``window``, and where the graph has them ``lag``, ``statistic``, ``state``."""
-        self.window_steps: int = self.sizes["window"]
+        self.window_steps: int = self.sizes.get("window", 0)
+        """0 for a graph that takes any window."""
         self.outputs: tuple[str, ...] = tuple(o.name for o in self._session.get_outputs())
         self._published = tuple(name for name in OUTPUTS if name in self.outputs)
 

@@ -16,9 +16,11 @@ from typing import Any, Literal
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.errors import Conflict, Corrupt, NotFound, UsageError
 from fleetalign.interval import format_time, parse_time
-from fleetalign.release.manifest import SCHEMA_VERSION, checked_major, read_manifest
+from fleetalign.release.manifest import checked_major, read_manifest
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
+
+POINTER_VERSION = "1.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Pointer:
     why: str
 
     def as_json(self) -> dict[str, Any]:
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        return {"schema_version": POINTER_VERSION, **asdict(self)}
 
     def expired(self, now: datetime) -> bool:
         return now >= parse_time(self.expires_at)

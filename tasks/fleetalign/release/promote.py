@@ -10,10 +10,12 @@ from typing import Any
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.errors import GateRefused, NotFound
 from fleetalign.release import channel as channels
-from fleetalign.release.manifest import SCHEMA_VERSION, Manifest, read_manifest
+from fleetalign.release.manifest import Manifest, read_manifest
 from fleetalign.release.verify import verify
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
+
+PROMOTION_VERSION = "1.0"
 
 Comparison = Callable[[str | None], Sequence[Mapping[str, Any]]]
 
@@ -71,7 +73,7 @@ def promote(
     compared = tuple(comparison_gates(champion_id))
     failed = [gate for gate in (*manifest.gates, *compared) if gate["verdict"] == "fail"]
     record = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": PROMOTION_VERSION,
         "release_id": release_id,
         "champion_id": champion_id,
         "absolute_gates": list(manifest.gates),

@@ -104,7 +104,9 @@ def test_a_pointer_that_is_none_is_corrupt(store: MemoryStore, data: bytes) -> N
 
 def test_a_pointer_of_another_major_version_is_refused(store: MemoryStore) -> None:
     move(store, *releases(store, 1))
-    document = store.get(layout.channel("champion")).replace(b'"schema_version": "1.0"', b'"schema_version": "2.0"')
+    written = store.get(layout.channel("champion"))
+    document = written.replace(b'"schema_version": "1.0"', b'"schema_version": "2.0"')
+    assert document != written
     store.put(layout.channel("champion"), document)
     with pytest.raises(BadInput, match=r"2\.0"):
         channels.read(store, "champion")
