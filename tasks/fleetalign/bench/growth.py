@@ -1,8 +1,8 @@
 """How time, memory and bytes grow with the fleet: the same short history for 1,000, 10,000 and 100,000 entities.
 
-Every step runs in a fresh process, one after the other, so that the peak of resident memory is that step's own.
-``run`` measures, ``tables`` and ``plots`` show; what is not straight or not flat is said in words.
-``python -m fleetalign.bench.growth STEP URI ENTITIES NETWORK SOURCE`` runs one step and prints one JSON line.
+Every step runs in fresh processes, one after the other, so that the peak of resident memory is that step's own; align
+and score in ``WORKERS`` of them, as mapped tasks and scorers do. ``run`` measures, ``tables`` and ``plots`` show; what is
+not straight or not flat is said in words.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from typing import Any
 
 from fleetalign.bench import growth_fleet
 from fleetalign.bench.growth_report import plots, tables
+from fleetalign.bench.growth_steps import PARALLEL, WORKERS
 from fleetalign.bench.machine import machine
-from fleetalign.bench.memory import highest_resident_bytes
-from fleetalign.config import Config, ModelConfig
+from fleetalign.config import ModelConfig
 
 FULL, QUICK = (1_000, 10_000, 100_000), (200, 1_000)
 INGESTED = 1_000
 """Larger fleets are written as validated partitions: ingest and validate work per partition, not per fleet."""
-SCORED_AT_ONCE = 2_000
-"""Entities of one scorer call; a consumer holds no more telemetry than that."""
 BUILD_STEPS = ("plan", "pretrain", "align", "reduce", "release", "score")
 STRAIGHT = 1.25
 """A step is straight when an entity of the largest fleet costs at most this many times what one cost before."""
@@ -77,6 +75,7 @@ def run(
             "step_seconds": growth_fleet.STEP_SECONDS,
             "window_steps": growth_fleet.WINDOW_STEPS,
             "spoken_share": 1 / growth_fleet.SPOKEN_EVERY,
+            "workers": WORKERS,
         },
         "sizes": found,
         "findings": findings(found),
@@ -103,12 +102,12 @@ def measure(entities: int, network: str, tell: Callable[[str], None]) -> dict[st
         steps = {}
         for step in steps_of(entities):
             tell(step)
-            steps[step] = _in_fresh_process(step, str(store), entities, network, str(source))
+            steps[step] = in_fresh_processes(step, str(store), entities, network, str(source))
         return {
             "entities": entities,
             "steps": {name: {k: found[k] for k in MEASURED} for name, found in steps.items()},
-            "release": steps["release"]["result"],
-            "score": steps["score"]["result"],
+            "release": steps["release"]["results"][0],
+            "samples_scored": sum(steps["score"]["results"]),
             "bytes": _bytes(store, entities),
         }
 
@@ -116,13 +115,28 @@ def measure(entities: int, network: str, tell: Callable[[str], None]) -> dict[st
 MEASURED = ("wall_seconds", "cpu_seconds", "peak_bytes")
 
 
-def _in_fresh_process(step: str, *arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "fleetalign.bench.growth", step, *map(str, arguments)]
+def in_fresh_processes(step: str, *arguments: object) -> dict[str, Any]:
+    """Wall seconds of the slowest worker, CPU seconds of all, peak bytes of the largest, and every worker's result."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT_SECONDS
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    workers = []
+    for worker in range(WORKERS if step in PARALLEL else 1):
+        command = [sys.executable, "-m", "fleetalign.bench.growth_steps", step, str(worker), *map(str, arguments)]
+        workers.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+    try:
+        printed = [worker.communicate(timeout=TIMEOUT_SECONDS)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    for worker in workers:
+        if worker.returncode:
+            raise subprocess.CalledProcessError(worker.returncode, worker.args)
+    found = [json.loads(lines.splitlines()[-1]) for lines in printed]
+    return {
+        "wall_seconds": max(f["wall_seconds"] for f in found),
+        "cpu_seconds": sum(f["cpu_seconds"] for f in found),
+        "peak_bytes": max(f["peak_bytes"] for f in found),
+        "results": [f["result"] for f in found],
+    }
 
 
 def _bytes(store: Path, entities: int) -> dict[str, Any]:
@@ -177,121 +191,3 @@ def memory_finding(points: Sequence[tuple[int, int]]) -> dict[str, Any]:
     if not good:
         text += f", {(high - low) / (most - least) / 1024:.2g} KiB for one more entity"
     return {"good": good, "text": f"{'flat' if good else 'NOT flat'}: {text}"}
-
-
-def main(arguments: Sequence[str]) -> None:
-    step, uri, entities, network, source = arguments
-    config = growth_fleet.settings(int(entities), network, Path(source))
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = _STEPS[step](config, uri, int(entities))
-    print(
-        json.dumps(
-            {
-                "wall_seconds": time.perf_counter() - wall,
-                "cpu_seconds": time.process_time() - cpu,
-                "peak_bytes": highest_resident_bytes(),
-                "result": result,
-            }
-        )
-    )
-
-
-def _ingest(config: Config, uri: str, entities: int) -> None:
-    from fleetalign import steps
-
-    for day in growth_fleet.days():
-        steps.ingest(config, uri, day)
-
-
-def _validate(config: Config, uri: str, entities: int) -> None:
-    from fleetalign import steps
-
-    for day in growth_fleet.days():
-        steps.validate(config, uri, day)
-
-
-def _write(config: Config, uri: str, entities: int) -> None:
-    growth_fleet.write_store(uri, entities)
-
-
-def _plan(config: Config, uri: str, entities: int) -> None:
-    from fleetalign import steps
-
-    steps.plan(config, uri)
-
-
-def _plan_id(uri: str) -> str:
-    """The store holds one plan."""
-    from fleetalign.storage import layout
-    from fleetalign.storage.store import open_store
-
-    keys = [info.key for info in open_store(uri).list(layout.PLANS) if info.key.count("/") == 1]
-    return keys[0].removeprefix(layout.PLANS).removesuffix(".json")
-
-
-def _pretrain(config: Config, uri: str, entities: int) -> None:
-    from fleetalign import steps
-
-    steps.pretrain(config, uri, _plan_id(uri))
-
-
-def _align(config: Config, uri: str, entities: int) -> None:
-    from fleetalign import steps
-
-    plan_id = _plan_id(uri)
-    for shard in steps.shards(config, uri, plan_id):
-        steps.align_shard(config, uri, plan_id, shard["index"])
-
-
-def _reduce(config: Config, uri: str, entities: int) -> None:
-    from fleetalign import steps
-
-    steps.align_reduce(config, uri, _plan_id(uri))
-
-
-def _release(config: Config, uri: str, entities: int) -> dict[str, Any]:
-    from fleetalign import steps
-
-    found = steps.release(config, uri, _plan_id(uri))
-    return {"release_id": found["release_id"], "coverage": found["coverage"]}
-
-
-def _score(config: Config, uri: str, entities: int) -> dict[str, int]:
-    """Every entity's last day, as a consumer scores it: some entities at a time."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from fleetalign import steps
-    from fleetalign.release.scorer import Scorer
-    from fleetalign.storage import lake, layout
-    from fleetalign.storage.store import open_store
-
-    store = open_store(uri)
-    plan_id = steps.latest(config, uri, "release")
-    scorer = Scorer.open(store, release=store.get_json(layout.receipt(plan_id, "release"))["release_id"])
-    partitions = lake.list_partitions(store, "validated")[-2:]
-    scored = alarms = 0
-    for first in range(0, entities, SCORED_AT_ONCE):
-        last = min(first + SCORED_AT_ONCE, entities) - 1
-        ids = (growth_fleet.entity_id(first), growth_fleet.entity_id(last))
-        telemetry = pa.concat_tables(p for day in partitions for p in lake.read_parts(store, day, None, ids))
-        scores = scorer.score(telemetry, start=partitions[-1].interval.start)
-        scored += scores["score"].length() - scores["score"].null_count
-        alarms += pc.sum(scores["alarm"]).as_py()
-    return {"samples": scored, "alarms": alarms}
-
-
-_STEPS: dict[str, Callable[[Config, str, int], Any]] = {
-    "ingest": _ingest,
-    "validate": _validate,
-    "write": _write,
-    "plan": _plan,
-    "pretrain": _pretrain,
-    "align": _align,
-    "reduce": _reduce,
-    "release": _release,
-    "score": _score,
-}
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

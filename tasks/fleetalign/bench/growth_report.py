@@ -26,8 +26,8 @@ def tables(result: Mapping[str, Any]) -> str:
     numbers = [f"{s['entities']:,}" for s in sizes]
     names = list(dict.fromkeys(name for s in sizes for name in s["steps"]))
     sections = [
-        f"Measured in {result['seconds']:.0f} s on {machine['processor']} ({machine['cores']} cores), one thread, every "
-        f"step in a process of its own. Network {result['network']}; each entity has {settings['metrics']} metrics and "
+        f"Measured in {result['seconds']:.0f} s on {machine['processor']} ({machine['cores']} cores); every "
+        f"step in a process of its own, align and score in {settings['workers']}, one thread each. Network {result['network']}; each entity has {settings['metrics']} metrics and "
         f"{settings['steps']} samples of {settings['step_seconds']} s, operators speak about "
         f"{settings['spoken_share']:.0%} of the fleet. Seconds and peaks include loading the step's libraries. Peaks "
         "count mapped files that are resident."
