@@ -127,8 +127,9 @@ def topics(
             f"published: {published_align.TRIALS} TPE trials on the squared errors [t, W, metric] in memory, averaged "
             "over the metrics twice in every trial. published_tpe: the same trials in fleetalign, on errors that the "
             "graph averaged once. The networks: fleet_prior, from the graph's averaged values over every candidate's "
-            f"margins to the tables, and this entity's share of choosing for {fleet} entities; the tables also hold the "
-            f"counts of two controls, '{NO_CONTROLS[2:]}' leaves out the shifted one. Scoring, Parquet and store are out",
+            f"margins to the tables, and this entity's share of choosing for {fleet} entities; the tables also hold "
+            f"counts of two controls, '{NO_CONTROLS[2:]}' leaves out the shifted one. Scoring, Parquet and store are "
+            "out",
             seconds,
             unit="ms/entity",
             work=1,

@@ -45,8 +45,8 @@ def train(name: str, telemetry: Telemetry, windows: int, device: str = "cpu", dr
 class Exported:
     """One trained network as its ONNX bytes and a session over them.
 
-    ``card`` holds what the model card says of its inputs: ``window_steps``, ``condition_used``, ``seasonal_lags_steps``,
-    ``statistics_columns`` and ``state_size``.
+    ``card`` holds what the model card says of its inputs: ``window_steps``, ``condition_used``,
+    ``seasonal_lags_steps``, ``statistics_columns`` and ``state_size``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""ShareAD as it was published, restated from the papers' equations to be measured beside: nothing here is used in a build.
+"""ShareAD as it was published, restated from the papers' equations to be measured beside: no build uses it.
 
 Restated: the network (He, Chen, Huang, ISSRE 2022, section IV) with torch's own attention layer; one Dataset item per
 window, sliced in Python; Huber loss, Adam, StepLR, gradient clip 10, validation on a random quarter of the windows;

@@ -35,7 +35,7 @@ class Aligned:
 
 
 def align(errors: np.ndarray, labels: np.ndarray, *, seed: int = 0, trials: int = TRIALS) -> Aligned:
-    """The best of ``trials`` TPE trials on the feedback slice: ``errors`` [t, W, M], ``labels`` int [t], 1 = anomaly."""
+    """Best of ``trials`` TPE trials on the feedback slice: ``errors`` [t, W, M], ``labels`` int [t], 1 = anomaly."""
     import optuna
 
     highest = min(CONDITION_RANGE[1], errors.shape[1])

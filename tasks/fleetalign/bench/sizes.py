@@ -13,7 +13,7 @@ import pyarrow as pa
 from fleetalign.bench.networks import Exported
 from fleetalign.bench.telemetry import KIND, Telemetry
 from fleetalign.config import ModelConfig
-from fleetalign.contracts.tables import ALIGNER, NORMALIZER, to_parquet
+from fleetalign.contracts.tables import ALIGNER, to_parquet
 from fleetalign.contracts.views import FLEET_STATISTICS
 from fleetalign.model import normalizer
 
@@ -61,29 +61,22 @@ def aligner_rows() -> pa.Table:
 
 
 def normalizer_rows(series: Telemetry, statistics: Sequence[str] = ()) -> pa.Table:
-    """A normalizer of 1,000 entities: the rows of the measured entities, repeated with other numbers of their size.
+    """The normalizer of 1,000 entities and the default's rows: those of the measured entities, with other numbers.
 
     Of the columns ``statistics`` those of an entity's own are random numbers, the fleet's are the same everywhere.
     """
-    base = normalizer.build(series.panel, ModelConfig(), 1)
-    base = base.filter(pa.array([e in series.panel.entity_ids for e in base["entity_id"].to_pylist()]))
-    copies = -(-ENTITIES // len(series.panel.entity_ids))
     random = np.random.default_rng(0)
-    parts = []
-    for copy in range(copies):
-        columns = {}
-        for name in base.schema.names:
-            column = base[name]
-            if pa.types.is_floating(column.type):
-                other = column.to_numpy() * random.uniform(0.5, 2.0, len(column))
-                column = pa.array(other).cast(column.type)
-            elif name == "entity_id":
-                column = pa.array([f"host-{copy:04d}-{e}" for e in column.to_pylist()])
-            columns[name] = column
-        parts.append(pa.table(columns))
-    rows = len(series.panel.metrics) * ENTITIES
-    table = pa.concat_tables(parts).slice(0, rows)
-    for name in statistics:
-        values = np.ones(rows) if name in FLEET_STATISTICS else random.lognormal(0, 1, rows)
-        table = table.append_column(name, pa.array(values.astype(np.float32)))
-    return NORMALIZER.conform(table)
+    metrics = series.panel.metrics
+    ids = [f"host-{i:04d}.example" for i in range(ENTITIES)]
+    copied = np.arange(ENTITIES) % len(series.location)
+    shape = (ENTITIES, len(metrics))
+    location = series.location[copied] * random.uniform(0.5, 2.0, shape)
+    scale = series.scale[copied] * random.uniform(0.5, 2.0, shape)
+    default = normalizer.defaults(location, scale, ModelConfig())
+    table = normalizer.to_table(KIND, ids, metrics, location, scale, default)
+    if not statistics:
+        return table
+    values = np.ones((*shape, len(statistics)))
+    own = [name not in FLEET_STATISTICS for name in statistics]
+    values[..., own] = random.lognormal(0, 1, (*shape, sum(own)))
+    return normalizer.with_statistics(table, ids, metrics, statistics, values, np.median(values, axis=0))

@@ -61,8 +61,8 @@ def run(
 ) -> dict[str, Any]:
     """Measure everything, write ``out/speed.json`` and return it: plain JSON values.
 
-    ``quick`` takes about a minute, builds with the default network only and shows the order of things; the full run takes
-    some minutes. ``data`` is a folder
+    ``quick`` takes about a minute, builds with the default network only and shows the order of things; the full run
+    takes some minutes. ``data`` is a folder
     with services.parquet (default: telemetry made from a seed). ``progress`` is called with (done, total, what).
     """
     import torch
@@ -193,9 +193,10 @@ class _Bench:
         days = size.build_entities * size.build_days
         found = topic(
             f"Whole build, {size.build_entities} entities, {size.build_days} days of {STEPS_PER_DAY} samples",
-            "the others: plan, pre-train, align and release in a file:// store, with export, golden vectors, an untrained "
-            "network aligned beside it as a control, figures, gates and report, under the defaults. published: training (5 epochs at most), scoring and "
-            "alignment in memory, under its own defaults; no store, export or release. Time per entity and day",
+            "the others: plan, pre-train, align and release in a file:// store, with two exports, golden vectors, an "
+            "untrained network aligned beside as a control, figures, gates and report, under the defaults. published: "
+            "training (5 epochs at most), scoring and alignment in memory, under its own defaults; no store, export or "
+            "release. Time per entity and day",
             seconds,
             unit="ms/entity-day",
             work=days,

@@ -44,7 +44,8 @@ def _topic(found: Mapping[str, Any]) -> str:
 def _steps(steps: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     names = list(steps)
     rows = [[step, *(_bracketed(steps[n][step]) for n in names)] for step in steps[names[0]]]
-    return f"Seconds of each step of that build, fixed costs (export, report) included:\n\n{_table(['step', *names], rows)}"
+    header = ["step", *names]
+    return f"Seconds of each step of that build, fixed costs (export, report) included:\n\n{_table(header, rows)}"
 
 
 def _cuda(cuda: Mapping[str, Any] | None) -> str:
@@ -83,7 +84,7 @@ def _memory(result: Mapping[str, Any]) -> str:
 def _sizes(sizes: Mapping[str, Any]) -> str:
     models = sizes["model_bytes"]
     rows = [
-        [f"model, {name}" + (" (torch weights only)" if name == "published" else " (ONNX, whole graph)"), f"{n:,} bytes",
+        [f"model, {name} " + ("(torch weights only)" if name == "published" else "(ONNX, whole graph)"), f"{n:,} bytes",
          "1" if name == "published" else f"{n / models['published']:.2f}"]
         for name, n in models.items()
     ]  # fmt: skip
@@ -94,7 +95,7 @@ def _sizes(sizes: Mapping[str, Any]) -> str:
             [f"normalizer of {name}, per metric of an entity (Parquet, {entities})", f"{size:.1f} bytes", ""]
             for name, size in sizes["normalizer_bytes_per_metric"].items()
         ),
-        ["published, per entity (C as int32, Q as float64, no key)", f"{sizes['published_bytes_per_entity']} bytes", ""],
+        ["published, per entity (C int32, Q float64, no key)", f"{sizes['published_bytes_per_entity']} bytes", ""],
     ]  # fmt: skip
     return f"### Size\n\n{_table(['what', 'size', '÷ published model'], rows)}"
 

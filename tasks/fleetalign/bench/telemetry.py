@@ -29,7 +29,7 @@ MEMORY_STEPS = 12
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """``panel`` without missing samples; ``labels`` int8 [E, T], 1 = anomaly; ``location``, ``scale`` float64 [E, M]."""
+    """``panel`` without missing samples; ``labels`` int8 [E, T], 1 = anomaly; ``location``, ``scale`` f64 [E, M]."""
 
     panel: Panel
     labels: np.ndarray

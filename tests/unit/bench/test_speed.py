@@ -163,8 +163,8 @@ def test_rows_of_a_thousand_entities():
     series = telemetry.simulated(3, 400, 4)
     assert sizes.aligner_rows().num_rows == sizes.ENTITIES
     rows = sizes.normalizer_rows(series)
-    assert rows.num_rows == sizes.ENTITIES * telemetry.METRICS
-    assert len(set(rows["entity_id"].to_pylist())) == sizes.ENTITIES
+    assert rows.num_rows == (sizes.ENTITIES + 1) * telemetry.METRICS
+    assert len(set(rows["entity_id"].to_pylist())) == sizes.ENTITIES + 1
     more = sizes.normalizer_rows(series, ["recent_error", "smoothing"])
     assert set(more.schema.names) - set(rows.schema.names) == {"recent_error", "smoothing"}
 
