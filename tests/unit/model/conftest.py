@@ -1,6 +1,10 @@
-"""A small synthetic fleet, and one network trained on it that the graph tests share."""
+"""A small synthetic fleet, and networks trained on it that the graph tests share."""
 
 from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +12,9 @@ import pytest
 
 from fleetalign.config import AlignConfig, Config, ModelConfig, TrainingConfig
 from fleetalign.storage.panel import Panel
+
+if TYPE_CHECKING:
+    from fleetalign.model.train import TrainedModel
 
 
 def synthetic_values(entities: int, steps: int, metrics: int, seed: int = 0) -> np.ndarray:
@@ -20,14 +27,24 @@ def synthetic_values(entities: int, steps: int, metrics: int, seed: int = 0) -> 
     return 10.0 ** random.integers(-2, 6, (entities, 1, metrics)) * (5 + z)
 
 
-def panel_of(values: np.ndarray, first: np.ndarray | None = None, last: np.ndarray | None = None) -> Panel:
+def daily_values(entities: int, steps: int, metrics: int, seed: int = 0, period: int = 24) -> np.ndarray:
+    """float64 [entity, time, metric]: a daily rhythm with a sharp peak, plus noise, in different units."""
+    random = np.random.default_rng(seed)
+    hour = np.arange(steps)[None, :, None] + random.integers(0, period, (entities, 1, metrics))
+    z = np.exp(np.cos(2 * np.pi * hour / period)) + 0.2 * random.standard_normal((entities, steps, metrics))
+    return 10.0 ** random.integers(-2, 6, (entities, 1, metrics)) * (5 + z)
+
+
+def panel_of(
+    values: np.ndarray, first: np.ndarray | None = None, last: np.ndarray | None = None, step_seconds: int = 60
+) -> Panel:
     entities, steps, metrics = values.shape
     return Panel(
         kind="web",
         entity_ids=tuple(f"e{i:03d}" for i in range(entities)),
         metrics=tuple(f"m{i:02d}" for i in range(metrics)),
         start=np.datetime64("2026-03-02T00:00:00", "us"),
-        step_seconds=60,
+        step_seconds=step_seconds,
         values=values,
         first=np.zeros(entities, dtype=np.int64) if first is None else first,
         last=np.full(entities, steps - 1, dtype=np.int64) if last is None else last,
@@ -48,23 +65,70 @@ def as_panel():
 
 
 @pytest.fixture(scope="session")
-def trained():
-    """ShareAD at the default width, two short epochs in: good enough for small reconstruction errors."""
+def make_daily():
+    def make(entities: int = 4, steps: int = 200, metrics: int = 3, seed: int = 0) -> Panel:
+        return panel_of(daily_values(entities, steps, metrics, seed), step_seconds=3600)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Example:
+    """One network trained for two short epochs, its graph, and the settings it was trained with."""
+
+    name: str
+    panel: Panel
+    location: np.ndarray
+    scale: np.ndarray
+    model: ModelConfig
+    trained: TrainedModel
+    exported: bytes
+
+    @property
+    def window_steps(self) -> int:
+        return self.model.window_steps
+
+
+EXAMPLES = ("sharead", "views", "views without a period")
+
+
+@functools.cache
+def example_of(name: str) -> Example:
+    """Networks at their default width, good enough for small errors. ``views`` sees a daily rhythm at hourly steps."""
     from fleetalign.model import normalizer
+    from fleetalign.model.export import export
     from fleetalign.model.train import train
 
-    panel = panel_of(synthetic_values(6, 700, 5, seed=3))
-    table = normalizer.build(panel, ModelConfig(), 10)
+    seasonal = name == "views"
+    values = daily_values(6, 24 * 16, 5, seed=3) if seasonal else synthetic_values(6, 700, 5, seed=3)
+    panel = panel_of(values, step_seconds=3600 if seasonal else 60)
+    model = ModelConfig(network="sharead" if name == "sharead" else "views")
+    table = normalizer.build(panel, model, 10)
     location, scale = normalizer.lookup(table, "web", panel.entity_ids, panel.metrics)
-    settings = TrainingConfig(epochs=2, batch_size=32, learning_rate=2e-3, max_windows_per_epoch=2000)
-    return train(panel, location, scale, ModelConfig(), settings)
+    settings = TrainingConfig(epochs=2, batch_size=32, learning_rate=2e-3, max_windows_per_epoch=800)
+    trained = train(panel, location, scale, model, settings)
+    assert (trained.period_steps is not None) == seasonal
+    return Example(name, panel, location, scale, model, trained, export(trained.network, model.window_steps))
+
+
+@pytest.fixture(scope="session", params=EXAMPLES)
+def example(request) -> Example:
+    return example_of(request.param)
 
 
 @pytest.fixture(scope="session")
-def exported(trained) -> bytes:
-    from fleetalign.model.export import export
+def sharead() -> Example:
+    return example_of("sharead")
 
-    return export(trained.network, ModelConfig())
+
+@pytest.fixture(scope="session", params=EXAMPLES[1:])
+def views(request) -> Example:
+    return example_of(request.param)
+
+
+@pytest.fixture(scope="session")
+def seasonal() -> Example:
+    return example_of("views")
 
 
 @pytest.fixture
@@ -105,11 +169,11 @@ def make_plan():
     return make
 
 
-@pytest.fixture(scope="session")
-def small_config() -> Config:
+@pytest.fixture(params=["sharead", "views"])
+def small_config(request) -> Config:
     """Trains in a second."""
     return Config(
-        model=ModelConfig(window_steps=16, latent_size=3),
+        model=ModelConfig(network=request.param, window_steps=16, latent_size=3),
         training=TrainingConfig(
             epochs=2, batch_size=32, max_windows_per_epoch=160, max_validation_windows=60, checkpoint_every_batches=2
         ),
