@@ -36,9 +36,10 @@ NO_SHIFTS = np.empty(0)
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Alarms of one method under one policy: per entity bool [t] and the tail probability of its threshold.
+    """Alarms of one method under one policy: per entity bool [t], and the tail probability of its threshold.
 
-    ``candidate``: index of the fleet's candidate; ``chosen``: what was chosen on feedback, as JSON.
+    ``candidate``: index of the fleet's candidate; ``points``: per entity the index of its candidate and its threshold
+    (empty for the published aligner); ``chosen``: what was chosen on feedback, as JSON.
     """
 
     method: str
@@ -46,20 +47,21 @@ class Decision:
     alarms: tuple[np.ndarray, ...]
     tails: tuple[float, ...]
     candidate: int
+    points: tuple[tuple[int, float], ...]
     chosen: dict[str, Any]
     seconds: float
 
 
 def decide(method: Method, given: Given, config: AlignConfig, policies: Sequence[str] = POLICIES) -> list[Decision]:
     """``method`` aligned by each of ``policies`` that applies to it."""
-    started = time.perf_counter()
+    started = time.process_time()
     tables = tabulated(method, given, config)
-    share = time.perf_counter() - started
+    share = time.process_time() - started
     done = []
     for policy in policies:
         if policy == PUBLISHED and method.profiles is None:
             continue
-        started = time.perf_counter()
+        started = time.process_time()
         if policy == PUBLISHED:
             decision = _published(method, given, config)
         elif policy == SILENT:
@@ -68,7 +70,7 @@ def decide(method: Method, given: Given, config: AlignConfig, policies: Sequence
         else:
             objective = "point_adjusted_f1" if policy == ADJUSTED else "event_f1"
             decision = _aligned(method, given, tables, replace(config, objective=objective), policy)
-        spent = time.perf_counter() - started + (share if policy in (EVENTS, FOLLOWED, ADJUSTED) else 0.0)
+        spent = time.process_time() - started + (share if policy in (EVENTS, FOLLOWED, ADJUSTED) else 0.0)
         done.append(replace(decision, seconds=spent))
     return done
 
@@ -131,16 +133,17 @@ def _aligned(
         if policy == FOLLOWED:
             limit = follow(row, given, e, thresholds[e], float(grid.tails[p]), config, method.rounding)
         alarms.append(row > limit)
-    c, p = found.shared
+    candidate, p = found.shared
     chosen = {
-        "candidate": _plain(grid.candidates[c]),
+        "candidate": _plain(grid.candidates[candidate]),
         "tail_probability": float(grid.tails[p]),
         "prior_weight": found.k,
         "entities_with_their_own": int((points != found.shared).any(axis=1).sum()),
         "entities": len(points),
     }
     tails = tuple(float(grid.tails[p]) for _, p in points)
-    return Decision(method.name, policy, tuple(alarms), tails, int(c), chosen, 0.0)
+    settings = tuple((int(c), float(limit)) for (c, _), limit in zip(points, thresholds, strict=True))
+    return Decision(method.name, policy, tuple(alarms), tails, int(candidate), settings, chosen, 0.0)
 
 
 def follow(
@@ -184,7 +187,7 @@ def _published(method: Method, given: Given, config: AlignConfig) -> Decision:
         "tail_probability_median": float(np.median(tails)),
         "entities": len(alarms),
     }
-    return Decision(method.name, PUBLISHED, tuple(alarms), tuple(tails), method.grid.default, chosen, 0.0)
+    return Decision(method.name, PUBLISHED, tuple(alarms), tuple(tails), method.grid.default, (), chosen, 0.0)
 
 
 def _plain(candidate: Any) -> Any:

@@ -32,6 +32,7 @@ KEYS = ("entity_id", "timestamp", "split", "label")
 FEEDBACK_SHARE = 0.3
 GAP_STEPS = 100
 """Window of ``sharead``, the largest."""
+FEW_SAMPLES = 60_000
 EPOCH = np.datetime64("2024-01-01T00:00:00", "us")
 """Where the grid of every set begins, whatever its own dates."""
 
@@ -108,8 +109,8 @@ def find(folder: Path) -> tuple[list[Path], list[str]]:
     return found, [path.name for path in paths if path not in found]
 
 
-def read(path: Path, entities: int | None = None) -> tuple[Given, Truth]:
-    """One set; at most ``entities`` of its entities, spread evenly over their sorted names.
+def read(path: Path, few: bool = False) -> tuple[Given, Truth]:
+    """One set; with ``few`` some of its entities, spread evenly over their sorted names (see ``_some``).
 
     Metrics are all other numeric columns. Raises BadInput when no entity has both a train and a later test part.
     """
@@ -117,10 +118,10 @@ def read(path: Path, entities: int | None = None) -> tuple[Given, Truth]:
     metrics = [f.name for f in schema if f.name not in KEYS and _numeric(f.type)]
     table = pq.read_table(path, columns=[*KEYS, *metrics])
     ids = table["entity_id"].cast(pa.string())
-    chosen = _spread(sorted(pc.unique(ids).to_pylist()), entities)
-    series = [
-        _Series.of(entity, table.filter(pc.equal(ids, entity)).sort_by("timestamp"), metrics) for entity in chosen
-    ]
+    names = sorted(pc.unique(ids).to_pylist())
+    if few:
+        names = _some(names, table.filter(pc.equal(table["split"].cast(pa.string()), "test")).num_rows)
+    series = [_Series.of(entity, table.filter(pc.equal(ids, entity)).sort_by("timestamp"), metrics) for entity in names]
     series = [one for one in series if one.test.any() and not one.test.all()]
     if not series or not metrics:
         raise BadInput(f"{path}: no entity has metrics and rows of both splits, train before test")
@@ -209,10 +210,11 @@ def describe(given: Given, truth: Truth) -> dict[str, Any]:
     }
 
 
-def _spread(names: list[str], limit: int | None) -> list[str]:
-    if limit is None or len(names) <= limit:
-        return names
-    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, limit).astype(int))]
+def _some(names: list[str], test_samples: int) -> list[str]:
+    """3 to 8 entities with about ``FEW_SAMPLES`` test samples, but not more than half (two, if there are fewer)."""
+    each = test_samples / len(names)
+    count = min(8, max(3, int(FEW_SAMPLES // each)), max(2, -(-len(names) // 2)), len(names))
+    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, count).astype(int))]
 
 
 def _schema(path: Path) -> pa.Schema:

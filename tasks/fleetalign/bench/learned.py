@@ -51,14 +51,14 @@ def fit(
     from fleetalign.model.train import train
 
     model = ModelConfig(network=network, seed=seed, blocks=blocks)
-    started = time.perf_counter()
+    started = time.process_time()
     table = normalizer.build(given.training, model, AlignConfig().min_history_steps)
     place = normalizer.lookup(table, given.panel.kind, given.panel.entity_ids, given.panel.metrics)
     trained = train(given.training, *place, model, training)
-    spent = {"train": time.perf_counter() - started}
+    spent = {"train": time.process_time() - started}
 
     def exported(which: Any, seconds: Mapping[str, float]) -> Learned:
-        begun = time.perf_counter()
+        begun = time.process_time()
         made = export(which, model.window_steps)
         numbers = add_statistics(table, given.training, made, which.lags, model.clip) if which.statistics else table
         card = {
@@ -68,7 +68,7 @@ def fit(
             "statistics_columns": list(which.statistics),
             "period_steps": trained.period_steps,
         }
-        return Learned(made, card, numbers, {**seconds, "export": time.perf_counter() - begun})
+        return Learned(made, card, numbers, {**seconds, "export": time.process_time() - begun})
 
     return exported(trained.network, spent), exported(trained.untrained, {}) if untrained else None
 
@@ -99,11 +99,11 @@ def views(
     series: Sequence[EntitySeries] | None = None,
 ) -> Method:
     """All candidates of a ``views`` model; it ranks with the one that alignment chooses."""
-    started = time.perf_counter()
+    started = time.process_time()
     signal = learned.signal(config, lags)
     rows = series or series_of(learned, given)
     found = tuple(signal.margins(one, given.start, int(stop)) for one, stop in zip(rows, given.stop, strict=True))
-    seconds = {**learned.seconds, "score": time.perf_counter() - started}
+    seconds = {**learned.seconds, "score": time.process_time() - started}
     return Method(name, grid_of(learned.card, config), found, None, None, signal.rounding, seconds)
 
 
@@ -119,7 +119,7 @@ def sharead(
     learned: Learned, given: Given, config: AlignConfig, *, series: Sequence[EntitySeries] | None = None
 ) -> list[Method]:
     """The published score E[W-1] with the conditions C as candidates, and the same score smoothed."""
-    started = time.perf_counter()
+    started = time.process_time()
     signal = learned.signal(config)
     assert isinstance(signal, ConditionSignal)
     rows = series or series_of(learned, given)
@@ -127,6 +127,6 @@ def sharead(
     grid = grid_of(learned.card, config)
     found = tuple(np.stack([margins(p, c) for c in grid.candidates]) for p in profiles)
     scores = tuple(np.ascontiguousarray(p[:, -1]) for p in profiles)
-    seconds = {**learned.seconds, "score": time.perf_counter() - started}
+    seconds = {**learned.seconds, "score": time.process_time() - started}
     published = Method(methods.SHAREAD, grid, found, scores, profiles, signal.rounding, seconds)
     return [published, of_scores(methods.SHAREAD_SMOOTH, [smoothed(s) for s in scores], config, seconds=seconds)]

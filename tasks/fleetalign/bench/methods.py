@@ -41,7 +41,7 @@ class Method:
 
     ``scores``: per entity float32 [t], what is ranked; None where that is the margin of the candidate that alignment
     chooses. ``profiles``: per entity float32 [t, W], for the published aligner (None: it does not apply).
-    ``rounding``: see ``align.signal``. ``seconds``: time used, by what for.
+    ``rounding``: see ``align.signal``. ``seconds``: processor time used, by what for.
     """
 
     name: str
@@ -78,9 +78,9 @@ def simple(given: Given, config: AlignConfig) -> list[Method]:
     place = normalizer.lookup(table, given.panel.kind, given.panel.entity_ids, given.panel.metrics)
 
     def made(name: str, score: Callable[[int], np.ndarray]) -> Method:
-        started = time.perf_counter()
+        started = time.process_time()
         scores = [score(e) for e in range(given.entities)]
-        return of_scores(name, scores, config, seconds={"score": time.perf_counter() - started})
+        return of_scores(name, scores, config, seconds={"score": time.process_time() - started})
 
     def mean_z(e: int) -> np.ndarray:
         return _mean(np.abs(_standardised(given, e, given.start, int(given.stop[e]), *place)))

@@ -1,0 +1,6 @@
+def tables(result):
+    return ""
+
+
+def plots(result, folder):
+    return []
