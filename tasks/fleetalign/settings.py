@@ -198,14 +198,12 @@ class AlignConfig:
     """C while nobody has said anything."""
     view_weights: tuple[tuple[float, float, float, float], ...] = (
         (1.0, 1.0, 0.5, 0.5),
-        (1.0, 1.0, 0.0, 0.0),
         (1.0, 1.0, 1.0, 0.0),
-        (1.0, 0.0, 0.5, 0.5),
         (0.25, 0.1, 0.25, 1.0),
     )
     """Candidate weights of the views recent, seasonal, residual and residual_square of ``views``: one choice for the fleet.
     The first holds until feedback shows another to be better."""
-    smoothings: tuple[float, ...] = (0.3, 0.5, 1.0)
+    smoothings: tuple[float, ...] = (0.3, 1.0)
     """Candidate smoothings of ``views``: share of the newest sample in the running mean (1 = no smoothing), first = default."""
     quantile_days: float = 14.0
     """Days of the entity's newest scores that its threshold follows; it drifts towards their quantile."""

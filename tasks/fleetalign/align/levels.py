@@ -4,8 +4,8 @@ Thresholds fall as the tail probability p grows, so alarms are nested: each samp
 at which it alarms. Whatever happens to a page (it starts, touches an incident, reaches labelled time) then also
 happens from some level on, and counts at all grid points are one histogram. O(t) per entity instead of O(t x grid).
 
-Shapes: t samples, P grid points, G incidents, ``...`` rows (candidates) that are swept at once. A page is a maximal run of alarms, runs with fewer than ``merge_steps``
-quiet samples between them merged (contracts 6.1).
+Shapes: t samples, P grid points, G incidents, ``...`` rows (candidates) that are swept at once. A page is a maximal run of
+alarms, runs with fewer than ``merge_steps`` quiet samples between them merged (contracts 6.1).
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+LEVEL = np.int16
+"""Of levels: a grid has tens of points, and narrow numbers sweep four times as fast."""
+
+
 def levels(margins: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
     """First index of ``quantiles`` float32 [P] (not ascending) that each of ``margins`` [t] exceeds; P for never.
 
@@ -23,7 +27,7 @@ def levels(margins: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
     """
     never = len(quantiles)
     found = never - np.searchsorted(quantiles[::-1], margins, side="left")
-    return np.where(np.isnan(margins), never, found).astype(np.int64)
+    return np.where(np.isnan(margins), never, found).astype(LEVEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Sweep:
 
 
 def sweep(level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarray, merge_steps: int) -> Sweep:
-    """Counts at ``count`` grid points of samples with ``level`` int64 [..., t].
+    """Counts at ``count`` grid points of samples with ``level`` int [..., t].
 
     ``incidents`` and ``judged`` int64 [n, 2] are sorted, disjoint half-open intervals.
     """
@@ -48,10 +52,10 @@ def sweep(level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarr
     if len(incidents) == 0 and len(judged) == 0:  # most of a fleet
         return Sweep(np.zeros((*found.shape, 0), dtype=bool), found, found, np.zeros_like(found))
     reaches_incident = _reach(level, incidents, merge_steps, count)
-    reaches_judged = np.minimum(_reach(level, judged, merge_steps, count), count)
+    reaches_judged = _reach(level, judged, merge_steps, count)
     inside = _cover(incidents, level.shape[-1])
     reaches_judged[..., _cover(judged, level.shape[-1])] = 0
-    ends = np.minimum(quiet_before, np.where(inside, 0, reaches_incident))
+    ends = np.where(inside, level.dtype.type(0), np.minimum(quiet_before, reaches_incident))
     return Sweep(
         _hits(level, incidents, merge_steps, count),
         found,
@@ -62,12 +66,14 @@ def sweep(level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarr
 
 def _between(first: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
     """How many samples of each row count at each grid point k, those with ``first <= k < stop``: int64 [..., P]."""
-    counted = first < stop
-    rows = np.arange(first[..., 0].size).reshape(*first.shape[:-1], 1) * (count + 1)
-    size = first[..., 0].size * (count + 1)
-    up = np.bincount((first + rows)[counted], minlength=size)
-    down = np.bincount((stop + rows)[counted], minlength=size)
-    return np.cumsum((up - down).reshape(*first.shape[:-1], count + 1), axis=-1)[..., :count]
+    shape, size = first.shape[:-1], count + 1
+    counted = np.flatnonzero((first < stop).ravel())
+    row = counted // first.shape[-1] * size
+    up, down = (
+        np.bincount(row + found.ravel()[counted], minlength=int(np.prod(shape)) * size).reshape(*shape, size)
+        for found in (first, stop)
+    )
+    return np.cumsum(up - down, axis=-1)[..., :count]
 
 
 def _minimum_before(level: np.ndarray, steps: int, never: int) -> np.ndarray:
@@ -93,7 +99,7 @@ def _reach(level: np.ndarray, intervals: np.ndarray, merge_steps: int, never: in
     It does when every window of ``merge_steps`` samples from the next sample up to one that starts at the interval
     has an alarm: the running maximum, from the interval backwards, of those windows' levels. ``never`` after the last.
     """
-    found = np.full(level.shape, never, dtype=np.int64)
+    found = np.full(level.shape, never, dtype=level.dtype)
     filled = _minimum_from(level, merge_steps, never)
     previous = 0
     for start, _ in intervals:

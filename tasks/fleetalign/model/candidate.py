@@ -17,7 +17,7 @@ from fleetalign.config import Config
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.hashing import files_id, readable_json, sha256
 from fleetalign.contracts.tables import to_parquet
-from fleetalign.contracts.views import STATE_SIZE, STATISTICS
+from fleetalign.contracts.views import FLEET_STATISTICS, OWN_STATISTICS, STATE_SIZE
 from fleetalign.errors import BadInput, NotFound, NotReproducible
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer, statistics
@@ -67,6 +67,7 @@ def pretrain_kind(
         config.model,
         config.training,
         data_id=f"{plan_id}/{kind}",
+        scratch=(config.storage.memory_mb, config.storage.scratch_dir or None),
         save=lambda data: store.put(key, data),
         resume=_get_or_none(store, key) if resume else None,
         progress=progress,
@@ -100,10 +101,10 @@ def add_statistics(table: pa.Table, panel: Panel, model: bytes, lags: Sequence[i
     steps = panel.values.shape[1]
     own = np.stack([fitter.fit(panel, e, 0, steps, location[e], scale[e]) for e in range(len(panel.entity_ids))])
     default = statistics.defaults(own)
-    return normalizer.with_statistics(
-        table, panel.entity_ids, panel.metrics, STATISTICS,
-        statistics.completed(own, default), statistics.completed(default, default),
-    )  # fmt: skip
+    table = normalizer.with_statistics(
+        table, panel.entity_ids, panel.metrics, OWN_STATISTICS, np.where(np.isfinite(own), own, default), default
+    )
+    return normalizer.with_constants(table, dict(zip(FLEET_STATISTICS, statistics.DEFAULT_FLEET, strict=True)))
 
 
 def training_panel(store: Store, plan: Mapping[str, Any], kind: str, config: Config) -> Panel:

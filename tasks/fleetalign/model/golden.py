@@ -80,8 +80,10 @@ def _beside(random: np.random.Generator, graph: Graph, feeds: dict[str, np.ndarr
 def _chained(feeds: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
     """The first windows as consecutive samples of one entity: its numbers are the same in every row."""
     chain = {name: array[:length].copy() for name, array in feeds.items()}
-    for name in ("location", "scale", "statistics", "threshold"):
+    for name in ("location", "scale", "threshold"):
         chain[name][:] = chain[name][0]
+    # What holds for the whole fleet, such as a smoothing, stands in every metric's row.
+    chain["statistics"][:] = chain["statistics"][0, 0]
     chain["state"][1:] = np.nan
     return chain
 

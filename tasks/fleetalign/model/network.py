@@ -156,8 +156,8 @@ def standardise(values: Tensor, location: Tensor, scale: Tensor, clip: float) ->
     """
     known = (location.abs() < math.inf) & (scale > 0)
     present = (values.abs() < math.inf) & known[..., None]
-    z = (values - location[..., None]) / scale[..., None]
-    return torch.where(present, z, 0.0).clamp(-clip, clip).to(torch.float32), present
+    z = (values - location[..., None]) * torch.where(known, 1.0 / scale, 0.0)[..., None]
+    return torch.where(present, z.to(torch.float32), 0.0).clamp(-clip, clip), present
 
 
 def fill_forward(z: Tensor, present: Tensor) -> Tensor:

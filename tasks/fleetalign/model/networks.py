@@ -17,11 +17,13 @@ from torch import Tensor, nn
 
 from fleetalign.config import ModelConfig, TrainingConfig
 from fleetalign.contracts import views as contract
-from fleetalign.model.network import Detector, ShareAD, fill_forward, standardise
+from fleetalign.model.batches import CompressedPanel, RawWindows
+from fleetalign.model.network import Detector, ShareAD
 from fleetalign.model.views import Forecaster, Inputs, SeasonalDetector, ViewsDetector
+from fleetalign.storage.panel import Panel
 
-Roles = Mapping[str, Tensor]
-"""``values`` float64 [B, M, W], ``location``, ``scale`` float64 [B, M], ``seasonal`` float64 [B, M, L] if there are lags."""
+Scratch = tuple[int, str | None]
+"""Megabytes that one array may take in memory, and where larger ones are memory-mapped."""
 
 
 class Network(Protocol):
@@ -37,8 +39,13 @@ class Network(Protocol):
     score: str
     margin: str
 
-    def loss(self, roles: Roles, random: np.random.Generator | None) -> tuple[Tensor, float]:
-        """Mean loss of a batch and its weight (number of terms); ``random`` None: validation, nothing drawn."""
+    def batches(
+        self, panel: Panel, location: np.ndarray, scale: np.ndarray, scratch: Scratch
+    ) -> RawWindows | CompressedPanel:
+        """What gathers the training inputs of windows."""
+
+    def loss(self, batch: Mapping[str, Tensor], random: np.random.Generator | None) -> tuple[Tensor, float]:
+        """Mean loss of what ``batches`` gathered, and its weight (number of terms); ``random`` None: nothing drawn."""
 
     def optimizer(self) -> torch.optim.Optimizer: ...
 
@@ -72,12 +79,11 @@ class ShareADNetwork:
         self.model, self.training = model, training
         self.module = ShareAD(model.window_steps, model.latent_size, model.dropout)
 
-    def loss(self, roles: Roles, random: np.random.Generator | None) -> tuple[Tensor, float]:
-        z, present = standardise(roles["values"], roles["location"], roles["scale"], self.model.clip)
-        usable = present[..., -1]
-        if not present.all():
-            z = fill_forward(z, present)
-        z = z.contiguous()
+    def batches(self, panel: Panel, location: np.ndarray, scale: np.ndarray, scratch: Scratch) -> RawWindows:
+        return RawWindows(panel, location, scale, self.model.clip, self.model.window_steps)
+
+    def loss(self, batch: Mapping[str, Tensor], random: np.random.Generator | None) -> tuple[Tensor, float]:
+        z, usable = batch["z"], batch["usable"]
         if random is not None:
             draws = torch.from_numpy(random.random(tuple(usable.shape))).to(usable.device)
             shown = usable & (draws >= self.training.drop_metric_share)
@@ -116,7 +122,7 @@ class ViewsNetwork:
     """One cycle (Smith & Topin 2018): rise over the first 30 % from a 25th of the rate, then fall to nothing."""
 
     def __init__(self, model: ModelConfig, training: TrainingConfig, period_steps: int | None) -> None:
-        self.model, self.training = model, training
+        self.model, self.training, self.period_steps = model, training, period_steps
         self.lags = contract.seasonal_lags(period_steps)
         references = contract.reference_lags(period_steps) if period_steps else ()
         self.preparation = Inputs(model.clip, self.lags, references)
@@ -124,21 +130,22 @@ class ViewsNetwork:
         seasonal = ("seasonal",) if self.lags else ()
         self.inputs = (*ShareADNetwork.inputs, *seasonal, "statistics", "state")
 
-    def loss(self, roles: Roles, random: np.random.Generator | None) -> tuple[Tensor, float]:
-        location, scale = roles["location"], roles["scale"]
-        _, c, present = self.preparation.to(location.device).recent(roles["values"], location, scale)
+    def batches(self, panel: Panel, location: np.ndarray, scale: np.ndarray, scratch: Scratch) -> CompressedPanel:
+        model = self.model
+        return CompressedPanel(panel, location, scale, model.clip, model.window_steps, self.period_steps, *scratch)
+
+    def loss(self, batch: Mapping[str, Tensor], random: np.random.Generator | None) -> tuple[Tensor, float]:
+        c, usable = batch["c"], batch["usable"]
         target, recent = c[..., -1], c[..., :-1]
-        if self.lags:
-            reference, known = self.preparation.reference(roles["seasonal"], location, scale)
-        else:
-            reference, known = None, torch.zeros_like(target)[..., None]
+        known = batch.get("known")
+        if known is None:
+            known = torch.zeros_like(target[..., None])
         draws = self._draws(len(target), random).to(target.device)[:, None, None]
         see_recent = ((draws < self.RECENT_ONLY) | (draws >= self.RECENT_ONLY + self.SEASONAL_ONLY)).to(torch.float32)
         see_reference = (draws >= self.RECENT_ONLY).to(torch.float32) * known
-        flags = torch.cat([see_recent.expand_as(known), see_reference], dim=-1)
-        hidden = None if reference is None else reference * see_reference
-        forecast = self.module(recent * see_recent, hidden, flags)
-        usable = present[..., -1]
+        flags = torch.cat([see_recent.expand(*target.shape, 1), see_reference.expand(*target.shape, 1)], dim=-1)
+        reference = batch["reference"] * see_reference if "reference" in batch else None
+        forecast = self.module(recent * see_recent, reference, flags)
         errors = F.smooth_l1_loss(forecast, target, reduction="none", beta=self.BETA)
         number = usable.sum()
         return (errors * usable).sum() / number.clamp(min=1), float(number)

@@ -20,10 +20,10 @@ from fleetalign.contracts.hashing import content_id
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.model import checkpoint, networks
 from fleetalign.model.checkpoint import TrainingState
-from fleetalign.model.networks import Network
+from fleetalign.model.networks import Network, Scratch
 from fleetalign.model.runtime import choose_device, repeatable
 from fleetalign.model.seasonality import find_period
-from fleetalign.model.windows import Batch, split
+from fleetalign.model.windows import split
 from fleetalign.settings import for_network
 from fleetalign.storage.panel import Panel
 
@@ -56,6 +56,7 @@ def train(
     training: TrainingConfig,
     *,
     data_id: str = "",
+    scratch: Scratch = (512, None),
     save: Callable[[bytes], None] | None = None,
     resume: bytes | None = None,
     progress: Progress | None = None,
@@ -64,7 +65,7 @@ def train(
     """Train on the whole time range of ``panel``, whose last part validates.
 
     Args: ``location``, ``scale`` float64 [entity, metric]; ``data_id`` names the panel's content in the checkpoint's
-    fingerprint; ``save`` receives checkpoints, ``resume`` is one (ignored when it is of another config or data);
+    fingerprint; ``scratch`` bounds memory (``model.networks``); ``save`` receives checkpoints, ``resume`` is one (ignored when it is of another config or data);
     ``on_epoch`` is called with (epoch, loss that chooses the weights) and may raise to stop.
 
     Without room for a validation part the training loss chooses the weights. Raises BadInput when there is no window,
@@ -73,7 +74,9 @@ def train(
     training = for_network(training, model.network)
     device = choose_device(training.device)
     with repeatable(model.seed, training.threads, device):
-        run = _Training(panel, location, scale, model, training, device, _fingerprint(model, training, data_id))
+        run = _Training(
+            panel, location, scale, model, training, device, _fingerprint(model, training, data_id), scratch
+        )  # fmt: skip
         return run.run(save, resume, progress, on_epoch)
 
 
@@ -92,23 +95,22 @@ class _Training:
         training: TrainingConfig,
         device: torch.device,
         fingerprint: str,
+        scratch: Scratch = (512, None),
     ) -> None:
         self.kind = panel.kind
         self.model, self.settings, self.device, self.fingerprint = model, training, device, fingerprint
-        self.location, self.scale = torch.from_numpy(location), torch.from_numpy(scale)
         steps = panel.values.shape[1]
         seasonal = model.network == "views" and model.seasonality
         self.period_steps = find_period(panel, location, scale, model.clip) if seasonal else None
         self.network = networks.create(model, training, self.period_steps)
         self.untrained = copy.deepcopy(self.network)
-        self.windows, self.validation = split(
-            panel, 0, steps, model.window_steps, training.validation_share, self.network.lags
-        )
+        self.windows, self.validation = split(panel, 0, steps, model.window_steps, training.validation_share)
         if not len(self.windows):
             raise BadInput(
                 f"kind {panel.kind!r}: no entity has one full window of {model.window_steps} steps of training data "
                 f"from {panel.start}Z on ({steps} steps); give a longer train range or a smaller model.window_steps"
             )
+        self.batches = self.network.batches(panel, location, scale, scratch)
         self.module = self.network.module.to(device)
         self.optimizer = self.network.optimizer()
         self.best = copy.deepcopy(self.module.state_dict())
@@ -131,9 +133,9 @@ class _Training:
         batches = math.ceil(drawn / settings.batch_size)
         while state.epoch < settings.epochs and state.epoch - state.best_epoch <= settings.patience:
             numbers = self.windows.sample(drawn, self.model.seed, state.epoch)
-            for batch in self.windows.batches(numbers, settings.batch_size, skip=state.batch):
+            for place in self.windows.places(numbers, settings.batch_size, skip=state.batch):
                 done = state.epoch * batches + state.batch
-                self._step(batch, done / (settings.epochs * batches))
+                self._step(*place, done / (settings.epochs * batches))
                 state.batch += 1
                 if progress:
                     done = state.epoch * batches + state.batch
@@ -149,30 +151,24 @@ class _Training:
             progress(settings.epochs * batches, settings.epochs * batches, f"train {self.kind}")
         return self._trained()
 
-    def _step(self, batch: Batch, done: float) -> None:
-        """One gradient step, ``done`` being the share of all steps before it."""
-        if not len(batch.entity):
+    def _step(self, entity: np.ndarray, end: np.ndarray, done: float) -> None:
+        """One gradient step on the windows (entity, end), ``done`` being the share of all steps before it."""
+        if not len(entity):
             return
         random = np.random.default_rng([self.model.seed, self.state.epoch, self.state.batch])
         for group in self.optimizer.param_groups:
             group["lr"] = self.network.learning_rate(self.state.epoch, done)
         self.module.train()
         self.optimizer.zero_grad()
-        loss, weight = self.network.loss(self._roles(batch), random)
+        loss, weight = self.network.loss(self._gather(entity, end), random)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
         self.state.loss_sum += loss.item() * weight
         self.state.loss_weight += weight
 
-    def _roles(self, batch: Batch) -> dict[str, Tensor]:
-        roles = {
-            "values": torch.from_numpy(batch.values),
-            "location": self.location[batch.entity],
-            "scale": self.scale[batch.entity],
-            "seasonal": torch.from_numpy(batch.seasonal),
-        }
-        return {name: tensor.to(self.device) for name, tensor in roles.items()}
+    def _gather(self, entity: np.ndarray, end: np.ndarray) -> dict[str, Tensor]:
+        return {name: tensor.to(self.device) for name, tensor in self.batches.gather(entity, end).items()}
 
     def _finish_epoch(self) -> float:
         """Close the epoch: its losses, the best weights, the counters of the next one."""
@@ -203,9 +199,9 @@ class _Training:
         self.module.eval()
         loss_sum = weight_sum = 0.0
         numbers = np.sort(self.validation.sample(self.settings.max_validation_windows, self.model.seed, 0))
-        for batch in self.validation.batches(numbers, self.settings.batch_size):
-            if len(batch.entity):
-                loss, weight = self.network.loss(self._roles(batch), None)
+        for entity, end in self.validation.places(numbers, self.settings.batch_size):
+            if len(entity):
+                loss, weight = self.network.loss(self._gather(entity, end), None)
                 loss_sum += loss.item() * weight
                 weight_sum += weight
         return loss_sum / weight_sum if weight_sum else None

@@ -254,13 +254,15 @@ def smooth(views: Tensor, smoothing: Tensor, speaks: Tensor, state: Tensor) -> t
     """
     start = ~torch.isnan(state[:, 0])
     start = torch.cat([torch.ones_like(start[:1]), start[1:]])
-    log_decay = torch.log((1.0 - smoothing).clamp(min=SMALLEST_DECAY))  # [B, 1]
     counted = speaks.to(torch.float32)  # [B, 1]
     number = counted.squeeze(-1).cumsum(dim=0)
     chain = start.to(torch.float32).cumsum(dim=0)
     row = torch.ones_like(chain).cumsum(dim=0)
     gone = (number[:, None] - number[None, :]).clamp(min=0.0)
     linked = (chain[:, None] == chain[None, :]) & (row[:, None] >= row[None, :])
+    # A silent row has no metric that tells its smoothing (0): its chain knows.
+    smoothing = torch.where(linked, smoothing.squeeze(-1)[None, :], 0.0).amax(dim=1, keepdim=True)
+    log_decay = torch.log((1.0 - smoothing).clamp(min=SMALLEST_DECAY))  # [B, 1]
     decay = torch.where(linked, torch.exp(log_decay * gone), 0.0)  # [B, B]
     new = torch.cat([views, torch.ones_like(smoothing)], dim=-1) * smoothing * counted
     before = torch.where(start[:, None] & ~torch.isnan(state), state, 0.0) * torch.exp(log_decay * counted)

@@ -54,12 +54,20 @@ class WindowIndex:
         random = np.random.default_rng([seed, epoch])
         return random.choice(len(self), size=min(limit, len(self)), replace=False, shuffle=True)
 
-    def gather(self, numbers: np.ndarray) -> Batch:
-        """The windows ``numbers``, without those whose newest sample is missing in every metric."""
+    def speaking(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``(entity, end)`` of the windows ``numbers``, without those whose newest sample is missing in every metric."""
         entity, end = self.locate(numbers)
-        newest = self._panel.values[entity, end]  # [B, M]
-        speaks = np.isfinite(newest).any(axis=1)
-        entity, end = entity[speaks], end[speaks]
+        speaks = np.isfinite(self._panel.values[entity, end]).any(axis=1)
+        return entity[speaks], end[speaks]
+
+    def places(self, numbers: np.ndarray, batch_size: int, skip: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """``speaking`` of ``numbers`` in slices of ``batch_size``, from slice ``skip`` on; a slice may come out empty."""
+        for at in range(skip * batch_size, len(numbers), batch_size):
+            yield self.speaking(numbers[at : at + batch_size])
+
+    def gather(self, numbers: np.ndarray) -> Batch:
+        """The samples of the windows ``speaking`` among ``numbers``."""
+        entity, end = self.speaking(numbers)
         steps = end[:, None] + np.arange(1 - self._window_steps, 1)
         windows = self._panel.values[entity[:, None], steps].transpose(0, 2, 1)
         earlier = end[:, None] - self._lags
@@ -74,12 +82,7 @@ class WindowIndex:
 
 
 def split(
-    panel: Panel,
-    start_index: int,
-    stop_index: int,
-    window_steps: int,
-    validation_share: float,
-    lags: Sequence[int] = (),
+    panel: Panel, start_index: int, stop_index: int, window_steps: int, validation_share: float
 ) -> tuple[WindowIndex, WindowIndex | None]:
     """Training windows, and validation windows from the last ``validation_share`` of the range.
 
@@ -87,8 +90,8 @@ def split(
     no validation (None).
     """
     cut = stop_index - round((stop_index - start_index) * validation_share)
-    training = WindowIndex(panel, start_index, cut - window_steps, window_steps, lags)
-    validation = WindowIndex(panel, cut, stop_index, window_steps, lags)
+    training = WindowIndex(panel, start_index, cut - window_steps, window_steps)
+    validation = WindowIndex(panel, cut, stop_index, window_steps)
     if len(training) and len(validation):
         return training, validation
-    return WindowIndex(panel, start_index, stop_index, window_steps, lags), None
+    return WindowIndex(panel, start_index, stop_index, window_steps), None

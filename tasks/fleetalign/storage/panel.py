@@ -60,14 +60,7 @@ def empty_panel(
 ) -> Panel:
     """A panel of NaN over ``interval``; memory-mapped when larger than ``memory_mb``."""
     steps = int(-(-interval.seconds // step_seconds))
-    shape = (len(entity_ids), steps, len(metrics))
-    if 8 * np.prod(shape, dtype=np.int64) > memory_mb * 2**20:
-        file = tempfile.TemporaryFile(dir=scratch_dir or None)  # noqa: SIM115 - lives as long as the map
-        values = np.memmap(file, dtype=np.float64, mode="w+", shape=shape)
-        for row in values:
-            row[:] = np.nan
-    else:
-        values = np.full(shape, np.nan)
+    values = scratch((len(entity_ids), steps, len(metrics)), np.float64, memory_mb, scratch_dir)
     return Panel(
         kind,
         tuple(entity_ids),
@@ -78,6 +71,19 @@ def empty_panel(
         np.full(len(entity_ids), steps, dtype=np.int64),
         np.full(len(entity_ids), -1, dtype=np.int64),
     )
+
+
+def scratch(
+    shape: tuple[int, ...], dtype: type[np.floating], memory_mb: int = 512, scratch_dir: str | None = None
+) -> np.ndarray:
+    """An array of NaN; memory-mapped when larger than ``memory_mb``."""
+    if np.dtype(dtype).itemsize * np.prod(shape, dtype=np.int64) <= memory_mb * 2**20:
+        return np.full(shape, np.nan, dtype=dtype)
+    file = tempfile.TemporaryFile(dir=scratch_dir or None)  # noqa: SIM115 - lives as long as the map
+    values = np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+    for row in values:
+        row[:] = np.nan
+    return values
 
 
 def fill(panel: Panel, table: pa.Table) -> None:
