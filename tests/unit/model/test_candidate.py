@@ -8,13 +8,17 @@ import pytest
 from fleetalign.contracts.golden import worst_difference
 from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.hashing import files_id, sha256
-from fleetalign.contracts.tables import from_parquet
+from fleetalign.contracts.tables import NORMALIZER, from_parquet
 from fleetalign.errors import BadInput, NotReproducible
 from fleetalign.model import candidate, normalizer
 from fleetalign.model.candidate import pretrain_kind, training_panel
 from fleetalign.storage import layout
 
-FILES = ("model.onnx", "golden.parquet", "card.json")
+FILES = ("model.onnx", "untrained.onnx", "golden.parquet", "card.json")
+
+
+def card_of(store, model_id):
+    return store.get_json(layout.model(model_id, "card.json"))
 
 
 def published(store, model_id):
@@ -26,10 +30,10 @@ def export_once():
     """Exports are deterministic (test_export.py), so equal networks need only one."""
     made = {}
 
-    def cached(network, config):
-        key = b"".join(tensor.numpy().tobytes() for tensor in network.state_dict().values())
+    def cached(network, window_steps):
+        key = b"".join(tensor.numpy().tobytes() for tensor in network.module.state_dict().values())
         if key not in made:
-            made[key] = real(network, config)
+            made[key] = real(network, window_steps)
         return made[key]
 
     real = candidate.export
@@ -43,19 +47,36 @@ def test_a_candidate_is_complete_checkable_and_named_by_its_files(make_plan, sma
     made = pretrain_kind(store, plan, "p1", "web", small_config)
     files = published(store, made.model_id)
     assert made.model_id == files_id([{"name": name, "sha256": sha256(data)} for name, data in files.items()])
-    assert json.loads(files["card.json"]) == made.card
-    graph = Graph(files["model.onnx"])
-    assert made.card["inputs"] == list(graph.inputs)
-    assert made.card["outputs"] == list(graph.outputs)
+    assert len(list(store.list(f"models/{made.model_id}/"))) == len(FILES)
+    graph, card = Graph(files["model.onnx"]), card_of(store, made.model_id)
+    assert card["network"] == small_config.model.network
+    assert card["inputs"] == list(graph.inputs)
+    assert card["outputs"] == list(graph.outputs)
+    assert card["state_size"] == graph.sizes.get("state")
+    assert len(card["statistics_columns"]) == graph.sizes.get("statistic", 0)
+    assert len(card["seasonal_lags_steps"]) == graph.sizes.get("lag", 0)
+    assert card["condition_used"] == (card["network"] == "sharead")
     assert worst_difference(graph, from_parquet(files["golden.parquet"], "golden")) == 0.0
-    assert made.card["training"]["weights_chosen_by"] == "validation_loss"
-    assert len(made.card["training"]["curve"]) == 2
+    assert card["training"]["weights_chosen_by"] == "validation_loss"
+    assert len(card["training"]["curve"]) == 2
     assert normalizer.has(made.normalizer, "web", "e002")
+    assert set(card["statistics_columns"]) == set(made.normalizer.schema.names) - set(NORMALIZER.schema.names)
+    for name in card["statistics_columns"]:
+        assert np.isfinite(made.normalizer[name].to_numpy()).all()
+
+
+def test_the_untrained_control_is_the_same_graph_with_other_weights(make_plan, small_config, export_once):
+    store, plan = make_plan()
+    files = published(store, pretrain_kind(store, plan, "p1", "web", small_config).model_id)
+    assert files["untrained.onnx"] != files["model.onnx"]
+    untrained, trained = Graph(files["untrained.onnx"]), Graph(files["model.onnx"])
+    assert (untrained.inputs, untrained.outputs, untrained.sizes) == (trained.inputs, trained.outputs, trained.sizes)
+    assert not worst_difference(untrained, from_parquet(files["golden.parquet"], "golden")) <= 1e-5
 
 
 def test_the_card_tells_nothing_about_where_and_when(make_plan, small_config, export_once):
     store, plan = make_plan()
-    card = pretrain_kind(store, plan, "some-plan", "web", small_config).card
+    card = card_of(store, pretrain_kind(store, plan, "some-plan", "web", small_config).model_id)
     assert not {"device", "threads", "checkpoint_every_batches"} & set(card["config"]["training"])
     assert {"learning_rate", "epochs"} <= set(card["config"]["training"])
     assert "some-plan" not in json.dumps(card) and "memory:" not in json.dumps(card)

@@ -11,6 +11,7 @@ from fleetalign.model import tune as module
 from fleetalign.model.tune import HISTORY_FILE, STUDY_FILE, override, tune_kind
 
 TRIALS = 5
+pytestmark = pytest.mark.parametrize("small_config", ["sharead"], indirect=True)
 
 
 @pytest.fixture
