@@ -25,15 +25,19 @@ def followed(
 
 
 class Drift:
-    """The aligner rows of one kind as they were, and what may follow from them.
+    """The aligner rows of one kind as they were, looked up once for all shards, and what may follow from them.
 
     ``same_candidate``: the fleet's candidate, if it has one, is what it was: thresholds are numbers of the same score.
     """
 
     def __init__(self, previous: pa.Table | None, kind: str, same_candidate: bool) -> None:
-        self._previous = None
+        self._rows: dict[str, int] = {}
         if previous is not None and same_candidate:
-            self._previous = previous.filter(pc.equal(previous["kind"], kind))
+            mine = previous.filter(pc.equal(previous["kind"], kind))
+            self._rows = {entity: row for row, entity in enumerate(mine["entity_id"].to_pylist())}
+            names = ("condition", "threshold", "tail_probability")
+            self._before = {name: mine[name].to_numpy(zero_copy_only=False) for name in names}
+            self._calibrated = mine["calibrated_until"].to_numpy().astype("datetime64[us]").astype(np.int64)
 
     def follow(
         self,
@@ -47,14 +51,11 @@ class Drift:
     ) -> np.ndarray:
         """Thresholds float32 [n]: ``quantiles`` of the whole range for whom nothing goes before, else the previous
         threshold moved towards ``recent``. ``conditions`` int [n] and ``tails`` float32 [n] are today's choice."""
-        if self._previous is None or not self._previous.num_rows:
+        if not self._rows:
             return quantiles
-        at = pc.index_in(entity_ids, value_set=self._previous["entity_id"].combine_chunks())
-        row = pc.fill_null(at, -1).to_numpy().astype(np.int64)
-        names = ("condition", "threshold", "tail_probability")
-        before = {name: self._previous[name].to_numpy(zero_copy_only=False)[row] for name in names}
-        calibrated = self._previous["calibrated_until"].to_numpy().astype("datetime64[us]").astype(np.int64)[row]
-        days = (round(until.timestamp() * 1e6) - calibrated) / 1e6 / DAY_SECONDS
+        row = np.array([self._rows.get(entity, -1) for entity in entity_ids.to_pylist()], dtype=np.int64)
+        before = {name: values[row] for name, values in self._before.items()}
+        days = (round(until.timestamp() * 1e6) - self._calibrated[row]) / 1e6 / DAY_SECONDS
         same = (before["condition"] == conditions) & (before["tail_probability"] == tails)
         goes_on = (row >= 0) & same & np.isfinite(before["threshold"])
         return np.where(goes_on, followed(before["threshold"], recent, quantiles, days, limit_per_day), quantiles)
