@@ -7,10 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from fleetalign.bench.telemetry import Telemetry
 from fleetalign.config import ModelConfig, TrainingConfig
 from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES
+from fleetalign.contracts.views import SETTLE_STEPS
+from fleetalign.model import normalizer
+from fleetalign.release.kind_scorer import KindScorer
 
 
 def names() -> tuple[str, ...]:
@@ -74,6 +79,28 @@ class Exported:
             "state": np.zeros((count, self.card["state_size"] or 0), dtype=np.float32),
         }
         return {role: roles[role] for role in self.graph.inputs}
+
+
+def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
+    """The reference consumer with ``side``'s graph and a row of location and scale for every entity."""
+    panel, columns = telemetry.panel, side.card["statistics_columns"]
+    rows = normalizer.to_table(
+        panel.kind, panel.entity_ids, panel.metrics, telemetry.location, telemetry.scale,
+        (telemetry.location[0], telemetry.scale[0]),
+    )  # fmt: skip
+    aligner = {"kind": panel.kind, "entity_id": DEFAULT_ENTITY, "condition": 11, "threshold": 0.0, "state": "default"}
+    entry = {
+        **side.card,
+        "step_seconds": panel.step_seconds,
+        "metrics": list(panel.metrics),
+        "inputs": list(side.graph.inputs),
+        "state_chains": True,
+        "state_settle_steps": SETTLE_STEPS,
+    }
+    return KindScorer(
+        panel.kind, entry, side.model, normalizer.with_constants(rows, dict.fromkeys(columns, 1.0)),
+        pa.Table.from_pylist([aligner], schema=ALIGNER.schema), MUTES.empty(),
+    )  # fmt: skip
 
 
 def export(name: str, telemetry: Telemetry, windows: int) -> Exported:

@@ -217,12 +217,17 @@ def fit(
 
 
 def squared_errors(
-    network: PublishedShareAD, dataset: WindowDataset, *, gradients: bool = True, device: str = "cpu"
+    network: PublishedShareAD,
+    dataset: WindowDataset,
+    *,
+    gradients: bool = True,
+    device: str = "cpu",
+    batch_size: int = SCORING_BATCH,
 ) -> np.ndarray:
     """Squared error float32 [windows, W, M] of every window of ``dataset``, all of it decoded and kept."""
     network.eval()
     errors = []
-    for batch in DataLoader(dataset, SCORING_BATCH, shuffle=False):
+    for batch in DataLoader(dataset, batch_size, shuffle=False):
         with torch.set_grad_enabled(gradients):
             errors.append(_errors(network, batch.to(device)))
     return np.concatenate(errors)
@@ -249,6 +254,11 @@ def decide(
     """
     z = np.clip((values - location[:, None]) / scale[:, None], -CLIP, CLIP)
     with torch.set_grad_enabled(gradients):
-        profile = _errors(network, torch.from_numpy(z).float()).mean(axis=2)
+        return decided(_errors(network, torch.from_numpy(z).float()), condition, threshold)
+
+
+def decided(errors: np.ndarray, condition: int, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """``(score, margin)`` float32 [n] of squared errors float32 [n, W, M], averaged over metrics."""
+    profile = errors.mean(axis=2)
     score = profile[:, -1]
     return score, score - profile[:, -condition:-1].max(axis=1) - np.float32(threshold)

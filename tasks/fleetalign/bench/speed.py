@@ -94,6 +94,7 @@ class _Bench:
         exported = {n: networks.export(n, series, size.training_windows) for n in self.names}
         topics = {
             "training": self._training(series, "cpu"),
+            **{f"history_{b}": self._history(series, trained, exported, b) for b in size.batch_sizes},
             **{f"scoring_{b}": self._scoring(series, trained, exported, b) for b in size.batch_sizes},
             **alignment.topics(
                 series, trained, exported, size.align_samples, size.fleet, lambda *a: self._turns(*a, size.align_rounds)
@@ -138,6 +139,38 @@ class _Bench:
             self._turns(f"speed: train {device}", sides, self.size.rounds),
             unit="windows/s",
             work=windows,
+        )
+
+    def _history(
+        self, series: Telemetry, network: published.PublishedShareAD, exported: dict[str, Exported], batch: int
+    ) -> dict[str, Any]:
+        windows = max(batch, self.size.scoring_windows // (4 if batch == 1 else 1))
+        first = series.panel.values.shape[1] - windows - published.WINDOW_STEPS + 1
+        positions = np.arange(series.panel.values.shape[1] - windows, series.panel.values.shape[1])
+
+        def published_way(gradients: bool) -> None:
+            dataset = published.windows_of(series, 0, max(first, 0))
+            published.decided(
+                published.squared_errors(network, dataset, gradients=gradients, batch_size=batch), 11, 0.0
+            )
+
+        scorers = {name: networks.scorer_of(side, series) for name, side in exported.items()}
+        sides: dict[str, Callable[[], object]] = {
+            PUBLISHED: lambda: published_way(True),
+            NO_GRADIENTS: lambda: published_way(False),
+        }
+        values, times = series.panel.values[0], series.panel.times
+        for name, scorer in scorers.items():
+            sides[name] = lambda s=scorer: s.score(series.panel.entity_ids[0], values, times, 0, positions, batch)
+        return topic(
+            f"Scoring history, batch {batch}",
+            f"{windows} samples of one entity, from raw telemetry in memory to score and margin. published: a Dataset with "
+            "one item a window, full decoding, the whole error array kept; the others: the reference scorer, which "
+            "gathers windows and earlier periods, fills gaps, weighs metrics, keeps the state and returns contributions",
+            self._turns(f"speed: history, batch {batch}", sides, self.size.rounds),
+            unit="windows/s",
+            work=windows,
+            baselines=(PUBLISHED, NO_GRADIENTS),
         )
 
     def _scoring(

@@ -161,15 +161,17 @@ def standardise(values: Tensor, location: Tensor, scale: Tensor, clip: float) ->
 
 
 def fill_forward(z: Tensor, present: Tensor) -> Tensor:
-    """``z`` [B, M, W] with each absent sample replaced by the nearest earlier present one, else 0 (the location).
+    """``z`` [B, M, W], 0 where absent, with each absent sample replaced by the nearest earlier present one.
 
-    Shifts double (1, 2, 4, ...), so log2(W) steps reach across the whole window.
+    Shifts double (1, 2, 4, ...), so log2(W) steps reach across the whole window. Products and maxima instead of choices:
+    runtimes compute those several at a time.
     """
+    known = present.to(z.dtype)
     window = z.shape[-1]
     shift = 1
     while shift < window:
-        z = torch.where(present, z, F.pad(z[..., :-shift], (shift, 0)))
-        present = present | F.pad(present[..., :-shift], (shift, 0))
+        z = z + F.pad(z[..., :-shift], (shift, 0)) * (1.0 - known)
+        known = torch.maximum(known, F.pad(known[..., :-shift], (shift, 0)))
         shift *= 2
     return z
 

@@ -143,9 +143,10 @@ class ViewsNetwork:
         draws = self._draws(len(target), random).to(target.device)[:, None, None]
         see_recent = ((draws < self.RECENT_ONLY) | (draws >= self.RECENT_ONLY + self.SEASONAL_ONLY)).to(torch.float32)
         see_reference = (draws >= self.RECENT_ONLY).to(torch.float32) * known
-        flags = torch.cat([see_recent.expand(*target.shape, 1), see_reference.expand(*target.shape, 1)], dim=-1)
-        reference = batch["reference"] * see_reference if "reference" in batch else None
-        forecast = self.module(recent * see_recent, reference, flags)
+        rows = (*target.shape, 1)
+        reference = batch["reference"] * see_reference if "reference" in batch else known.expand(*target.shape, contract.REFERENCE_STEPS)
+        shown = [recent * see_recent, reference, see_recent.expand(rows), see_reference.expand(rows)]
+        forecast = self.module(torch.cat(shown, dim=-1))
         errors = F.smooth_l1_loss(forecast, target, reduction="none", beta=self.BETA)
         number = usable.sum()
         return (errors * usable).sum() / number.clamp(min=1), float(number)

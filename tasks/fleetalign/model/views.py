@@ -38,6 +38,13 @@ SMALLEST_DECAY = 1e-30
 """Stands for a decay of 0 (no smoothing), whose logarithm would be infinite."""
 
 
+def gelu(x: Tensor) -> Tensor:
+    """GELU. In a graph it is spelled as ONNX Runtime recognises it, which then computes it in one pass instead of five."""
+    if torch.compiler.is_exporting():
+        return x * (torch.erf(x / math.sqrt(2.0)) + 1.0) * 0.5
+    return F.gelu(x)
+
+
 class Residual(nn.Module):
     """x + W2 GELU(W1 LN(x))."""
 
@@ -48,7 +55,7 @@ class Residual(nn.Module):
         self.narrow = nn.Linear(HIDDEN, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.narrow(F.gelu(self.widen(self.norm(x))))
+        return x + self.narrow(gelu(self.widen(self.norm(x))))
 
 
 class Forecaster(nn.Module):
@@ -60,41 +67,46 @@ class Forecaster(nn.Module):
 
     def __init__(self, window_steps: int, blocks: int = 2) -> None:
         super().__init__()
-        recent = window_steps - 1
-        # One matrix, split where the inputs are: what is hidden costs no arithmetic.
-        inputs = recent + REFERENCE_STEPS + 2
-        self.recent = recent
+        self.recent = window_steps - 1
+        inputs = self.recent + REFERENCE_STEPS + 2
         self.embed = nn.Linear(inputs, WIDTH)
         self.blocks = nn.ModuleList(Residual() for _ in range(blocks))
         self.norm = nn.LayerNorm(WIDTH)
         self.out = nn.Linear(WIDTH, 1)
         self.skip = nn.Linear(inputs, 1)
 
-    def _linear(self, layer: nn.Linear, recent: Tensor | None, reference: Tensor | None, flags: Tensor) -> Tensor:
-        a, b = self.recent, self.recent + REFERENCE_STEPS
-        out = F.linear(flags, layer.weight[:, b:], layer.bias)
-        if recent is not None:
-            out = out + F.linear(recent, layer.weight[:, :a])
-        if reference is not None:
-            out = out + F.linear(reference, layer.weight[:, a:b])
-        return out
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` float32 [..., 42] = recent, reference, and two flags that say which of them is shown -> [...].
 
-    def forward(self, recent: Tensor | None, reference: Tensor | None, flags: Tensor) -> Tensor:
-        """``recent`` [..., W-1], ``reference`` [..., P] (None: hidden, as zeros), ``flags`` [..., 2] -> [...].
-
-        Flags say which of the two is shown; what a flag of 0 hides must be zero.
+        What a flag of 0 hides must be zero.
         """
-        y = self._linear(self.embed, recent, reference, flags)
+        return self._forecast(self.embed(x), self.skip(x))
+
+    def _forecast(self, y: Tensor, straight: Tensor) -> Tensor:
         for block in self.blocks:
             y = block(y)
-        return (self.out(self.norm(y)) + self._linear(self.skip, recent, reference, flags)).squeeze(-1)
+        return (self.out(self.norm(y)) + straight).squeeze(-1)
+
+    def both(self, recent: Tensor, reference: Tensor, known: Tensor) -> Tensor:
+        """Forecasts [2n]: from ``recent`` [n, W-1] alone, then from ``reference`` [n, P] alone, ``known`` [n, 1] its flag.
+
+        What is hidden costs no arithmetic: each side meets its own columns of the first weights.
+        """
+        a, b = self.recent, self.recent + REFERENCE_STEPS
+        shown = torch.cat([reference, known], dim=-1)
+
+        def first(layer: nn.Linear) -> Tensor:
+            weight, columns = layer.weight, [*range(a, b), b + 1]
+            from_recent = F.linear(recent, weight[:, :a], layer.bias + weight[:, b])
+            return torch.cat([from_recent, F.linear(shown, weight[:, columns], layer.bias)])
+
+        return self._forecast(first(self.embed), first(self.skip))
 
 
 def compress(z: Tensor) -> Tensor:
-    """asinh(z), written out: runtimes compute Log and Sqrt several at a time, and Asinh one by one."""
+    """asinh(z), written out: runtimes compute logarithms and roots several at a time, and Asinh one by one."""
     size = z.abs()
-    grown = torch.log(size + torch.sqrt(size * size + 1.0))
-    return torch.where(z < 0, -grown, grown)
+    return z * (torch.log(size + torch.sqrt(size * size + 1.0)) / size.clamp(min=SMALLEST))
 
 
 def reference_positions(lags: tuple[int, ...], references: tuple[tuple[int, ...], ...]) -> Tensor:
@@ -216,15 +228,15 @@ class ViewsDetector(nn.Module):
     def _errors(self, c: Tensor, seasonal: Tensor | None, location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """|c - f(recent)| and (c - f(seasonal))^2 of the newest sample, each [B, M]."""
         now, recent = c[..., -1], c[..., :-1]
-        shown = torch.ones_like(now)[..., None]
-        hidden = torch.zeros_like(shown)
-        recent_error = (now - self.network(recent, None, torch.cat([shown, hidden], dim=-1))).abs()
         if seasonal is None:
-            forecast = self.network(None, None, torch.cat([hidden, hidden], dim=-1))
+            known = torch.zeros_like(now)[..., None]
+            reference = known.expand(*now.shape, REFERENCE_STEPS)
         else:
             reference, known = self.inputs.reference(seasonal, location, scale)
-            forecast = self.network(None, reference, torch.cat([hidden, known], dim=-1))
-        return recent_error, (now - forecast).square()
+        # Rows of a matrix: runtimes add the bias within the product then.
+        rows = (recent.reshape(-1, self.network.recent), reference.reshape(-1, REFERENCE_STEPS), known.reshape(-1, 1))
+        errors = now - self.network.both(*rows).reshape(2, *now.shape)
+        return errors[0].abs(), errors[1].square()
 
 
 class SeasonalDetector(ViewsDetector):
