@@ -38,8 +38,10 @@ docs: env  ## Rewrite the rendered pages (docs/settings.md)
 pictures: env  ## Take the README's pictures from a running demo (needs Debian's chromium)
 	@$(BIN)/python docs/take_pictures.py --url http://127.0.0.1:$(PORT)
 
-bench: env  ## Labelled public telemetry through the whole chain: make bench DATA=FOLDER rewrites docs/benchmarks.md
-	@$(BIN)/python benchmarks/published_method.py --data "$(DATA)"
+bench: env  ## Every benchmark, into docs/benchmarks.md: make bench DATA=FOLDER of labelled Parquet (an hour)
+	@$(BIN)/fleetalign bench detection --data "$(DATA)" --out docs
+	@$(BIN)/fleetalign bench speed --out docs
+	@$(BIN)/fleetalign bench growth --out docs
 
 lock: env  ## Resolve requirements.lock.txt anew; torch stays pinned plainly
 	@rm -f requirements.lock.txt

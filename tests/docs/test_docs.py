@@ -123,7 +123,7 @@ def test_the_readmes_commands_run(tmp_path: Path):
 
 def test_nothing_speaks_of_the_workplace():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    allowed = ("tests/", "benchmarks/", ".ci/")
+    allowed = ("tests/", ".ci/")
     for name in filter(None, listed.split("\0")):
         path = ROOT / name
         if path.suffix in (".png", ".parquet") or name.startswith(allowed) or not path.is_file():

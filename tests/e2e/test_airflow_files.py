@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.conftest import fleetalign
-from e2e.local_airflow import REPOSITORY, free_port, module
+from e2e.labelled_inputs import days, write_inputs
+from e2e.local_airflow import free_port, module
 
 from fleetalign.config import load
 from fleetalign.release import channel
 from fleetalign.storage.store import open_store
-
-sys.path.append(str(REPOSITORY / "benchmarks"))
-from labelled import days, write_inputs
 
 pytestmark = pytest.mark.airflow
 DAYS_THROUGH_AIRFLOW = 4
