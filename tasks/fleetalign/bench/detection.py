@@ -75,7 +75,7 @@ def run(
         "seconds": time.perf_counter() - started,
         **summary.summarise(_sorted(finished), size),
     }
-    text = json.dumps(result, indent=1) + "\n"
+    text = json.dumps(result, indent=1, sort_keys=True) + "\n"
     Path(out).mkdir(parents=True, exist_ok=True)
     (Path(out) / NAME).write_text(text)
     return json.loads(text)

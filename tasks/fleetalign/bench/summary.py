@@ -41,14 +41,16 @@ def summarise(finished: Sequence[Done], size: Size) -> dict[str, Any]:
     }
 
 
-def _choosing() -> dict[str, str]:
+def _choosing() -> list[dict[str, str]]:
+    """What was chosen where."""
     tails = make_tails(AlignConfig())
-    return {
+    found = {
         "train part": "networks, the best of their epochs (its last 20 %), locations, scales, statistics, directions",
         "feedback part": "C, view weights and smoothing, tail probability, weight of the fleet and thresholds, from "
         f"{len(tails)} tail probabilities {tails[0]:g} to {tails[-1]:g}; which candidate a method is ranked with",
         "judged part": "nothing",
     }
+    return [{"part": part, "what": what} for part, what in found.items()]
 
 
 def _set(finished: Sequence[Done], size: Size) -> dict[str, Any]:
@@ -174,8 +176,8 @@ def _mean_of(values: np.ndarray) -> float:
 
 
 def _over(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and range over seeds; None where a seed has no value."""
-    value = float(np.mean(values))
-    if not np.isfinite(value):
+    """Mean and range over the seeds that have a value; None where none has."""
+    known = [value for value in values if np.isfinite(value)]
+    if not known:
         return {"value": None, "low": None, "high": None}
-    return {"value": rounded(value), "low": rounded(min(values)), "high": rounded(max(values))}
+    return {"value": rounded(float(np.mean(known))), "low": rounded(min(known)), "high": rounded(max(known))}
