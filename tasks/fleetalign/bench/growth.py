@@ -31,7 +31,7 @@ BUILD_STEPS = ("plan", "pretrain", "align", "reduce", "release", "score")
 STRAIGHT = 1.25
 """A step is straight when an entity of the largest fleet costs at most this many times what one cost before."""
 SHORT_SECONDS = 2.0
-"""What takes less in the largest fleet is noise."""
+"""What takes less in the largest fleet, or bends by less, is noise."""
 FLAT = 1.1
 """Memory is flat when the largest fleet's peak is at most this many times the smallest's."""
 TIMEOUT_SECONDS = 3_600
@@ -179,7 +179,8 @@ def time_finding(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
     text += f", {milliseconds[-2]:.3g} ms before"
     if seconds < SHORT_SECONDS:
         return {"good": True, "text": f"{seconds:.2g} s at {most:,}: too short to have a shape"}
-    good = slopes[-1] <= STRAIGHT * max(slopes[-2], 0.0)
+    bend = (slopes[-1] - STRAIGHT * max(slopes[-2], 0.0)) * (most - before)
+    good = bend <= SHORT_SECONDS
     return {"good": good, "text": f"{'straight' if good else 'NOT straight'}: {text}"}
 
 

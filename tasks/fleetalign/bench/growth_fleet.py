@@ -46,12 +46,14 @@ FAULT_STEPS = 3
 HEARD_FROM = 70
 """First step that operators speak about; it lies in the calibrate range (the last 30 %)."""
 BLOCK = 1000
+ENTITIES_PER_SHARD = 500
+"""The same for every fleet, so that memory tells of the fleet and not of the shard: 200 shards of 100,000 entities."""
 MEMORY_MB = 64
 """Larger panels are memory-mapped."""
 
 
-def settings(entities: int, network: str, source: Path | None = None) -> Config:
-    """Bounded training, short windows, at most 200 shards; everything else is the default. ``source``: a folder."""
+def settings(network: str, source: Path | None = None) -> Config:
+    """Bounded training, short windows, shards of one size; everything else is the default. ``source``: a folder."""
     files = SourceConfig(
         type="files", path=str(source / "telemetry"), feedback_path=str(source / "feedback.parquet"), kind=KIND
     ) if source else SourceConfig()  # fmt: skip
@@ -59,7 +61,7 @@ def settings(entities: int, network: str, source: Path | None = None) -> Config:
         source=files,
         model=ModelConfig(network=network, window_steps=WINDOW_STEPS),
         training=TrainingConfig(epochs=1, max_windows_per_epoch=4_000, max_validation_windows=1_000),
-        align=AlignConfig(min_history_steps=DAY_STEPS, entities_per_shard=max(50, entities // 200)),
+        align=AlignConfig(min_history_steps=DAY_STEPS, entities_per_shard=ENTITIES_PER_SHARD),
         gates=GatesConfig(bootstrap_samples=200),
         registry=RegistryConfig(enabled=False),
         validation=ValidationConfig(data_docs=False),

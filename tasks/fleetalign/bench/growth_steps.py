@@ -17,13 +17,13 @@ from fleetalign.config import Config
 WORKERS = 2
 """Processes of align and score, each with its share of the shards and of the entities."""
 PARALLEL = ("align", "score")
-SCORED_AT_ONCE = 2_000
+SCORED_AT_ONCE = 500
 """Entities of one scorer call; a consumer holds no more telemetry than that."""
 
 
 def main(arguments: Sequence[str]) -> None:
     step, worker, uri, entities, network, source = arguments
-    config = growth_fleet.settings(int(entities), network, Path(source))
+    config = growth_fleet.settings(network, Path(source))
     wall, cpu = time.perf_counter(), time.process_time()
     result = _STEPS[step](config, uri, int(entities), *([int(worker)] if step in PARALLEL else []))
     print(

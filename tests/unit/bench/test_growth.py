@@ -32,7 +32,7 @@ def test_operators_speak_of_faults_and_only_in_the_calibrate_range():
 
 
 def test_the_light_way_into_the_store_gives_the_parts_of_the_real_one(tmp_path):
-    config = growth_fleet.settings(20, "views", tmp_path)
+    config = growth_fleet.settings("views", tmp_path)
     growth_fleet.write_source(tmp_path, 20)
     day = growth_fleet.days()[0]
     real, light = str(tmp_path / "real"), str(tmp_path / "light")
@@ -81,6 +81,7 @@ def test_workers_are_one_figure_of_the_slowest_all_and_the_largest(monkeypatch):
         ([(1_000, 10.0), (10_000, 28.0), (100_000, 208.0)], True, "straight: 2 ms for one more entity"),
         ([(1_000, 10.0), (10_000, 28.0), (100_000, 388.0)], False, "NOT straight: 4 ms for one more entity"),
         ([(1_000, 0.1), (10_000, 0.1), (100_000, 1.5)], True, "too short to have a shape"),
+        ([(1_000, 1.8), (10_000, 1.8), (100_000, 3.4)], True, "straight: 0.0178 ms for one more entity"),
         ([(200, 1.0), (1_000, 2.6)], None, "two fleets give a slope"),
     ],
 )
@@ -141,8 +142,3 @@ def test_pictures_are_small(result, tmp_path):
     paths = growth.plots(result, tmp_path)
     assert [p.name for p in paths] == ["growth-time.png", "growth-memory.png"]
     assert all(0 < p.stat().st_size < 60_000 for p in paths)
-
-
-def test_the_settings_give_at_most_200_shards():
-    for entities in (20, 1_000, 100_000):
-        assert -(-entities // growth_fleet.settings(entities, "views").align.entities_per_shard) <= 200
