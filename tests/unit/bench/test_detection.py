@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fleetalign.bench import detection, example, jobs, learned, methods
 from fleetalign.bench.decisions import EVENTS, PUBLISHED
 from fleetalign.bench.learned import Learned
-from fleetalign.config import ModelConfig
+from fleetalign.config import AlignConfig, ModelConfig
 from fleetalign.errors import BadInput
 from fleetalign.model import normalizer
 from fleetalign.testing.graphs import toy_model
@@ -26,6 +29,8 @@ SIZE = detection.Size(
     shift_seeds=2,
     bootstrap_samples=50,
 )
+SMALL = replace(SIZE, seeds=(1,))
+FAST = AlignConfig(tpe_trials=2, min_history_steps=50)
 TIMES = ("seconds", "job_seconds", "time", "align_seconds")
 
 
@@ -48,14 +53,10 @@ def toy_fit(given, network, seed, training, *, blocks=2, untrained=False):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(learned, "fit", toy_fit)
-    # Fifty trials per entity say no more here than three.
-    monkeypatch.setattr(jobs, "AlignConfig", lambda: jobs_config)
+    monkeypatch.setattr(jobs, "AlignConfig", lambda: FAST)
     example.write(tmp_path / "data" / "pumps.parquet", entities=3, train=300, test=600)
     example.write(tmp_path / "data" / "valves.parquet", entities=2, train=300, test=600, seed=2)
     return tmp_path / "data"
-
-
-jobs_config = detection.jobs.AlignConfig(tpe_trials=2, min_history_steps=50)
 
 
 def run(folder, out, size=SIZE):
@@ -90,11 +91,7 @@ def test_the_same_seeds_give_the_same_numbers(folder, tmp_path):
 
 
 def test_judged_labels_change_figures_but_no_choice(folder, tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    small = detection.Size(**{name: getattr(SIZE, name) for name in detection.Size.__slots__} | {"seeds": (1,)})
-    before = run(folder, tmp_path / "a", small)
+    before = run(folder, tmp_path / "a", SMALL)
     path = folder / "pumps.parquet"
     table = pq.read_table(path)
     rows = table.to_pandas()
@@ -105,7 +102,7 @@ def test_judged_labels_change_figures_but_no_choice(folder, tmp_path):
         label[late] = np.roll(label[late], 37)
     column = pa.array(np.nan_to_num(label).astype(np.uint8), mask=np.isnan(label))
     pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", column), path)
-    after = run(folder, tmp_path / "b", small)
+    after = run(folder, tmp_path / "b", SMALL)
     left, right = before["sets"]["pumps"], after["sets"]["pumps"]
     assert [d["chosen"] for d in left["decisions"]] == [d["chosen"] for d in right["decisions"]]
     assert left["ranking"] != right["ranking"]
@@ -113,7 +110,7 @@ def test_judged_labels_change_figures_but_no_choice(folder, tmp_path):
 
 
 def test_tables_and_small_pictures(folder, tmp_path):
-    result = run(folder, tmp_path)
+    result = run(folder, tmp_path, SMALL)
     point = {"vus_pr": 0.5, "event_f1": None, "false_pages_per_entity_day": 0.1}
     for found in result["sets"].values():
         found["masked_metrics"] = [{"method": methods.VIEWS, "dropped": n, **point} for n in (0, 1)]
@@ -134,9 +131,7 @@ def test_a_folder_without_labelled_sets_is_refused(tmp_path):
 
 def test_curves_get_the_networks_of_the_first_seed(folder):
     paths = sorted(folder.glob("*.parquet"))
-    size = detection.Size(
-        seeds=(1, 2), control_networks=0, few=False, epochs=1, windows=8, validation_windows=8, curve_samples=9
-    )
+    size = replace(SIZE, curve_samples=9)
     pending = detection._second([], paths, size)
     assert sorted((j.work, j.other) for j in pending) == [
         (jobs.HISTORY, ""), (jobs.HISTORY, ""), (jobs.MASKED, ""), (jobs.MASKED, ""),
