@@ -39,6 +39,9 @@ RELATIVE_FLOOR = 1e-2
 """Scores are squared multiples of a metric's scale. Float32 carries a reconstruction to about 3e-7, so a score of
 0.01 to 6e-6 relative and a smaller one to less: differences are taken relative to at least this much."""
 
+STATE_FLOOR = 0.1
+"""The same for states: a view in which large numbers cancel is known to 1e-6, and a score is a sum of log(1 + view)."""
+
 
 def to_table(cases: Iterable[Mapping[str, Any]]) -> pa.Table:
     """The table of ``cases``, each ``{"case": name, "inputs": {tensor: array}, "outputs": {tensor: array}}``."""
@@ -101,8 +104,8 @@ def worst_difference(graph: Graph, table: pa.Table) -> float:
 
 
 def _size_of(expected: np.ndarray) -> np.ndarray:
-    """States are compared relative to their own size."""
-    return np.maximum(np.nan_to_num(np.abs(expected.astype(np.float64))), RELATIVE_FLOOR)
+    """States are compared relative to their own size, and at least ``STATE_FLOOR``."""
+    return np.maximum(np.nan_to_num(np.abs(expected.astype(np.float64))), STATE_FLOOR)
 
 
 def _difference(given: np.ndarray, expected: np.ndarray, unit: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,12 +77,12 @@ class Example:
     """One network trained for two short epochs, its graph, and the settings it was trained with."""
 
     name: str
-    panel: Panel
-    location: np.ndarray
-    scale: np.ndarray
+    panel: Panel = field(repr=False)
+    location: np.ndarray = field(repr=False)
+    scale: np.ndarray = field(repr=False)
     model: ModelConfig
-    trained: TrainedModel
-    exported: bytes
+    trained: TrainedModel = field(repr=False)
+    exported: bytes = field(repr=False)
 
     @property
     def window_steps(self) -> int:

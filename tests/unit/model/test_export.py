@@ -14,27 +14,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetalign.config import ModelConfig
-from fleetalign.contracts.golden import RELATIVE_FLOOR
-from fleetalign.contracts.graph import PROFILE, ROLES, Graph, margins, with_profile
-from fleetalign.model.network import Detector
+from fleetalign.contracts.golden import RELATIVE_FLOOR, STATE_FLOOR
+from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES, Graph, expose, margins
+from fleetalign.contracts.views import STATISTICS
 
-W = ModelConfig().window_steps
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 @pytest.fixture(scope="module")
-def graph(exported):
-    return Graph(exported)
+def graph(example):
+    return Graph(example.exported)
 
 
 @pytest.fixture(scope="module")
-def profile_graph(exported):
-    return Graph(with_profile(exported))
+def exposed(example):
+    return Graph(expose(example.exported))
 
 
-def windows(seed, batch, metrics, missing=0.1):
+def windows(graph, seed, batch, metrics, missing=0.1):
     """Feeds with gaps, muted metrics and a jump in some windows."""
+    W = graph.window_steps
     random = np.random.default_rng(seed)
     z = np.sin(np.arange(W) / random.uniform(2, 20, (batch, metrics, 1))) + 0.2 * random.normal(
         size=(batch, metrics, W)
@@ -44,7 +43,25 @@ def windows(seed, batch, metrics, missing=0.1):
     scale = 10 ** random.uniform(-3, 3, (batch, metrics))
     values = location[..., None] + scale[..., None] * z
     values[random.random(values.shape) < missing] = np.nan
-    return {
+    beside = {}
+    if "seasonal" in graph.inputs:
+        shape = (batch, metrics, graph.sizes["lag"])
+        beside["seasonal"] = location[..., None] + scale[..., None] * random.normal(size=shape)
+        beside["seasonal"][random.random(shape) < missing] = np.nan
+    if "statistics" in graph.inputs:
+        fleet = random.uniform(0.2, 1.0, (batch, 1, len(STATISTICS) - 4))
+        own = random.uniform(0.1, 1.0, (batch, metrics, 4)) * random.choice([-1, 1], (batch, metrics, 1)) ** [
+            0,
+            0,
+            1,
+            0,
+        ]
+        beside["statistics"] = np.concatenate([own, np.repeat(fleet, metrics, axis=1)], axis=2).astype(np.float32)
+        # What comes from an earlier sample: sums of weighted views and of weights.
+        weight = random.uniform(0.2, 1.0, (batch, 1))
+        sums = weight * random.uniform(0.1, 3.0, (batch, graph.sizes["state"] - 1))
+        beside["state"] = np.concatenate([sums, weight], axis=1).astype(np.float32)
+    return beside | {
         "values": values,
         "location": location,
         "scale": scale,
@@ -56,8 +73,8 @@ def windows(seed, batch, metrics, missing=0.1):
 
 def assert_close(given, expected, unit):
     np.testing.assert_array_equal(np.isnan(given), np.isnan(expected))
-    gaps = np.abs(given.astype(np.float64) - expected) / unit
-    assert not (gaps > 1e-5).any(), f"relative difference {np.nanmax(gaps):.2e}"
+    gaps = np.nan_to_num(np.abs(given.astype(np.float64) - expected) / unit)
+    assert gaps.max(initial=0.0) <= 1e-5
 
 
 def unit_of(scored):
@@ -73,36 +90,62 @@ def assert_same_scores(given, expected):
 
 
 def columns(feeds, order):
-    return feeds | {name: feeds[name][:, order] for name in ("values", "location", "scale", "weight")}
+    return feeds | {name: array[:, order] for name, array in feeds.items() if ROLES[name][1][1:2] == ("metric",)}
+
+
+def torch_outputs(example, feeds, device="cpu"):
+    """What the torch module says, by name."""
+    network = example.trained.network
+    detector = network.detector().eval().to(device)
+    with torch.no_grad():
+        outputs = detector(*(torch.from_numpy(feeds[name]).to(device) for name in network.inputs))
+    detector.cpu()
+    return {n: o.cpu().numpy() for n, o in zip((*network.outputs, *network.internals), outputs, strict=True)}
+
+
+def assert_parity(example, exposed, feeds, device="cpu"):
+    theirs = torch_outputs(example, feeds, device)
+    scored = exposed.run(feeds)
+    unit = unit_of(scored)
+    assert_close(theirs["score"], scored.score, unit)
+    assert_close(theirs["margin"], scored.margin, unit)
+    assert_close(theirs["contribution"], scored.contribution, 1.0)
+    if scored.state is not None:
+        assert_close(theirs["next_state"], scored.state, np.maximum(np.abs(scored.state), STATE_FLOOR))
+    for name in example.trained.network.internals:
+        given = exposed.values((name,), feeds)[0]
+        largest = np.nan_to_num(np.abs(given)).max(axis=1, keepdims=True)
+        assert_close(theirs[name], given, np.maximum(np.maximum(unit[:, None], largest), STATE_FLOOR))
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("batch", "metrics"), [(1, 1), (1, 5), (2, 1), (7, 8), (64, 5), (3, 60)])
 @pytest.mark.parametrize("missing", [0.0, 0.1, 0.7, 1.0])
-def test_parity_with_torch(trained, profile_graph, device, batch, metrics, missing):
-    feeds = windows(batch + metrics, batch, metrics, missing)
-    detector = Detector(trained.network, W, ModelConfig().clip).eval().to(device)
-    with torch.no_grad():
-        outputs = detector(*(torch.from_numpy(feeds[name]).to(device) for name in profile_graph.inputs))
-    score, margin, contribution, profile = (o.cpu().numpy() for o in outputs)
-    trained.network.cpu()
-    scored = profile_graph.run(feeds)
-    unit = unit_of(scored)
-    assert_close(score, scored.score, unit)
-    assert_close(margin, scored.margin, unit)
-    assert_close(contribution, scored.contribution, 1.0)
-    largest = np.nan_to_num(profile).max(axis=1)
-    assert_close(profile, profile_graph.profile(feeds), np.maximum(unit, largest)[:, None])
+def test_parity_with_torch(example, exposed, device, batch, metrics, missing):
+    assert_parity(example, exposed, windows(exposed, batch + metrics, batch, metrics, missing), device)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31), batch=st.integers(1, 9), metrics=st.integers(1, 9), missing=st.floats(0, 1))
+def test_parity_with_torch_on_anything(example, exposed, seed, batch, metrics, missing):
+    feeds = windows(exposed, seed, batch, metrics, missing)
+    assert_parity(example, exposed, feeds)
+    if "state" in feeds:
+        feeds["state"][1:] = np.nan
+        for name in ("location", "scale", "statistics"):
+            feeds[name][:] = feeds[name][:1]
+        assert_parity(example, exposed, feeds)
 
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**31), batch=st.integers(1, 4), metrics=st.integers(1, 12), padding=st.integers(1, 20))
 def test_padding_changes_nothing(graph, seed, batch, metrics, padding):
-    feeds = windows(seed, batch, metrics)
-    fills = {"values": np.nan, "location": 0.0, "scale": 1.0, "weight": 0.0}
+    feeds = windows(graph, seed, batch, metrics)
+    fills = {"values": np.nan, "location": 0.0, "scale": 1.0, "weight": 0.0, "seasonal": np.nan, "statistics": 0.0}
     padded = feeds | {
-        name: np.pad(feeds[name], [(0, 0), (0, padding), (0, 0)][: feeds[name].ndim], constant_values=fill)
-        for name, fill in fills.items()
+        name: np.pad(array, [(0, 0), (0, padding), (0, 0)][: array.ndim], constant_values=fills[name])
+        for name, array in feeds.items()
+        if name in fills
     }
     plain, given = graph.run(feeds), graph.run(padded)
     assert_same_scores(given, plain)
@@ -113,7 +156,7 @@ def test_padding_changes_nothing(graph, seed, batch, metrics, padding):
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**31), batch=st.integers(1, 4), metrics=st.integers(1, 12), data=st.data())
 def test_permuting_metrics_permutes_contributions(graph, seed, batch, metrics, data):
-    feeds, order = windows(seed, batch, metrics), data.draw(st.permutations(range(metrics)))
+    feeds, order = windows(graph, seed, batch, metrics), data.draw(st.permutations(range(metrics)))
     plain, given = graph.run(feeds), graph.run(columns(feeds, order))
     assert_same_scores(given, plain)
     assert_close(given.contribution, plain.contribution[:, order], 1.0)
@@ -122,17 +165,19 @@ def test_permuting_metrics_permutes_contributions(graph, seed, batch, metrics, d
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**31), batch=st.integers(2, 9))
 def test_a_window_scores_the_same_alone_and_in_a_batch(graph, seed, batch):
-    feeds = windows(seed, batch, 4)
+    feeds = windows(graph, seed, batch, 4)
     together = graph.run(feeds)
     for row in range(batch):
         alone = graph.run({name: array[row : row + 1] for name, array in feeds.items()})
         assert_close(alone.score, together.score[row : row + 1], unit_of(alone))
+        if alone.state is not None:
+            np.testing.assert_allclose(alone.state, together.state[row : row + 1], rtol=1e-5, atol=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**31), batch=st.integers(1, 6), metrics=st.integers(1, 9), missing=st.floats(0, 1))
 def test_shares_are_not_negative_and_sum_to_one_or_there_is_no_score(graph, seed, batch, metrics, missing):
-    feeds = windows(seed, batch, metrics, missing)
+    feeds = windows(graph, seed, batch, metrics, missing)
     scored = graph.run(feeds)
     usable = (feeds["weight"] > 0) & ~np.isnan(feeds["values"][:, :, -1])
     assert (scored.contribution >= 0).all()
@@ -143,25 +188,37 @@ def test_shares_are_not_negative_and_sum_to_one_or_there_is_no_score(graph, seed
 
 
 def test_a_muted_metric_is_neither_scored_nor_seen(graph):
-    feeds = windows(1, 5, 4, missing=0.0)
+    feeds = windows(graph, 1, 5, 4, missing=0.0)
     feeds["weight"][:] = [0, 1, 1, 1]
     muted = graph.run(feeds)
     feeds["values"][:, 0] = 1e15
+    for name in {"seasonal"} & set(feeds):
+        feeds[name][:, 0] = -1e15
     assert_same_scores(graph.run(feeds), muted)
     assert_same_scores(graph.run(columns(feeds, [1, 2, 3])), muted)
 
 
-def test_margin_is_score_minus_context_minus_threshold(profile_graph):
-    feeds = windows(4, 40, 5)
-    profile, scored = profile_graph.profile(feeds), profile_graph.run(feeds)
-    for condition in (2, 3, 50, W):
+def test_margin_is_score_minus_context_minus_threshold(sharead):
+    exposed = Graph(expose(sharead.exported))
+    feeds = windows(exposed, 4, 40, 5)
+    (profile,), scored = exposed.values(("profile",), feeds), exposed.run(feeds)
+    for condition in (2, 3, 50, sharead.window_steps):
         feeds["condition"][:] = condition
-        given = profile_graph.run(feeds).margin
+        given = exposed.run(feeds).margin
         assert_close(given, margins(profile, condition) - feeds["threshold"], unit_of(scored))
 
 
-def test_inputs_and_outputs_are_the_roles(exported):
-    model = onnx.load_model_from_string(exported)
+def test_margin_is_score_minus_threshold_whatever_the_condition(views):
+    graph = Graph(views.exported)
+    feeds = windows(graph, 4, 40, 5)
+    scored = graph.run(feeds)
+    np.testing.assert_array_equal(scored.margin, scored.score - feeds["threshold"])
+    feeds["condition"][:] = 0
+    np.testing.assert_array_equal(graph.run(feeds).margin, scored.margin)
+
+
+def test_inputs_and_outputs_are_the_roles(example):
+    model, network = onnx.load_model_from_string(example.exported), example.trained.network
 
     def described(values):
         return {
@@ -172,19 +229,23 @@ def test_inputs_and_outputs_are_the_roles(exported):
             for v in values
         }
 
-    expected = {
-        name: (ROLES[name][0], tuple(W if a == "window" else a for a in ROLES[name][1])) for name in list(ROLES)[:6]
+    sizes = {"window": example.window_steps, "lag": len(network.lags), "statistic": 9, "state": 5}
+    optional = {"sharead": (), "views": ("seasonal", "statistics", "state")}.get(example.name, ("statistics", "state"))
+    assert described(model.graph.input) == {
+        name: (ROLES[name][0], tuple(sizes.get(axis, axis) for axis in ROLES[name][1]))
+        for name in (*list(ROLES)[:6], *optional)
     }
-    assert described(model.graph.input) == expected
+    outputs = ("score", "margin", "contribution", *(("next_state",) if "state" in optional else ()))
     assert described(model.graph.output) == {
-        "score": ("float32", ("batch",)),
-        "margin": ("float32", ("batch",)),
-        "contribution": ("float32", ("batch", "metric")),
+        name: (OUTPUTS[name][0], tuple(sizes.get(axis, axis) for axis in OUTPUTS[name][1])) for name in outputs
     }
-    assert PROFILE in {name for node in model.graph.node for name in node.output}
+    exposed = {o.name for o in onnx.load_model_from_string(expose(example.exported)).graph.output}
+    assert exposed == {*outputs, *network.internals}
+    assert set(network.internals) <= set(INTERNALS)
 
 
-def test_small_standard_and_without_traces(exported):
+def test_small_standard_and_without_traces(example):
+    exported = example.exported
     model = onnx.load_model_from_string(exported)
     onnx.checker.check_model(model, full_check=True)
     assert len(exported) <= 700_000
@@ -208,12 +269,16 @@ def test_small_standard_and_without_traces(exported):
 EXPORT = """
 import sys, torch
 import fleetalign
-from fleetalign.config import ModelConfig
+from fleetalign.config import ModelConfig, TrainingConfig
 from fleetalign.model.export import export
-from fleetalign.model.network import ShareAD
+from fleetalign.model.networks import create
 assert fleetalign.__file__.startswith(sys.argv[1]), fleetalign.__file__
-torch.manual_seed(0)
-open(sys.argv[2], "wb").write(export(ShareAD(100, 8), ModelConfig()))
+for name, model, period in (
+    ("sharead", ModelConfig(network="sharead"), None),
+    ("views", ModelConfig(window_steps=16), 24),
+):
+    torch.manual_seed(0)
+    open(f"{sys.argv[1]}/{name}.onnx", "wb").write(export(create(model, TrainingConfig(), period), model.window_steps))
 """
 
 
@@ -224,13 +289,15 @@ def test_two_checkouts_give_the_same_bytes(tmp_path, repository):
         checkout = tmp_path / name
         shutil.copytree(repository / "tasks" / "fleetalign", checkout / "tasks" / "fleetalign")
         environment = os.environ | {"PYTHONPATH": str(checkout / "tasks"), "PYTHONHASHSEED": hash_seed}
-        command = [sys.executable, "-c", EXPORT, str(checkout), str(checkout / "model.onnx")]
+        command = [sys.executable, "-c", EXPORT, str(checkout)]
         processes.append((checkout, subprocess.Popen(command, env=environment, cwd=checkout, stderr=subprocess.PIPE)))
     exports = []
     for checkout, process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors.decode()
-        exports.append((checkout / "model.onnx").read_bytes())
+        exports.append({path.name: path.read_bytes() for path in checkout.glob("*.onnx")})
     assert exports[0] == exports[1]
-    for trace in (str(tmp_path).encode(), b"much-longer-place", str(repository).encode()):
-        assert trace not in exports[0]
+    assert len(exports[0]) == 2
+    for exported in exports[0].values():
+        for trace in (str(tmp_path).encode(), b"much-longer-place", str(repository).encode()):
+            assert trace not in exported
