@@ -90,9 +90,6 @@ class Graph:
         """Score one batch; ``feeds`` maps role to array, extra roles are ignored."""
         return Scored(*self.values(self._published, feeds))
 
-    def profile(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self.values(("profile",), feeds)[0]
-
     def values(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The named outputs for one batch, internal values of a graph made by ``expose`` among them."""
         return self._session.run(
@@ -110,9 +107,6 @@ def expose(model: bytes) -> bytes:
         if name in made:
             proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes))
     return proto.SerializeToString()
-
-
-with_profile = expose
 
 
 def margins(profile: np.ndarray, condition: int) -> np.ndarray:

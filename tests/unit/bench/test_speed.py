@@ -199,9 +199,9 @@ def test_a_run_holds_every_topic_for_every_network(measured):
     out, result, _ = measured
     names = set(networks.names())
     assert list(result["topics"]) == [
-        "training", "scoring_1", "scoring_4", "alignment", "alignment_with_scoring", "build",
+        "training", "history_1", "history_4", "scoring_1", "scoring_4", "alignment", "alignment_with_scoring", "build",
     ]  # fmt: skip
-    for name in ("training", "scoring_1", "alignment_with_scoring", "build"):
+    for name in ("training", "history_1", "scoring_1", "alignment_with_scoring", "build"):
         found = result["topics"][name]
         assert set(found["sides"]) - {"published", "published, no gradients"} == names
         assert all(side["figure"]["median"] > 0 for side in found["sides"].values())
