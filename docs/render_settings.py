@@ -1,4 +1,4 @@
-"""Renders docs/settings.md from the dataclasses in fleetalign.settings. ``make docs`` writes it, a test compares it.
+"""Renders docs/settings.md from the dataclasses in fleetalign.settings and settings_build. ``make docs`` writes it, a test compares it.
 
 python docs/render_settings.py > docs/settings.md
 """
@@ -9,11 +9,11 @@ import ast
 import inspect
 import sys
 
-from fleetalign import settings
+from fleetalign import settings, settings_build
 
 HEAD = """# Settings
 
-Every setting with its default, rendered from `tasks/fleetalign/settings.py` by `make docs`. Override any of them in a YAML
+Every setting with its default, rendered from `tasks/fleetalign/settings.py` and `settings_build.py` by `make docs`. Override any of them in a YAML
 file and name it with `--params FILE` or `FLEETALIGN_PARAMS`:
 
 ```yaml
@@ -41,7 +41,8 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str, str, str]]:
 
 
 def render() -> str:
-    classes = {n.name: n for n in ast.parse(inspect.getsource(settings)).body if isinstance(n, ast.ClassDef)}
+    source = "\n".join(inspect.getsource(module) for module in (settings_build, settings))
+    classes = {n.name: n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)}
     rows: dict[str, list[tuple[str, str, str]]] = {"": []}
     for name, annotation, default, text in _fields(classes["Config"]):
         if annotation in classes:

@@ -27,8 +27,8 @@ from fleetalign.settings import (
     StorageConfig,
     TrainingConfig,
     ValidationConfig,
-    check,
 )
+from fleetalign.settings_build import check
 
 PARAMS_VARIABLE = "FLEETALIGN_PARAMS"
 STORE_VARIABLE = "FLEETALIGN_STORE"

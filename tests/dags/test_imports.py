@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "tasks" / "fleetalign"
-BASE = {"errors", "interval", "settings", "config", "contracts", "storage"}
+BASE = {"errors", "interval", "settings", "settings_build", "config", "contracts", "storage"}
 MIDDLE = {"ingest", "validate", "model", "align", "evaluate", "release", "versioning", "simulate"}
 TOP = {"steps", "cli", "verbs", "given", "bench"}
 SIDEWAYS = {
