@@ -90,7 +90,7 @@ def torch_download(find_links: list[str]) -> str:
         return f"torch {version}: about 200 MB if {' '.join(find_links)} has the CPU build"
     return (
         f"torch {version}: about 530 MB and several GB of CUDA libraries from the default index; for the "
-        "CPU build of about 200 MB: PIP_FIND_LINKS=https://download.pytorch.org/whl/cpu/torch make env"
+        "CPU build of about 200 MB: PIP_FIND_LINKS=<PyTorch's page of CPU wheels> make env"
     )
 
 
