@@ -15,7 +15,7 @@ CANDIDATES_SECONDS = (86_400, 604_800)
 LEAST_STEPS = 12
 """A period of fewer samples has no shape that the recent window does not show already."""
 LEAST_GAIN = 0.02
-"""Share of the absolute deviation that the reference must explain over the fleet."""
+"""Share of the absolute deviation that the reference must explain over the fleet, beyond what a shorter period does."""
 MAX_ENTITIES = 64
 
 
@@ -24,16 +24,20 @@ def find_period(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: flo
 
     Looks at up to 64 entities spread over the fleet, one in memory at a time.
     """
-    gains = {}
-    for seconds in CANDIDATES_SECONDS:
-        period, rest = divmod(seconds, panel.step_seconds)
-        if rest == 0 and period >= LEAST_STEPS and 2 * period <= panel.values.shape[1]:
-            gains[period] = _gain(panel, location, scale, clip, period)
-    best = max(gains, key=lambda period: (gains[period], -period), default=None)
-    return best if best is not None and gains[best] >= LEAST_GAIN else None
+    periods = [seconds // panel.step_seconds for seconds in CANDIDATES_SECONDS if seconds % panel.step_seconds == 0]
+    periods = [period for period in periods if LEAST_STEPS <= period <= panel.values.shape[1] // 2]
+    # Averaging over more neighbours says nothing about a period: all are compared with as few as the shortest has.
+    width = half_width(min(periods, default=0))
+    best, explained = None, 0.0
+    for period in periods:
+        # A day repeats every week too: a longer period must be worth the longer history that it needs.
+        gain = _gain(panel, location, scale, clip, period, width)
+        if gain >= explained + LEAST_GAIN:
+            best, explained = period, gain
+    return best
 
 
-def _gain(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float, period: int) -> float:
+def _gain(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float, period: int, width: int) -> float:
     """1 - sum |c - reference| / sum |c - median| over samples that have a reference."""
     chosen = np.unique(np.linspace(0, len(panel.entity_ids) - 1, MAX_ENTITIES).astype(np.int64))
     unexplained = total = 0.0
@@ -41,7 +45,7 @@ def _gain(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float, pe
         with np.errstate(invalid="ignore", divide="ignore"):
             z = (np.asarray(panel.values[entity]) - location[entity]) / scale[entity]
         c = np.arcsinh(np.clip(z, -clip, clip))
-        expected = reference(c, period)
+        expected = reference(c, period, width)
         both = np.isfinite(c) & np.isfinite(expected)
         if both.any():
             level = np.nanmedian(np.where(both, c, np.nan)[:, both.any(axis=0)], axis=0)
@@ -51,9 +55,12 @@ def _gain(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float, pe
     return 1.0 - unexplained / total if total > 0 else -np.inf
 
 
-def reference(c: np.ndarray, period: int) -> np.ndarray:
-    """Mean of ``c`` [t, metric] over the same time of up to three earlier periods, NaN where there is none."""
-    width = half_width(period)
+def reference(c: np.ndarray, period: int, width: int | None = None) -> np.ndarray:
+    """Mean of ``c`` [t, metric] over the same time of up to three earlier periods, NaN where there is none.
+
+    ``width`` samples on each side count too (None: ``half_width`` of the period).
+    """
+    width = half_width(period) if width is None else width
     known = np.isfinite(c)
     sums = np.concatenate([np.zeros((1, c.shape[1])), np.cumsum(np.where(known, c, 0.0), axis=0)])
     counts = np.concatenate([np.zeros((1, c.shape[1])), np.cumsum(known, axis=0)])
