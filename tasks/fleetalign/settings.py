@@ -16,6 +16,7 @@ from fleetalign.settings_build import (
     ModelConfig,
     RangesConfig,
     TrainingConfig,
+    check,
     for_network,
 )
 
@@ -142,6 +143,11 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "training", for_network(self.training, self.model.network))
+        check(
+            self.align.method != "published_tpe" or self.model.network == "sharead",
+            f"align.method is published_tpe, which searches the condition C of sharead; model.network is "
+            f"{self.model.network}: set it to sharead, or align.method to fleet_prior",
+        )
 
     def build_settings(self) -> dict[str, Any]:
         """The settings that decide artifacts, as plain JSON values: they go into the plan."""

@@ -67,7 +67,8 @@ def test_feedback_about_nobody_is_refused_and_outputs_are_checked_first(build: B
 
 def test_the_published_aligner_and_a_cold_start(build: Build, tmp_path: Path):
     params = tmp_path / "params.yaml"
-    params.write_text(build.params.read_text().replace("align: {", "align: {method: published_tpe, tpe_trials: 5, "))
+    text = build.params.read_text().replace("align: {", "align: {method: published_tpe, tpe_trials: 5, ")
+    params.write_text(text.replace("model: {", "model: {network: sharead, "))
     store = tmp_path / "store"
     shutil.copytree(build.store / "telemetry", store / "telemetry")
     shutil.copytree(build.store / "feedback", store / "feedback")
@@ -87,7 +88,8 @@ def test_the_published_aligner_and_a_cold_start(build: Build, tmp_path: Path):
     fleetalign("pretrain", *arguments)
     cold = json.loads(fleetalign("align", *arguments).stdout)
     assert cold["prior_weight"] is None
-    assert cold["shared"]["condition"] == 11
+    assert cold["shared"]["condition"] == 0, "views has no condition"
+    assert cold["shared"]["candidate"] == [1.0, 1.0, 0.5, 0.5, 0.3], "nobody has said anything: the default"
     assert cold["pages_per_entity_day"] <= 0.3
     released = json.loads(fleetalign("release", *arguments).stdout)
     assert released["evaluation"] is None

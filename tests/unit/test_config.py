@@ -58,6 +58,10 @@ def test_yaml_dates_and_exponents_are_understood(tmp_path: Path):
         ("align: {tail_probability_min: 0.5}", "tail_probability_min < tail_probability_max"),
         ("ranges: {train: [2026-01-01, 2026-01-02]}", "give both train and calibrate"),
         ("ranges: {train: [2026-01-01]}", "has 1 values; must have 2"),
+        (
+            "align: {method: published_tpe}",
+            "published_tpe, which searches .* model.network is views: set it to sharead",
+        ),
         ("- a", "expected a mapping, found list"),
         ("a: [", "not YAML"),
     ],

@@ -231,6 +231,7 @@ def _series(scene: _Scene, position: int, weight: np.ndarray) -> tuple[EntitySer
         # Typical errors of an entity that the network was trained with are those of the training range.
         fitted_stop = scene.train_stop if scene.known else scene.calibrate[1]
         fitted = fitter.fit(panel, position, 0, fitted_stop, location, scale)
+        fitted = normalizer.short(fitted)
         statistics = completed(fitted, statistics[:, :4].astype(np.float64), statistics[0, 4:])
         own["statistics"] = statistics[:, :4].ravel().astype(np.float64)
     values = panel.values[position]
@@ -252,7 +253,7 @@ def _own_normalizer(
     )  # fmt: skip
     own_location, own_scale, samples = (found[0] for found in normalizer.fit(own, 0, stop, scene.config.model))
     own_scale = normalizer.floored(own_location, own_scale, scale, scene.config.model)
-    return np.where(samples > 0, own_location, location), np.where(samples > 0, own_scale, scale)
+    return normalizer.kept(np.where(samples > 0, own_location, location), np.where(samples > 0, own_scale, scale))
 
 
 def flat(tables: EntityTables) -> dict[str, Any]:

@@ -70,6 +70,12 @@ def short_location(location: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.where(step >= SMALLEST, np.round(location / np.maximum(step, SMALLEST)) * step, location)
 
 
+def kept(location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``location`` and ``scale`` as the table keeps them: who scores before it is written must use these."""
+    scale = short(scale)
+    return short_location(location, scale), scale
+
+
 def fleet_scale(scale: np.ndarray) -> np.ndarray:
     """Median positive scale of each metric, [E, M] -> [M]; NaN where no entity moves (dead copies tell no scale)."""
     return _median(np.where(scale > 0, scale, np.nan))
@@ -147,15 +153,15 @@ def to_table(
         names += metrics
         locations.append(default[0])
         scales.append(default[1])
-    kept = short(np.concatenate(scales))
+    location, scale = kept(np.concatenate(locations), np.concatenate(scales))
     return NORMALIZER.conform(
         pa.table(
             {
                 "kind": pa.array([kind] * len(owners), pa.string()),
                 "entity_id": pa.array(owners, pa.string()),
                 "metric": pa.array(names, pa.string()),
-                "location": short_location(np.concatenate(locations), kept),
-                "scale": kept,
+                "location": location,
+                "scale": scale,
             }
         )
     )
