@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC
 
 import numpy as np
@@ -13,7 +14,8 @@ from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import ALIGNER, MUTES, NORMALIZER
 from fleetalign.errors import BadInput
 from fleetalign.release.entity_rows import EntityRows
-from fleetalign.release.kind_scorer import KindScorer
+from fleetalign.release.kind_scorer import KindScorer, Scores, Series
+from fleetalign.release.rows import grids
 
 METRICS = ("cpu", "errors")
 START = np.datetime64("2026-03-09T00:00:00", "us")
@@ -177,3 +179,131 @@ def test_state_is_zero_at_first_and_then_what_the_graph_returned() -> None:
         "a", np.ones((20, 2)), START + np.arange(20) * np.timedelta64(1, "m"), 0, np.arange(9, 15), batch=64
     )
     assert found.margin.tolist() == [windows - 0.5 for windows in range(6)]
+
+
+VIEWS_WINDOW, LENGTH, ENTITIES = 16, 260, ("a", "b", "broken", "stranger")
+
+
+@pytest.fixture(scope="module", params=[None, 24], ids=["views", "views with a period"])
+def views_scorer(request) -> KindScorer:
+    """The ``views`` graph with random weights; entities differ in threshold, location and statistics."""
+    import torch
+
+    from fleetalign.config import ModelConfig, TrainingConfig
+    from fleetalign.contracts.views import SETTLE_STEPS, STATE_SIZE, STATISTICS
+    from fleetalign.model.export import export
+    from fleetalign.model.networks import create
+
+    torch.manual_seed(3)
+    network = create(ModelConfig(window_steps=VIEWS_WINDOW), TrainingConfig(), request.param)
+    entry = {
+        "window_steps": VIEWS_WINDOW,
+        "step_seconds": 60,
+        "metrics": list(METRICS),
+        "inputs": list(network.inputs),
+        "seasonal_lags_steps": list(network.lags),
+        "statistics_columns": list(STATISTICS),
+        "state_size": STATE_SIZE,
+        "state_chains": True,
+        "state_settle_steps": SETTLE_STEPS,
+    }
+    own = {name: [0.5, 0.6, 0.7] for name in STATISTICS[:4]}
+    fleet = dict(zip(STATISTICS[4:], ([1.0] * 3, [1.0] * 3, [0.5] * 3, [0.5] * 3, [0.2] * 3), strict=True))
+    table = normalizer(*NORMALIZER_ROWS, statistics=own | fleet)
+    model = export(network, VIEWS_WINDOW)
+    return KindScorer("service", entry, model, table, aligner(*ALIGNER_ROWS), MUTES.empty())
+
+
+def series_of(entity_id: str, length: int = LENGTH, first: int = 0, missing: float = 0.1) -> Series:
+    random = np.random.default_rng(sum(entity_id.encode()))
+    values = 3 + 4 * np.sin(np.arange(length)[:, None] / 5 + random.uniform(0, 6, 2)) + random.normal(size=(length, 2))
+    values[random.random(values.shape) < missing] = np.nan
+    values[:first] = np.nan
+    return Series(
+        entity_id, values, START + np.arange(length) * np.timedelta64(1, "m"), first, np.arange(first, length)
+    )
+
+
+def assert_same_scores(given: Scores, expected: Scores) -> None:
+    np.testing.assert_array_equal(given.reason, expected.reason)
+    for name in ("score", "margin", "contribution", "state"):
+        np.testing.assert_allclose(getattr(given, name), getattr(expected, name), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64, 1000])
+def test_entities_that_share_chained_batches_score_as_alone(views_scorer, batch: int) -> None:
+    fleet = [series_of(e, LENGTH - 30 * i, first=10 * i) for i, e in enumerate(ENTITIES)]
+    together = list(views_scorer.score_all(iter(fleet), batch))
+    assert [one.entity_id for one, _ in together] == list(ENTITIES)
+    for (_, given), one in zip(together, fleet, strict=True):
+        alone = views_scorer.score(one.entity_id, one.values, one.times, one.first, one.positions, 10**6)
+        assert (alone.reason == 0).sum() > 100 and (alone.reason != 0).any()
+        assert_same_scores(given, alone)
+
+
+def test_a_chained_batch_is_the_graph_sample_by_sample(views_scorer) -> None:
+    one = series_of("a")
+    bulk = views_scorer.score("a", one.values, one.times, 0, one.positions, 256)
+    state = None
+    for position in one.positions:
+        step = next(views_scorer.score_all([dataclasses.replace(one, positions=np.array([position]), state=state)], 1))[
+            1
+        ]
+        state = step.state
+        np.testing.assert_allclose(step.score[0], bulk.score[position], rtol=1e-5)
+    np.testing.assert_allclose(state, bulk.state, rtol=1e-5)
+
+
+def test_one_new_sample_each_goes_on_from_its_state(views_scorer) -> None:
+    """A live fleet: everybody's newest sample in one batch, each after its own state."""
+    fleet = [series_of(e) for e in ENTITIES]
+    before = [dataclasses.replace(one, positions=one.positions[:-1]) for one in fleet]
+    states = [found.state for _, found in views_scorer.score_all(before, 64)]
+    newest = [
+        dataclasses.replace(one, positions=one.positions[-1:], state=state)
+        for one, state in zip(fleet, states, strict=True)
+    ]
+    for (_, given), (_, whole) in zip(
+        views_scorer.score_all(newest, 64), views_scorer.score_all(fleet, 64), strict=True
+    ):
+        np.testing.assert_allclose(given.score, whole.score[-1:], rtol=1e-5)
+        np.testing.assert_allclose(given.state, whole.state, rtol=1e-5)
+
+
+@pytest.mark.parametrize("start", [0, 5, 90, 200, LENGTH - 1])
+def test_from_a_start_on_scores_are_those_of_the_whole_history(views_scorer, start: int) -> None:
+    columns = {"kind": ["service"] * LENGTH}
+    parts = []
+    for entity_id in ENTITIES:
+        one = series_of(entity_id, missing=0.02)
+        table = pa.table(
+            {
+                **columns,
+                "entity_id": [entity_id] * LENGTH,
+                "timestamp": pa.array(one.times).cast(pa.timestamp("us", "UTC")),
+                **{name: one.values[:, m] for m, name in enumerate(METRICS)},
+            }
+        )
+        parts.append(table.take(np.flatnonzero(np.arange(LENGTH) % 50 != 13)))  # and rows that never came
+    rows = pa.concat_tables(parts).combine_chunks()
+    whole = list(views_scorer.score_all(grids(views_scorer, rows), 256))
+    since = START + np.timedelta64(start, "m")
+    late = list(views_scorer.score_all(grids(views_scorer, rows, since), 256))
+    for (_, every), (one, given) in zip(whole, late, strict=True):
+        wanted = one.times[one.positions] >= since
+        assert wanted.any() and wanted.sum() >= len(wanted) - views_scorer.settle_steps
+        every_wanted = slice(len(every.score) - int(wanted.sum()), None)
+        np.testing.assert_array_equal(given.reason[wanted], every.reason[every_wanted])
+        np.testing.assert_allclose(given.score[wanted], every.score[every_wanted], rtol=1e-5, atol=1e-5)
+
+
+def test_what_history_is_needed_is_said(views_scorer) -> None:
+    lags = views_scorer.context_steps
+    assert lags == max(VIEWS_WINDOW - 1, 0 if "seasonal" not in views_scorer.graph.inputs else 3 * 24 + 8)
+    assert views_scorer.history_steps == lags + 64
+    one = series_of("a", 400, missing=0.0)
+    positions = np.arange(300, 400)
+    whole = views_scorer.score("a", one.values, one.times, 0, one.positions, 256)
+    origin = 300 - views_scorer.history_steps
+    cut = views_scorer.score("a", one.values[origin:], one.times[origin:], 0, np.arange(300 - 64, 400) - origin, 256)
+    np.testing.assert_allclose(cut.score[64:], whole.score[positions], rtol=1e-5)
