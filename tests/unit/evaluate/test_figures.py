@@ -22,10 +22,10 @@ def entity(name: str, hits: float, missed: float, false: float, delays=(), days:
     return EntityCounts("service", name, hits, missed, false, days * DAY, tuple(delays), **more)
 
 
-def figures(detector, random=None, shifted=None, samples: int = 200) -> Figures:
+def figures(detector, random=None, shifted=None, untrained=(), samples: int = 200) -> Figures:
     zero = [entity(c.entity_id, 0, c.incidents, 0, days=c.judged_seconds / DAY) for c in detector]
     return Figures.from_counts(
-        detector, random or zero, shifted or zero, samples=samples, seed=3, protocol="leave_one_incident_out"
+        detector, random or zero, shifted or zero, untrained, samples=samples, seed=3, protocol="leave_one_incident_out"
     )
 
 
@@ -41,6 +41,26 @@ def test_a_figure_cannot_be_made_without_its_controls() -> None:
         Figures.from_counts([entity("a", 1, 0, 0)], [], [], samples=1, seed=1, protocol="judge_range")
     with pytest.raises(FleetalignError, match="another entity"):
         figures([entity("a", 1, 0, 0)], random=[entity("b", 0, 1, 0)])
+
+
+def test_the_untrained_control_stands_beside_where_it_was_run() -> None:
+    good, bad = ([entity(f"e{i}", 2 * side, 2 - 2 * side, 1) for i in range(6)] for side in (1, 0))
+    beside = figures(good, untrained=bad[::-1])
+    assert [c.entity_id for c in beside.untrained] == [c.entity_id for c in beside.detector]
+    assert named(beside)["event_f1"].untrained.value == 0 < named(beside)["event_f1"].detector.value
+    assert beside.difference("untrained").low > 0
+    without = figures(good)
+    assert without.untrained == () and named(without)["event_f1"].untrained is None
+    assert without.as_json()["figures"][0]["untrained"] is None
+    assert figures([], untrained=[]).as_json()["figures"] == []
+
+
+def test_the_untrained_control_is_of_the_same_entities_or_refused() -> None:
+    rows = [entity("a", 1, 0, 0), entity("b", 1, 0, 0)]
+    with pytest.raises(FleetalignError, match="lacks its controls"):
+        figures(rows, untrained=rows[:1])
+    with pytest.raises(FleetalignError, match="another entity"):
+        figures(rows, untrained=[entity("a", 1, 0, 0), entity("c", 1, 0, 0)])
 
 
 def test_pooled_and_mean_over_entities_differ_as_they_should() -> None:
@@ -105,7 +125,15 @@ def test_the_order_of_entities_does_not_matter() -> None:
 
 
 def test_json_comes_back() -> None:
-    found = figures([entity(f"e{i}", 1, i % 2, i % 3, [60.0]) for i in range(5)])
+    rows = [entity(f"e{i}", 1, i % 2, i % 3, [60.0]) for i in range(5)]
+    both = [figures(rows), figures(rows, untrained=rows)]
+    found = both[0]
+    for figure, again in ((f, Figure.from_json(f.as_json())) for one in both for f in one.table()):
+        assert again == figure or again.as_json() == figure.as_json()
+    before = [{k: v for k, v in f.as_json().items() if k != "untrained"} for f in found.table()]
+    assert [Figure.from_json(f).untrained for f in before] == [None] * len(before), (
+        "figures of manifests of version 1.0"
+    )
     for figure, document in zip(found.table(), json.loads(canonical_json(found.as_json()))["figures"], strict=True):
         assert Figure.from_json(document).as_json() == figure.as_json()
 

@@ -10,12 +10,20 @@ from fleetalign.evaluate.figures import Figures
 from fleetalign.evaluate.gates import Gate
 
 
-def figures(entities: int, detector: tuple[float, float, float], control: tuple[float, float, float]) -> Figures:
+def figures(
+    entities: int, detector: tuple[float, float, float], control: tuple[float, float, float], untrained: bool = True
+) -> Figures:
     def side(numbers):
         return [EntityCounts("service", f"e{i}", *numbers, 86_400.0) for i in range(entities)]
 
     return Figures.from_counts(
-        side(detector), side(control), side(control), samples=100, seed=1, protocol="leave_one_incident_out"
+        side(detector),
+        side(control),
+        side(control),
+        side(control) if untrained else (),
+        samples=100,
+        seed=1,
+        protocol="leave_one_incident_out",
     )
 
 
@@ -63,6 +71,26 @@ def test_without_incidents_or_with_one_entity_the_question_does_not_arise(beats)
     assert "two judged entities" in beats(figures(1, (2, 0, 0), (0, 2, 1))).why
 
 
+def test_training_must_not_have_made_it_worse() -> None:
+    better, same, worse = ((2, 0, 0), (0, 2, 1)), ((1, 1, 1), (1, 1, 1)), ((0, 2, 1), (1, 1, 1))
+    verdicts = {
+        strict: [gates.beats_untrained(figures(4, *sides), strict).verdict for sides in (better, same, worse)]
+        for strict in (False, True)
+    }
+    assert verdicts == {False: ["pass", "pass", "fail"], True: ["pass", "fail", "fail"]}
+    assert "whole interval is below 0" in gates.beats_untrained(figures(4, *same), False).why
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_without_an_untrained_network_the_question_does_not_arise(strict: bool) -> None:
+    without = figures(4, (2, 0, 0), (0, 2, 1), untrained=False)
+    assert gates.beats_untrained(without, strict).why == "the untrained network was not run"
+    assert gates.beats_untrained(None, strict).verdict == "not_applicable"
+    assert gates.beats_untrained(figures(4, (0, 0, 1), (0, 0, 1)), strict).verdict == "not_applicable"
+    assert gates.beats_untrained(figures(1, (2, 0, 0), (0, 2, 1)), strict).verdict == "not_applicable"
+    assert gates.beats_random(without).verdict == gates.beats_shifted(without).verdict == "pass"
+
+
 def test_event_f1_against_the_champion_fails_only_when_surely_worse() -> None:
     assert gates.event_f1_vs_champion(Estimate(-0.1, -0.2, 0.01)).verdict == "pass"
     assert gates.event_f1_vs_champion(Estimate(-0.1, -0.2, -0.01)).verdict == "fail"
@@ -90,6 +118,8 @@ def test_coverage_against_the_champion() -> None:
         gates.coverage({}, 0.9),
         gates.golden_parity(float("nan"), 1e-5),
         gates.beats_random(figures(4, (2, 0, 0), (0, 2, 1))),
+        gates.beats_untrained(figures(4, (0, 2, 1), (1, 1, 1)), False),
+        gates.beats_untrained(None, True),
         gates.event_f1_vs_champion(None),
         gates.coverage_vs_champion({}, None),
     ],

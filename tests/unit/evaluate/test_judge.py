@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from fleetalign.evaluate.judge import JudgedEntity, judge
@@ -40,6 +42,17 @@ def test_a_random_detector_beats_neither() -> None:
     for control in ("random", "shifted"):
         difference = found.difference(control)
         assert difference.low < 0.05 and abs(difference.value) < 0.08
+
+
+def test_the_untrained_networks_alarms_are_counted_as_the_detectors() -> None:
+    good, bad = fleet("good"), fleet("random")
+    beside = [dataclasses.replace(g, untrained=b.alarms) for g, b in zip(good, bad, strict=True)]
+    found = figures(beside)
+    assert found.untrained == figures(bad).detector
+    assert found.detector == figures(good).detector and found.random == figures(good).random
+    assert found.difference("untrained").low > 0.3
+    twin = figures([dataclasses.replace(g, untrained=g.alarms) for g in good])
+    assert twin.untrained == twin.detector and twin.difference("untrained").value == 0
 
 
 def test_an_entity_is_judged_alike_whoever_else_is_there() -> None:

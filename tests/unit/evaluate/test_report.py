@@ -50,7 +50,7 @@ def data(**changes) -> ReportData:
             Gate("beats_random", None, 0.0, "not_applicable", "no incident was judged"),
         ],
         "figures": [
-            Figure("event_f1", "", low, high, high),
+            Figure("event_f1", "", low, high, high, Estimate(0.4, 0.3, 0.5)),
             Figure("median_delay_seconds", "s", Estimate(600), high, high),
         ],
         "protocol": "leave_one_incident_out",
@@ -73,10 +73,15 @@ def test_the_page_asks_the_network_for_nothing(page: str) -> None:
     assert "url(http" not in page
 
 
-def test_every_figure_stands_beside_both_controls(page: str) -> None:
+def test_every_figure_stands_beside_its_controls(page: str) -> None:
     row = page[page.index(FIGURE_LABELS["event_f1"]) :]
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", row)[:3]
-    assert cells == ["0.61 [0.5, 0.72]", "0.1 [0.05, 0.17]", "0.1 [0.05, 0.17]"]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row)[:4]
+    assert cells == ["0.61 [0.5, 0.72]", "0.1 [0.05, 0.17]", "0.1 [0.05, 0.17]", "0.4 [0.3, 0.5]"]
+    assert re.findall(r"<th>(.*?)</th>", page[: page.index(FIGURE_LABELS["event_f1"])])[-5:] == [
+        "figure", "detector", "random", "shifted", "untrained"
+    ]  # fmt: skip
+    row = page[page.index(FIGURE_LABELS["median_delay_seconds"]) :]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row)[3] == "–", "the untrained network was not run"
     assert "leave-one-incident-out" in page
 
 

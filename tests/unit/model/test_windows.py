@@ -55,6 +55,32 @@ def test_gather_gives_the_samples_up_to_the_end(make_panel):
         np.testing.assert_array_equal(batch.values[row], panel.values[entity, end - 7 : end + 1].T)
 
 
+def test_lags_reach_before_the_range_and_are_missing_before_the_panel(make_panel):
+    panel = make_panel(entities=3, steps=40, metrics=2)
+    index = WindowIndex(panel, 12, 38, 8, lags=(3, 15, 30))
+    numbers = np.arange(len(index))
+    batch = index.gather(numbers)
+    assert batch.seasonal.shape == (len(index), 2, 3)
+    for row, (entity, end) in enumerate(zip(*index.locate(numbers), strict=True)):
+        for column, lag in enumerate((3, 15, 30)):
+            expected = panel.values[entity, end - lag] if end >= lag else [np.nan] * 2
+            np.testing.assert_array_equal(batch.seasonal[row, :, column], expected)
+    assert np.isnan(batch.seasonal[:, :, 2]).any() and not np.isnan(batch.seasonal[:, :, :2]).any()
+    assert WindowIndex(panel, 12, 38, 8).gather(numbers).seasonal.shape == (len(index), 2, 0)
+
+
+def test_places_are_the_windows_that_batches_gather(as_panel):
+    values = np.random.default_rng(0).normal(size=(2, 60, 2))
+    values[:, ::7] = np.nan
+    index = WindowIndex(as_panel(values), 0, 60, 10)
+    numbers = index.sample(70, 1, 0)
+    places, batches = list(index.places(numbers, 16, skip=1)), list(index.batches(numbers, 16, skip=1))
+    for (entity, end), batch in zip(places, batches, strict=True):
+        np.testing.assert_array_equal(entity, batch.entity)
+        np.testing.assert_array_equal(values[entity, end], batch.values[:, :, -1])
+    assert sum(len(entity) for entity, _ in places) < 70 - 16
+
+
 def test_a_window_is_skipped_only_when_every_metric_of_its_newest_sample_is_missing(as_panel):
     values = np.ones((1, 12, 2))
     values[0, 6] = np.nan
