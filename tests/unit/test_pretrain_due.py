@@ -1,0 +1,47 @@
+"""When a pre-training is due: by what lies in the store, once per snapshot."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
+from fleetalign import steps
+from fleetalign.config import Config
+from fleetalign.interval import Interval
+from fleetalign.settings import AirflowConfig, SourceConfig, ValidationConfig
+from fleetalign.storage import lake
+from fleetalign.storage.store import open_store
+from fleetalign.validate.validate import validate_partition
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+CONFIG = Config(
+    source=SourceConfig(days=3, entities=4),
+    validation=ValidationConfig(data_docs=False),
+    airflow=AirflowConfig(min_new_partitions=2),
+)
+
+
+def day(number: int) -> Interval:
+    return Interval(START + timedelta(days=number), START + timedelta(days=number + 1))
+
+
+def test_a_day_counts_when_all_its_kinds_are_validated_and_the_snapshot_is_one() -> None:
+    uri = "memory://pretrain-due"
+    for number in (0, 1):
+        steps.ingest(CONFIG, uri, day(number))
+    assert steps.pretrain_due(CONFIG, uri) is None, "nothing is validated"
+    steps.validate(CONFIG, uri, day(0))
+    assert steps.pretrain_due(CONFIG, uri) is None, "one day of two"
+    store = open_store(uri)
+    kinds = sorted({p.kind for p in lake.list_partitions(store, "raw", within=day(1))})
+    assert len(kinds) == 2
+    validate_partition(store, CONFIG, kinds[0], day(1))
+    assert steps.pretrain_due(CONFIG, uri) is None, "the other kind of that day is on its way"
+    validate_partition(store, CONFIG, kinds[1], day(1))
+    due = steps.pretrain_due(CONFIG, uri)
+    assert due is not None
+    steps.ingest(CONFIG, uri, day(2))
+    validate_partition(store, CONFIG, kinds[0], day(2))
+    assert steps.pretrain_due(CONFIG, uri) == due, "half a day more is no other snapshot"
+    three = dataclasses.replace(CONFIG, airflow=AirflowConfig(min_new_partitions=4))
+    assert steps.pretrain_due(three, uri) is None
