@@ -181,7 +181,7 @@ def _masked(curve: Sequence[Mapping[str, Any]] | None) -> str:
     header = ["metrics missing", "method", "VUS-PR", "event F1", "false pages / entity-day"]
     body = [[str(point["dropped"]), point["method"], *_curve_cells(point)] for point in curve]
     return (
-        "**Metrics that are missing while scoring**, drawn at random for each entity; thresholds are those of all "
+        "**Metrics that are missing while scoring**, drawn at random for each entity; thresholds (event F1) are those of all "
         f"metrics. Some entities, first seed.\n\n{_table(header, body)}"
     )
 
