@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 LEVEL = np.int16
 """Of levels: a grid has tens of points, and narrow numbers sweep four times as fast."""
 

@@ -18,6 +18,8 @@ from fleetalign.align.grid import Grid
 from fleetalign.config import AlignConfig
 
 DRAWS = 100
+LEAST_ENTITIES = 5
+"""Entities with incidents below which no bootstrap can be sure: resamples of two or three hardly differ."""
 CONFIDENCE_SD = 1.96
 
 
@@ -27,7 +29,8 @@ class Preference:
     def __init__(self, entities: Sequence[EntityCounts], pool: Pool, grid: Grid, config: AlignConfig) -> None:
         self._entities, self._config = entities, config
         self._default = min(grid.default, pool.totals.shape[1] - 1)
-        self._open = pool.totals.shape[1] > 1 and len(entities) > 1
+        speaking = sum(len(entity.credit) > 0 for entity in entities)
+        self._open = pool.totals.shape[1] > 1 and speaking >= LEAST_ENTITIES
         if not self._open:
             return
         count = len(entities)

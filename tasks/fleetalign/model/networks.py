@@ -144,7 +144,11 @@ class ViewsNetwork:
         see_recent = ((draws < self.RECENT_ONLY) | (draws >= self.RECENT_ONLY + self.SEASONAL_ONLY)).to(torch.float32)
         see_reference = (draws >= self.RECENT_ONLY).to(torch.float32) * known
         rows = (*target.shape, 1)
-        reference = batch["reference"] * see_reference if "reference" in batch else known.expand(*target.shape, contract.REFERENCE_STEPS)
+        reference = (
+            batch["reference"] * see_reference
+            if "reference" in batch
+            else known.expand(*target.shape, contract.REFERENCE_STEPS)
+        )
         shown = [recent * see_recent, reference, see_recent.expand(rows), see_reference.expand(rows)]
         forecast = self.module(torch.cat(shown, dim=-1))
         errors = F.smooth_l1_loss(forecast, target, reduction="none", beta=self.BETA)

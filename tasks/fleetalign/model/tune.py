@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.journal"
 HISTORY_FILE = "history.png"
-MODEL_SETTINGS = ("latent_size", "dropout")
+MODEL_SETTINGS = ("latent_size", "dropout", "blocks")
 STARTUP_TRIALS = 4
 
 
@@ -62,7 +62,8 @@ def tune(
 
     The study lies in ``out_dir/study.journal`` or at ``storage_url`` (sqlite:///file), the plot in
     ``out_dir/history.png``. The first trial is the given configuration. Result:
-    ``{"model": {"latent_size", "dropout"}, "training": {"learning_rate", "drop_metric_share"}}``.
+    ``{"model": {"blocks"}, "training": {"learning_rate"}}`` for ``views``, ``{"model": {"latent_size", "dropout"}, "training":
+    {"learning_rate", "drop_metric_share"}}`` for ``sharead``.
     Raises UsageError for fewer than one trial, BadInput when the train range is too short for a validation part:
     nothing could be compared then.
     """
@@ -83,7 +84,7 @@ def tune(
         study.enqueue_trial(_current(config))
 
     def objective(trial: optuna.Trial) -> float:
-        proposal = override(config, _propose(trial))
+        proposal = override(config, _propose(trial, config.model.network))
 
         def report(epoch: int, loss: float) -> None:
             trial.report(loss, epoch)
@@ -118,7 +119,13 @@ def override(config: Config, settings: Mapping[str, Any]) -> Config:
     )
 
 
-def _propose(trial: optuna.Trial) -> dict[str, Any]:
+def _propose(trial: optuna.Trial, network: str) -> dict[str, Any]:
+    """What the network listens to."""
+    if network == "views":
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 5e-4, 1e-2, log=True),
+            "blocks": trial.suggest_categorical("blocks", [0, 1, 2, 3]),
+        }
     return {
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 5e-3, log=True),
         "latent_size": trial.suggest_categorical("latent_size", [3, 8, 16]),
@@ -128,6 +135,8 @@ def _propose(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def _current(config: Config) -> dict[str, Any]:
+    if config.model.network == "views":
+        return {"learning_rate": config.training.learning_rate, "blocks": config.model.blocks}
     return {
         "learning_rate": config.training.learning_rate,
         "latent_size": config.model.latent_size,

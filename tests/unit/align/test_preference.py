@@ -53,6 +53,12 @@ def test_one_entity_alone_never_convinces():
     assert preferred([entity(*[ONLY_OTHER] * 50)]) == DEFAULT
 
 
+def test_a_handful_of_entities_never_convinces():
+    """Resamples of two or three hardly differ, so that their spread says nothing."""
+    assert preferred([entity(ONLY_OTHER)] * 4) == DEFAULT
+    assert preferred([entity(ONLY_OTHER)] * 5) == OTHER
+
+
 def test_of_two_that_are_better_the_best_wins():
     fleet = [entity(ALL, (OTHER, THIRD), (THIRD,)) for _ in range(10)]
     assert preferred(fleet) == THIRD

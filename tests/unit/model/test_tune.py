@@ -39,6 +39,14 @@ def test_finds_overrides_that_the_config_reader_takes(tmp_path, make_plan, small
     assert len({model.dropout for model, _ in counted}) == TRIALS
 
 
+def test_views_is_searched_over_what_it_listens_to(tmp_path, make_plan, small_config, counted):
+    store, plan = make_plan()
+    config = dataclasses.replace(small_config, model=dataclasses.replace(small_config.model, network="views"))
+    best = tune_kind(store, plan, "web", config, 2, tmp_path)
+    assert set(best["model"]) == {"blocks"} and set(best["training"]) == {"learning_rate"}
+    assert counted[0][0].blocks == config.model.blocks
+
+
 def test_the_same_search_again_finds_the_same(tmp_path, make_plan, small_config):
     store, plan = make_plan()
     found = [tune_kind(store, plan, "web", small_config, TRIALS, tmp_path / name) for name in ("a", "b")]
