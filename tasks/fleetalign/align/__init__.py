@@ -1,5 +1,7 @@
 """Alignment: a few numbers per entity, learned from what operators said (He et al., TOSEM 2025; see docs/method.md).
 
-``plan`` writes down what a build is made of, ``entity`` turns one entity's scores into tables over a fixed grid,
-``shard`` does that for a slice of the fleet, ``fleet`` reduces the tables to aligner rows. No torch.
+``plan`` writes down what a build is made of. ``signal`` gives one entity's margins at every candidate of ``grid``, ``entity``
+turns them into tables (``levels`` counts all thresholds in one pass), ``shard`` does that for a slice of the fleet. ``reduce``
+reads the shards: ``pool`` adds them up, ``choice`` and ``preference`` choose, ``fleet``, ``drift`` and ``held_out`` write rows.
+No torch.
 """
