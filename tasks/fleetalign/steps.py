@@ -14,17 +14,16 @@ function. Heavy libraries are imported inside, so that parsing a DAG loads none 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
-from fleetalign.errors import BadInput, NotFound, UsageError
+from fleetalign.errors import BadInput, UsageError
 from fleetalign.interval import Interval, format_time
-from fleetalign.storage import lake, layout, receipts
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage import layout, receipts
+from fleetalign.storage.store import open_store
 
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
 Progress = Callable[[int, int, str], None]
@@ -64,38 +63,9 @@ def pretrain_due(config: Config, store_uri: str) -> str | None:
 
     Looks at the store, counts no events: safe to call any number of times.
     """
-    from fleetalign.align.plan import candidates
-    from fleetalign.contracts.hashing import content_id
+    from fleetalign.align.due import snapshot_due
 
-    store = open_store(store_uri)
-    partitions = candidates(store, config)
-    last = latest(config, store_uri, "pretrain")
-    used = {p["sha256"] for p in store.get_json(layout.plan(last))["partitions"]} if last else set()
-    fresh = [p for p in partitions if p.digest not in used]
-    if not fresh:
-        return None
-    # A time whose kinds are still being validated counts when they are done: until then it would be another snapshot.
-    span = Interval(min(p.interval.start for p in fresh), max(p.interval.end for p in fresh))
-    validated = {(p.kind, p.interval) for p in partitions}
-    open_times = {
-        raw.interval
-        for raw in lake.list_partitions(store, "raw", within=span)
-        if (raw.kind, raw.interval) not in validated and not _held(store, config, raw)
-    }
-    partitions = [p for p in partitions if p.interval not in open_times]
-    counted = Counter(p.kind for p in fresh if p.interval not in open_times)
-    if max(counted.values(), default=0) < config.airflow.min_new_partitions:
-        return None
-    return content_id(sorted(p.digest for p in partitions))
-
-
-def _held(store: Store, config: Config, raw: lake.Partition) -> bool:
-    """Whether validation has looked at the partition and holds it."""
-    try:
-        result = store.get_json(layout.validation_result(raw.kind, raw.interval, config.partition))
-    except NotFound:
-        return False
-    return result["verdict"] == "held"
+    return snapshot_due(open_store(store_uri), config, latest(config, store_uri, "pretrain"))
 
 
 def plan(
