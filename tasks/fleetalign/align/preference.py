@@ -29,8 +29,8 @@ class Preference:
     def __init__(self, entities: Sequence[EntityCounts], pool: Pool, grid: Grid, config: AlignConfig) -> None:
         self._entities, self._config = entities, config
         self._default = min(grid.default, pool.totals.shape[1] - 1)
-        speaking = sum(len(entity.credit) > 0 for entity in entities)
-        self._open = pool.totals.shape[1] > 1 and speaking >= LEAST_ENTITIES
+        self._speaking = sum(len(entity.credit) > 0 for entity in entities)
+        self._open = pool.totals.shape[1] > 1 and self._speaking >= LEAST_ENTITIES
         if not self._open:
             return
         count = len(entities)
@@ -53,6 +53,8 @@ class Preference:
         if without is not None:
             i, g = without
             entity, weight = self._entities[i], self._draws[:, i, None, None]
+            if self._speaking - (len(entity.credit) == 1) < LEAST_ENTITIES:
+                return self._default
             sums = sums.copy()
             sums[0] -= weight * entity.hits[..., g] * entity.credit[g]
             sums[2] -= weight * (1 - entity.hits[..., g]) * entity.credit[g]
