@@ -8,6 +8,7 @@ Shapes: t grid steps, n scored steps, M metric, R candidates, V views, L lags, K
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -111,7 +112,7 @@ def smooth(views: np.ndarray, smoothing: float, block: int = 128) -> np.ndarray:
     decay = 1.0 - smoothing
     padded = np.concatenate([views, np.ones((len(views), 1))], axis=1) * smoothing
     back = np.arange(block)
-    triangle = np.where(back[:, None] >= back, decay ** np.maximum(back[:, None] - back, 0), 0.0)
+    triangle = decays(decay, block)
     sums = np.empty_like(padded)
     before = np.zeros(padded.shape[1])
     for at in range(0, len(padded), block):
@@ -120,6 +121,13 @@ def smooth(views: np.ndarray, smoothing: float, block: int = 128) -> np.ndarray:
         sums[at : at + size] = triangle[:size, :size] @ part + decay ** (back[:size, None] + 1) * before
         before = sums[at + size - 1]
     return sums[:, :-1] / sums[:, -1:]
+
+
+@functools.cache
+def decays(decay: float, block: int) -> np.ndarray:
+    """Lower triangular float64 [block, block]: ``decay`` to the power of how many samples back."""
+    back = np.arange(block)
+    return np.where(back[:, None] >= back, decay ** np.maximum(back[:, None] - back, 0), 0.0)
 
 
 def internal(

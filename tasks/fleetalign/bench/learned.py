@@ -82,10 +82,12 @@ def series_of(learned: Learned, given: Given, dropped: Sequence[np.ndarray] | No
     made = []
     for e in range(given.entities):
         statistics = np.moveaxis(found[2:, e], 0, -1).astype(np.float32)
-        weight = np.ones(panel.values[e].shape, dtype=np.float32)
+        values = panel.values[e]
         if dropped is not None:
-            weight[:, dropped[e]] = 0.0
-        made.append(EntitySeries(panel.values[e], weight, int(panel.first[e]), found[0, e], found[1, e], statistics))
+            values = values.copy()
+            values[given.start :, dropped[e]] = np.nan
+        weight = np.ones(values.shape, dtype=np.float32)
+        made.append(EntitySeries(values, weight, int(panel.first[e]), found[0, e], found[1, e], statistics))
     return made
 
 

@@ -13,7 +13,8 @@ Formulas, with z the standardised sample clipped to +-clip, c = asinh(z), f the 
     S_v       exponentially weighted mean of view v over time, smoothing a (a = 1: none)
     score     sum over views of weight_v log(1 + S_v)          margin = score - threshold
 
-``typical`` and u (first right-singular vector of the entity's training range) are statistics of the normalizer table.
+A metric that is missing now counts as ordinary: its place in each mean is what its typical error gives, so that a dead
+collector neither pages nor lends its weight to another metric. ``typical`` and u (first right-singular vector of the entity's training range) are statistics of the normalizer table.
 
 Shapes: B batch, M metric (padded), W window_steps, L lags, K statistics, P = 9 reference positions.
 """
@@ -33,6 +34,8 @@ WIDTH = 48
 HIDDEN = 96
 RECENT_FLOOR, SEASONAL_FLOOR, RESIDUAL_FLOOR = 0.02, 0.003, 0.05
 """Added to typical errors, in units of c, c^2 and z: a metric that was perfectly predictable must not shout."""
+NORMAL_SQUARE = math.pi / 2
+"""Mean square of a normal variable in units of its squared mean size."""
 SMALLEST = 1e-12
 SMALLEST_DECAY = 1e-30
 """Stands for a decay of 0 (no smoothing), whose logarithm would be infinite."""
@@ -185,45 +188,50 @@ class ViewsDetector(nn.Module):
         and margin are NaN and the state stays.
         """
         z, c, present = self.inputs.recent(values, location, scale)
-        usable = (weight > 0) & present[..., -1]
-        weights = torch.where(usable, weight, 0.0)
+        heeded = (weight > 0) & (location.abs() < math.inf) & (scale > 0)
+        usable = heeded & present[..., -1]
+        weights = torch.where(heeded, weight, 0.0)
         total = weights.sum(dim=-1, keepdim=True)
-        speaks = total > 0
-        weights = weights / torch.where(speaks, total, 1.0)
+        speaks = usable.any(dim=-1, keepdim=True)
+        weights = weights / torch.where(total > 0, total, 1.0)
 
-        recent_error, seasonal_error = self._errors(c, seasonal, location, scale)
+        errors = self._errors(c, seasonal, location, scale)
         typical_recent, typical_seasonal, direction, typical_residual, *fleet = statistics.unbind(dim=-1)
         direction = torch.where(usable, direction, 0.0)
         along = (direction * z).sum(dim=-1, keepdim=True)
         length = direction.square().sum(dim=-1, keepdim=True).clamp(min=SMALLEST)
         residual = z - direction * along / length
+        recent_error = torch.where(usable, errors[0], typical_recent)
+        seasonal_error = torch.where(usable, errors[1], typical_seasonal)
+        size = torch.where(usable, residual.abs(), typical_residual)
+        square = torch.where(usable, residual.square(), NORMAL_SQUARE * typical_residual.square())
         parts = torch.stack(
             [
                 recent_error / (typical_recent + RECENT_FLOOR),
                 torch.log1p(seasonal_error / (typical_seasonal + SEASONAL_FLOOR)),
-                residual.abs() / (typical_residual + RESIDUAL_FLOOR),
-                residual.square(),
+                size / (typical_residual + RESIDUAL_FLOOR),
+                square,
             ],
             dim=-1,
         )  # [B, M, V]
-        parts = torch.where(usable[..., None], parts, 0.0) * weights[..., None]
+        parts = torch.where(heeded[..., None], parts, 0.0) * weights[..., None]
         views = parts.sum(dim=1)  # [B, V]
 
-        # Fleet numbers stand in every metric's row; any usable one says them.
+        # Fleet numbers stand in every metric's row; any heeded one says them.
         fleet = (torch.stack(fleet, dim=-1) * weights[..., None]).sum(dim=1)  # [B, V + 1]
         view_weight, smoothing = fleet[:, :-1], fleet[:, -1:]
         smoothed, next_state = smooth(views, smoothing, speaks, state)
         score = (view_weight * torch.log1p(smoothed)).sum(dim=-1)
 
         said = view_weight * torch.log1p(views) / views.clamp(min=SMALLEST)
-        blame = (parts * said[:, None, :]).sum(dim=-1)  # [B, M]
+        blame = torch.where(usable, (parts * said[:, None, :]).sum(dim=-1), 0.0)  # [B, M]
         blamed = blame.sum(dim=-1, keepdim=True)
         equal = usable / usable.sum(dim=-1, keepdim=True).clamp(min=1)
         contribution = torch.where(blamed > 0, blame / torch.where(blamed > 0, blamed, 1.0), equal)
         nan = torch.full_like(score, math.nan)
         score = torch.where(speaks.squeeze(-1), score, nan)
         views = torch.where(speaks, views, nan[:, None])
-        return score, score - threshold, contribution, next_state, views, recent_error, seasonal_error
+        return score, score - threshold, contribution, next_state, views, *errors
 
     def _errors(self, c: Tensor, seasonal: Tensor | None, location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """|c - f(recent)| and (c - f(seasonal))^2 of the newest sample, each [B, M]."""

@@ -314,7 +314,8 @@ def restated(example, feeds):
     for row in range(len(feeds["threshold"])):
         state = feeds["state"][row].astype(float) if np.isfinite(feeds["state"][row]).all() else state
         values, location, scale = (feeds[name][row] for name in ("values", "location", "scale"))
-        usable = [m for m in range(len(location)) if feeds["weight"][row, m] > 0 and np.isfinite(values[m, -1])]
+        heeded = [m for m in range(len(location)) if feeds["weight"][row, m] > 0]
+        usable = [m for m in heeded if np.isfinite(values[m, -1])]
         if not usable:
             out.append((np.nan, state, np.zeros(len(location))))
             continue
@@ -322,8 +323,16 @@ def restated(example, feeds):
         direction = {m: float(feeds["statistics"][row, m, 2]) for m in usable}
         along = sum(direction[m] * z[m, -1] for m in usable) / max(sum(u * u for u in direction.values()), 1e-12)
         parts = np.zeros((len(location), 4))
-        for m in usable:
+        for m in heeded:
             typical_recent, typical_seasonal, u, typical_residual, *fleet = feeds["statistics"][row, m].astype(float)
+            if m not in usable:
+                parts[m] = (
+                    typical_recent / (typical_recent + 0.02),
+                    np.log(1 + typical_seasonal / (typical_seasonal + 0.003)),
+                    typical_residual / (typical_residual + 0.05),
+                    typical_residual**2 * math.pi / 2,
+                )
+                continue
             c, seen = np.zeros(values.shape[1]), 0.0
             for i, sample in enumerate(z[m]):
                 seen = np.arcsinh(sample) if np.isfinite(sample) else seen
@@ -346,7 +355,7 @@ def restated(example, feeds):
                 abs(residual) / (typical_residual + 0.05),
                 residual**2,
             )
-        share = np.where(np.isin(np.arange(len(location)), usable), feeds["weight"][row], 0).astype(float)
+        share = np.where(np.isin(np.arange(len(location)), heeded), feeds["weight"][row], 0).astype(float)
         parts *= (share / share.sum())[:, None]
         views = parts.sum(axis=0)
         *view_weights, a = fleet
@@ -354,8 +363,21 @@ def restated(example, feeds):
         smoothed = state[:4] / state[4]
         score = sum(w * np.log(1 + s) for w, s in zip(view_weights, smoothed, strict=True))
         blame = sum(parts[:, v] * view_weights[v] * np.log(1 + views[v]) / max(views[v], 1e-12) for v in range(4))
+        blame = np.where(np.isin(np.arange(len(location)), usable), blame, 0)
         out.append((score, state, blame / blame.sum()))
     return tuple(np.array(column) for column in zip(*out, strict=True))
+
+
+def test_a_metric_that_falls_silent_lends_its_weight_to_no_other(graph):
+    feeds = rows(history(graph, 3, 4, 0.0), slice(0, 40))
+    feeds["weight"] = np.ones_like(feeds["weight"])
+    feeds["values"] = feeds["values"].copy()
+    feeds["values"][:, 0] += 1e9  # one metric stands far out of place throughout
+    whole = graph.run(feeds).score
+    feeds["values"][:, 1:3, -1] = np.nan
+    less = graph.run(feeds).score
+    heard = np.isfinite(whole)
+    assert heard.sum() > 20 and (less[heard] < whole[heard] + 0.1).all()
 
 
 @settings(max_examples=8, deadline=None)
