@@ -57,7 +57,7 @@ def pooled(entities: Sequence[EntityCounts]) -> Pool:
     return Pool(totals, len(entities))
 
 
-def objective_values(totals: np.ndarray, config: AlignConfig) -> np.ndarray:
+def objective_values(totals: Sequence[np.ndarray] | np.ndarray, config: AlignConfig) -> np.ndarray:
     """The objective at every grid point float64 [..., C, P] of ``totals`` [4, ..., C, P], smoothed along p."""
     true, false, missed, days = totals
     if config.objective == "page_budget":
@@ -71,6 +71,7 @@ def objective_values(totals: np.ndarray, config: AlignConfig) -> np.ndarray:
 
 
 def _moving_average(values: np.ndarray, width: int) -> np.ndarray:
-    half = width // 2
-    padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(half, half)], mode="edge")
-    return np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=-1).mean(axis=-1)
+    half, count = width // 2, values.shape[-1]
+    padded = np.concatenate([values[..., :1]] * half + [values] + [values[..., -1:]] * half, axis=-1)
+    # Whole rows added up: a mean over windows of five would take them one by one.
+    return sum(padded[..., ahead : ahead + count] for ahead in range(2 * half + 1)) / (2 * half + 1)

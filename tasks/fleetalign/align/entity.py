@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetalign.align.grid import upper_quantiles
-from fleetalign.align.levels import levels, sweep
+from fleetalign.align.levels import Pages, levels, sweep
 from fleetalign.contracts.feedback import UNLABELLED, intervals
 from fleetalign.contracts.hashing import sha256
 
@@ -128,8 +128,9 @@ def _shifted(
     hits = np.zeros((len(incidents), candidates, count))
     false_pages, false_judged = np.zeros(hits.shape[1:]), np.zeros(hits.shape[1:])
     offsets = np.maximum((shifts * length).astype(np.int64), 1)
+    pages = Pages(level, count, merge_steps)
     for truth in move_truth(incidents, judged, length, offsets) if len(incidents) else ():
-        found = sweep(level, count, truth.incidents, truth.judged, merge_steps)
+        found = pages.against(truth.incidents, truth.judged)
         hit = np.zeros(hits.shape, dtype=bool)
         np.logical_or.at(hit, truth.owner, np.moveaxis(found.hits, -1, 0))  # an incident that wraps has two images
         hits += hit

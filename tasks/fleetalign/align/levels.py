@@ -45,22 +45,35 @@ def sweep(level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarr
 
     ``incidents`` and ``judged`` int64 [n, 2] are sorted, disjoint half-open intervals.
     """
-    # A page begins at a sample when nothing alarmed within merge_steps before it.
-    quiet_before = _minimum_before(level, merge_steps, count)
-    found = _between(level, quiet_before, count)
-    if len(incidents) == 0 and len(judged) == 0:  # most of a fleet
-        return Sweep(np.zeros((*found.shape, 0), dtype=bool), found, found, np.zeros_like(found))
-    reaches_incident = _reach(level, incidents, merge_steps, count)
-    reaches_judged = _reach(level, judged, merge_steps, count)
-    inside = _cover(incidents, level.shape[-1])
-    reaches_judged[..., _cover(judged, level.shape[-1])] = 0
-    ends = np.where(inside, level.dtype.type(0), np.minimum(quiet_before, reaches_incident))
-    return Sweep(
-        _hits(level, incidents, merge_steps, count),
-        found,
-        _between(level, ends, count),
-        _between(np.maximum(level, reaches_judged), ends, count),
-    )
+    return Pages(level, count, merge_steps).against(incidents, judged)
+
+
+class Pages:
+    """The pages of samples with ``level`` int [..., t] at ``count`` grid points, to be held against any truth."""
+
+    def __init__(self, level: np.ndarray, count: int, merge_steps: int) -> None:
+        self._level, self._count, self._merge_steps = level, count, merge_steps
+        # A page begins at a sample when nothing alarmed within merge_steps before it.
+        self._quiet_before = _minimum_before(level, merge_steps, count)
+        self._filled = _minimum_from(level, merge_steps, count)
+        self._all = _between(level, self._quiet_before, count)
+
+    def against(self, incidents: np.ndarray, judged: np.ndarray) -> Sweep:
+        """Counts where ``incidents`` and ``judged``, sorted disjoint half-open intervals int64 [n, 2], are the truth."""
+        level, count, found = self._level, self._count, self._all
+        if len(incidents) == 0 and len(judged) == 0:  # most of a fleet
+            return Sweep(np.zeros((*found.shape, 0), dtype=bool), found, found, np.zeros_like(found))
+        reaches_incident = _reach(self._filled, incidents, count)
+        reaches_judged = _reach(self._filled, judged, count)
+        inside = _cover(incidents, level.shape[-1])
+        reaches_judged[..., _cover(judged, level.shape[-1])] = 0
+        ends = np.where(inside, level.dtype.type(0), np.minimum(self._quiet_before, reaches_incident))
+        return Sweep(
+            _hits(level, incidents, self._merge_steps, count),
+            found,
+            _between(level, ends, count),
+            _between(np.maximum(level, reaches_judged), ends, count),
+        )
 
 
 def _between(first: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
@@ -92,14 +105,13 @@ def _sliding_minimum(values: np.ndarray, steps: int) -> np.ndarray:
     return functools.reduce(np.minimum, (values[..., ahead : ahead + stop] for ahead in range(steps)))
 
 
-def _reach(level: np.ndarray, intervals: np.ndarray, merge_steps: int, never: int) -> np.ndarray:
+def _reach(filled: np.ndarray, intervals: np.ndarray, never: int) -> np.ndarray:
     """Level from which a page that holds a sample reaches the next interval's first sample or beyond.
 
-    It does when every window of ``merge_steps`` samples from the next sample up to one that starts at the interval
+    ``filled``: the least level of each sample and the ``merge_steps - 1`` after it. It does when every window of ``merge_steps`` samples from the next sample up to one that starts at the interval
     has an alarm: the running maximum, from the interval backwards, of those windows' levels. ``never`` after the last.
     """
-    found = np.full(level.shape, never, dtype=level.dtype)
-    filled = _minimum_from(level, merge_steps, never)
+    found = np.full(filled.shape, never, dtype=filled.dtype)
     previous = 0
     for start, _ in intervals:
         if start > previous:

@@ -49,16 +49,15 @@ class Preference:
         """Index of the candidate; ``without`` (entity, incident) leaves that incident out."""
         if not self._open:
             return self._default
-        sums = self._sums
+        true, false, missed, days = self._sums
         if without is not None:
             i, g = without
             entity, weight = self._entities[i], self._draws[:, i, None, None]
             if self._speaking - (len(entity.credit) == 1) < LEAST_ENTITIES:
                 return self._default
-            sums = sums.copy()
-            sums[0] -= weight * entity.hits[..., g] * entity.credit[g]
-            sums[2] -= weight * (1 - entity.hits[..., g]) * entity.credit[g]
-        value = objective_values(sums, self._config).max(axis=-1)  # [D, R]
+            gone = weight * (entity.hits[..., g] * entity.credit[g])
+            true, missed = true - gone, missed - (weight * entity.credit[g] - gone)
+        value = objective_values((true, false, missed, days), self._config).max(axis=-1)  # [D, R]
         gain = value - value[:, [self._default]]
         sure = gain[0] > CONFIDENCE_SD * gain[1:].std(axis=0)
         ranked = np.where(sure & (gain[0] > 1e-12), value[0], -np.inf)
