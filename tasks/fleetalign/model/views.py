@@ -13,8 +13,9 @@ Formulas, with z the standardised sample clipped to +-clip, c = asinh(z), f the 
     S_v       exponentially weighted mean of view v over time, smoothing a (a = 1: none)
     score     sum over views of weight_v log(1 + S_v)          margin = score - threshold
 
-A metric that is missing now counts as ordinary: its place in each mean is what its typical error gives, so that a dead
-collector neither pages nor lends its weight to another metric. ``typical`` and u (first right-singular vector of the entity's training range) are statistics of the normalizer table.
+A metric that is missing now counts as ordinary, with half its weight: its place in each mean is what its typical error
+gives. Left out, it would lend its weight to the others, and one that sits far out would page; with its whole weight it
+would hide what the others show. ``typical`` and u (first right-singular vector of the entity's training range) are statistics of the normalizer table.
 
 Shapes: B batch, M metric (padded), W window_steps, L lags, K statistics, P = 9 reference positions.
 """
@@ -36,6 +37,8 @@ RECENT_FLOOR, SEASONAL_FLOOR, RESIDUAL_FLOOR = 0.02, 0.003, 0.05
 """Added to typical errors, in units of c, c^2 and z: a metric that was perfectly predictable must not shout."""
 NORMAL_SQUARE = math.pi / 2
 """Mean square of a normal variable in units of its squared mean size."""
+MISSING_SHARE = 0.5
+"""Of its weight that a missing metric keeps: with this neither hits nor false pages move while metrics are missing."""
 SMALLEST = 1e-12
 SMALLEST_DECAY = 1e-30
 """Stands for a decay of 0 (no smoothing), whose logarithm would be infinite."""
@@ -190,7 +193,7 @@ class ViewsDetector(nn.Module):
         z, c, present = self.inputs.recent(values, location, scale)
         heeded = (weight > 0) & (location.abs() < math.inf) & (scale > 0)
         usable = heeded & present[..., -1]
-        weights = torch.where(heeded, weight, 0.0)
+        weights = torch.where(heeded, weight, 0.0) * torch.where(usable, 1.0, MISSING_SHARE)
         total = weights.sum(dim=-1, keepdim=True)
         speaks = usable.any(dim=-1, keepdim=True)
         weights = weights / torch.where(total > 0, total, 1.0)
