@@ -166,6 +166,18 @@ def _evaluate(p: argparse.ArgumentParser) -> None:
     _range(p)
 
 
+def _backtest(p: argparse.ArgumentParser) -> None:
+    _release(p)
+    p.add_argument(
+        "--against", metavar="ID", help="the other release (default: with --budget the same, else the newest)"
+    )
+    p.add_argument(
+        "--budget", type=float, metavar="PAGES", help="hold the other side to this many pages per entity and day"
+    )
+    p.add_argument("--out", metavar="DIR", help="also write backtest.json and backtest.svg")
+    _range(p, required=True)
+
+
 def _report(p: argparse.ArgumentParser) -> None:
     _release(p)
     p.add_argument("--out", required=True, metavar="FILE.html")
@@ -246,6 +258,11 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
         "judge a release on labelled telemetry, beside its controls",
         _evaluate,
         "fleetalign evaluate --telemetry t.parquet --feedback f.csv --store ./store",
+    ),
+    "backtest": (
+        "how many pages two configurations would have sent, to whom, when",
+        _backtest,
+        "fleetalign backtest --from 2026-03-02 --to 2026-03-09 --out ./backtest --store ./store",
     ),
     "report": ("fetch a release's report", _report, "fleetalign report --out report.html --store ./store"),
     "explain": (

@@ -242,6 +242,33 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def backtest(options: argparse.Namespace) -> int:
+    from fleetalign.evaluate.plots import backtest_plot
+    from fleetalign.release import backtest as past
+    from fleetalign.release.scorer import Scorer
+
+    config, store = given.config(options), open_store(configuration.store_uri(options.store))
+    span = given.interval(options)
+    if options.budget is not None and not options.budget >= 0:
+        raise UsageError(f"backtest: --budget is {options.budget:g}; give pages per entity and day, 0 or more")
+    first = Scorer.open(store, options.channel, options.release)
+    other = options.against or (first.release_id if options.budget is not None else given.newest_release(options))
+    sides = []
+    for scorer, budget in ((first, None), (Scorer.open(store, release=other), options.budget)):
+        name = scorer.release_id if budget is None else f"{scorer.release_id}, at most {budget:g}"
+        traces = past.stored_traces(store, scorer, span, config)
+        sides.append(past.sent(name, traces, config.align.merge_steps, budget))
+    found = past.document(*sides, span)
+    print(past.text(found))
+    if options.out:
+        folder = Path(options.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "backtest.json").write_text(json.dumps(found, indent=2) + "\n")
+        (folder / "backtest.svg").write_text(backtest_plot(found["sides"], past.changes(found)[:12]))
+        print(folder / "backtest.svg")
+    return 0
+
+
 def report(options: argparse.Namespace) -> int:
     store = open_store(configuration.store_uri(options.store))
     given.output(options.out).write_bytes(store.get(layout.release(given.release_id(options), "report.html")))

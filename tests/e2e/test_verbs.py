@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from e2e.conftest import Build, fleetalign
 
 from fleetalign.contracts.tables import ALIGNER, MUTES
+from fleetalign.evaluate.events import pages
 from fleetalign.storage import layout
 from fleetalign.storage.statements import append_mutes
 from fleetalign.storage.store import open_store
@@ -120,6 +122,35 @@ def test_a_day_later_the_model_is_reused_and_its_aligners_are_new(build: Build, 
     assert json.loads(told.stdout)["moved"] is True
     again = json.loads(fleetalign("plan", "--reuse-model", *arguments).stdout)
     assert again["plan_id"] == later["plan_id"]
+
+
+def test_a_backtest_counts_the_pages_that_a_consumer_would_get(build: Build, tmp_path: Path):
+    span = ["--from", "2026-03-05", "--to", "2026-03-07"]
+    arguments = ["--store", build.store, "--release", build.release_id]
+    told = fleetalign("backtest", *arguments, "--budget", 0, *span, "--out", tmp_path / "b", "--params", build.params)
+    found = json.loads((tmp_path / "b" / "backtest.json").read_text())
+    scored = tmp_path / "scores.parquet"
+    fleetalign("score", *arguments, "--telemetry", build.folder / "telemetry", *span, "--out", scored)
+    counted: dict[str, int] = {}
+    for key, rows in grouped(pq.read_table(scored).sort_by("timestamp")).items():
+        if number := len(pages(rows["alarm"].fill_null(False).to_numpy(zero_copy_only=False), 3)):
+            counted[key] = number
+    assert found["sides"][0]["by_entity"] == counted
+    assert sum(counted.values()) > 0, "nothing paged: the comparison would show nothing"
+    assert found["sides"][1]["pages"] == 0, "a budget of nothing"
+    assert found["pages_of_first_only"] == sum(counted.values())
+    assert f"{build.release_id}, at most 0" in told.stdout
+    assert (tmp_path / "b" / "backtest.svg").read_text().startswith("<svg")
+    nothing = fleetalign("backtest", *arguments, "--from", "2031-01-01", "--to", "2031-01-02", check=3)
+    assert "no validated telemetry" in nothing.stderr
+
+
+def grouped(table: pa.Table) -> dict[str, pa.Table]:
+    keys = sorted({(r["kind"], r["entity_id"]) for r in table.select(["kind", "entity_id"]).to_pylist()})
+    return {
+        f"{kind}/{entity}": table.filter((pc.field("kind") == kind) & (pc.field("entity_id") == entity))
+        for kind, entity in keys
+    }
 
 
 def test_tune_searches_on_train_only_and_leaves_a_study_and_a_plot(build: Build, tmp_path: Path):

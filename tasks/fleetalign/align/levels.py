@@ -56,11 +56,12 @@ class Pages:
         # A page begins at a sample when nothing alarmed within merge_steps before it.
         self._quiet_before = _minimum_before(level, merge_steps, count)
         self._filled = _minimum_from(level, merge_steps, count)
-        self._all = _between(level, self._quiet_before, count)
+        self.counts = _between(level, self._quiet_before, count)
+        """How many pages there are at every grid point: int64 [..., P]."""
 
     def against(self, incidents: np.ndarray, judged: np.ndarray) -> Sweep:
         """Counts where ``incidents`` and ``judged``, sorted disjoint half-open intervals int64 [n, 2], are the truth."""
-        level, count, found = self._level, self._count, self._all
+        level, count, found = self._level, self._count, self.counts
         if len(incidents) == 0 and len(judged) == 0:  # most of a fleet
             return Sweep(np.zeros((*found.shape, 0), dtype=bool), found, found, np.zeros_like(found))
         reaches_incident = _reach(self._filled, incidents, count)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from typing import Any
 
 import numpy as np
 
@@ -81,6 +82,35 @@ def trace_plot(trace: EntityTrace) -> str:
     if len(times):
         below.set_xlim(ends[0], ends[-1])
     return _svg(figure)
+
+
+def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, int, int]]) -> str:
+    """Pages of two configurations (``release.backtest.document``): by day, by hour (UTC), and of who moved most."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, 5.6 if changes else 4.0), layout="constrained")
+    days = sorted({day for side in sides for day in side["by_day"]})
+    rows: list[tuple[str, Sequence[str], list[list[int]]]] = [
+        ("pages by day", [day[5:] for day in days], [[side["by_day"].get(d, 0) for d in days] for side in sides]),
+        ("pages by hour, UTC", [str(hour) for hour in range(24)], [side["by_hour"] for side in sides]),
+    ]
+    if changes:
+        names, first, second = zip(*changes, strict=True)
+        rows.append(("pages of who moved most", [_short(name) for name in names], [list(first), list(second)]))
+    for axes, (label, ticks, heights) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+        at = np.arange(len(ticks))
+        for offset, side, height, color in zip((-0.2, 0.2), sides, heights, (QUIET, DETECTOR), strict=True):
+            axes.bar(at + offset, height, width=0.4, color=color, label=side["name"])
+        axes.set_xticks(at, ticks, fontsize=7)
+        axes.set_ylabel(label, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.yaxis.get_major_locator().set_params(integer=True)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _short(name: str, most: int = 18) -> str:
+    return name if len(name) <= most else "…" + name[1 - most :]
 
 
 def _any(values: np.ndarray) -> bool:

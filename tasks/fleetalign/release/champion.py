@@ -12,8 +12,9 @@ from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figures, difference
 from fleetalign.evaluate.judge import judge
 from fleetalign.interval import parse_time
+from fleetalign.release.backtest import sent
 from fleetalign.release.build import Built, collect
-from fleetalign.release.judging import figures, judged, pages_per_entity_day, sample, spoken_entities, traces
+from fleetalign.release.judging import figures, judged, sample, spoken_entities, traces
 from fleetalign.release.promote import promote
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage import layout
@@ -113,5 +114,5 @@ def _unseen(champion: Scorer, built: Built, kind: str, name: str) -> bool:
 def _pages(store: Store, built: Built, scorer: Scorer, settings: Config) -> float | None:
     everyone = {kind: entity_ids(store, built.plan, kind) for kind in built.plan["kinds"]}
     some = sample(everyone, PAGES_SAMPLE, settings.align.seed)
-    scored = list(traces(store, built.plan, scorer, some, "calibrate", settings))
-    return pages_per_entity_day(scored, settings.align.merge_steps)
+    scored = traces(store, built.plan, scorer, some, "calibrate", settings)
+    return sent(scorer.release_id, scored, settings.align.merge_steps).per_entity_day

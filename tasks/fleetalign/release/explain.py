@@ -59,10 +59,9 @@ def explain_entity(store: Store, release_id: str, name: str) -> str:
     lines = [
         f"{kind}/{row['entity_id']} in release {release_id}",
         f"  state       {row['state']}: {STATES[row['state']]}" + (f" ({row['reason']})" if row["reason"] else ""),
-        f"  alarm when  score - max(E of the {row['condition'] - 1} window positions before) > {row['threshold']:.6g}"
-        f"   (C = {row['condition']} of {window} steps)",
+        f"  alarm when  {_alarm(row, window)}",
         f"  tail        {row['tail_probability']:.3g} of its normal samples may exceed that; "
-        f"the fleet: {shared['tail_probability']:.3g} at C = {shared['condition']}",
+        f"the fleet: {shared['tail_probability']:.3g}" + (f" at C = {shared['condition']}" if row["condition"] else ""),
         f"  feedback    {row['incidents']} anomaly intervals of its own, {plan['feedback']['rows']} statements in the fleet",
         f"  calibrated  until {row['calibrated_until']:%Y-%m-%d %H:%M} UTC",
     ]
@@ -81,6 +80,16 @@ def explain_entity(store: Store, release_id: str, name: str) -> str:
             f"  rank        its threshold is higher than that of {np.mean(own < row['threshold']):.0%} of its kind"
         )
     return "\n".join(lines)
+
+
+def _alarm(row: Mapping[str, Any], window: int) -> str:
+    if row["condition"] == 0:  # the network's margin uses none (contracts 3.4)
+        return f"score > {row['threshold']:.6g}"
+    before = row["condition"] - 1
+    return (
+        f"score - max(E of the {before} window positions before) > {row['threshold']:.6g}"
+        f"   (C = {row['condition']} of {window} steps)"
+    )
 
 
 def _find(rows: list[dict[str, Any]], name: str, kinds: list[str]) -> dict[str, Any]:

@@ -24,11 +24,11 @@ from fleetalign.errors import BadInput
 from fleetalign.evaluate.counts import EntityCounts
 from fleetalign.evaluate.figures import SIDES, Figures
 from fleetalign.evaluate.judge import JudgedEntity, judge
-from fleetalign.evaluate.metrics import pages
 from fleetalign.interval import Interval, format_time, parse_time
 from fleetalign.release.manifest import Manifest
 from fleetalign.release.rows import by_entity
 from fleetalign.release.scorer import Scorer
+from fleetalign.storage.lake import Partition
 from fleetalign.storage.panel import Panel, as_datetime64, read_panel
 from fleetalign.storage.store import Store
 
@@ -92,26 +92,43 @@ def traces(
         span = range_of(plan, kind, name)
         if span is None or kind not in scorer.kinds:
             continue
-        entry = plan["kinds"][kind]
-        catalogue = scorer.manifest.kinds[kind]["metrics"]
-        context = scorer.history_steps(kind) * entry["step_seconds"]
-        wide = Interval(span.start - timedelta(seconds=context), span.end)
-        partitions = partitions_of(plan, kind)
-        for at in range(0, len(ids), BATCH_ENTITIES):
-            panel = read_panel(
-                store, partitions, kind, ids[at : at + BATCH_ENTITIES], catalogue, wide, entry["step_seconds"],
-                memory_mb=config.storage.memory_mb, scratch_dir=config.storage.scratch_dir or None,
-            )  # fmt: skip
-            yield from _panel_traces(scorer, panel, span, said)
+        yield from scored_panels(store, partitions_of(plan, kind), scorer, kind, ids, span, config, said)
 
 
-def _panel_traces(scorer: Scorer, panel: Panel, span: Interval, said: Statements) -> Iterator[Trace]:
+def scored_panels(
+    store: Store,
+    partitions: Sequence[Partition],
+    scorer: Scorer,
+    kind: str,
+    ids: Sequence[str],
+    span: Interval,
+    config: Config,
+    said: Statements | None = None,
+) -> Iterator[Trace]:
+    """Traces of the entities ``ids`` of ``kind`` over ``span``, some entities in memory at a time.
+
+    What windows and states reach before ``span`` is read from ``partitions`` too. Without ``said`` nothing is labelled.
+    """
+    step = scorer.manifest.kinds[kind]["step_seconds"]
+    catalogue = scorer.manifest.kinds[kind]["metrics"]
+    wide = Interval(span.start - timedelta(seconds=scorer.history_steps(kind) * step), span.end)
+    for at in range(0, len(ids), BATCH_ENTITIES):
+        panel = read_panel(
+            store, partitions, kind, ids[at : at + BATCH_ENTITIES], catalogue, wide, step,
+            memory_mb=config.storage.memory_mb, scratch_dir=config.storage.scratch_dir or None,
+        )  # fmt: skip
+        yield from _panel_traces(scorer, panel, span, said)
+
+
+def _panel_traces(scorer: Scorer, panel: Panel, span: Interval, said: Statements | None) -> Iterator[Trace]:
     start, stop = panel.index_of(span.start), panel.values.shape[1]
     for i, entity_id in enumerate(panel.entity_ids):
         if panel.last[i] < start:
             continue
         score, margin = scorer.score_panel(panel.kind, panel, i, start, stop)
-        labels, _ = said.in_range(entity_id, panel.times, start, stop)
+        labels = np.full(stop - start, UNLABELLED, dtype=np.int8)
+        if said is not None:
+            labels, _ = said.in_range(entity_id, panel.times, start, stop)
         yield Trace(panel.kind, entity_id, panel.times[start:stop], score, margin, labels, panel.step_seconds)
 
 
@@ -174,12 +191,6 @@ def _held_out(entry: Mapping[str, Any], side: str, plan: Mapping[str, Any]) -> E
     return EntityCounts(
         entry["kind"], entry["entity_id"], counts["hits"], counts["missed"], counts["false_pages"], float(seconds)
     )
-
-
-def pages_per_entity_day(scored: Sequence[Trace], merge_steps: int) -> float | None:
-    """Pages of any kind per scored entity-day; None when nothing was scored."""
-    days = sum(float(np.isfinite(t.margin).sum()) * t.step_seconds for t in scored) / 86_400
-    return sum(len(pages(t.margin > 0, merge_steps)) for t in scored) / days if days else None
 
 
 def aligner_rows(store: Store, manifest: Manifest) -> list[dict[str, Any]]:

@@ -1,0 +1,187 @@
+"""How many pages a release would have sent, to whom and at what hour, over telemetry that is in the store.
+
+The promotion gate on pages counts with the same code. Shapes: t samples, n pages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from fleetalign.align.levels import Pages, levels
+from fleetalign.config import Config
+from fleetalign.errors import BadInput
+from fleetalign.evaluate.events import touches
+from fleetalign.evaluate.metrics import pages
+from fleetalign.interval import Interval, format_time
+from fleetalign.release.judging import Trace, scored_panels
+from fleetalign.release.scorer import Scorer
+from fleetalign.storage import lake
+from fleetalign.storage.store import Store
+
+DAY_SECONDS = 86_400
+RAISES = 64
+"""Heights tried between an entity's threshold and its highest score, to keep a budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Pages of one configuration: ``pages`` maps (kind, entity_id) to datetime64[us] [n, 2], half-open, of every scored
+    entity; ``entity_days`` is scored time."""
+
+    name: str
+    pages: Mapping[tuple[str, str], np.ndarray]
+    entity_days: float
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.pages.values()))
+
+    @property
+    def per_entity_day(self) -> float | None:
+        """Pages of any kind per scored entity-day; None when nothing was scored."""
+        return self.count / self.entity_days if self.entity_days else None
+
+    def by_entity(self) -> Counter[tuple[str, str]]:
+        """Pages of every entity that had any."""
+        return Counter({key: len(mine) for key, mine in self.pages.items() if len(mine)})
+
+    def by_hour(self) -> np.ndarray:
+        """Pages that began in each hour of the day (UTC): int64 [24]."""
+        return np.bincount([start.hour for start in self._starts()], minlength=24)
+
+    def by_day(self) -> dict[str, int]:
+        """Pages that began on each day (UTC) that had any, by ISO date."""
+        return dict(sorted(Counter(start.date().isoformat() for start in self._starts()).items()))
+
+    def _starts(self) -> list[Any]:
+        return [start.astype("datetime64[us]").item() for mine in self.pages.values() for start in mine[:, 0]]
+
+
+def sent(name: str, traces: Iterable[Trace], merge_steps: int, budget: float | None = None) -> Sent:
+    """The pages of ``traces``; alarms closer than ``merge_steps`` are one (contracts 6.1).
+
+    With ``budget`` (pages per entity-day) the threshold of an entity that would send more is raised, in this very time,
+    to the least height that keeps it: a look back, which no live threshold can do as well.
+    """
+    found: dict[tuple[str, str], np.ndarray] = {}
+    seconds = 0.0
+    for trace in traces:
+        width = np.timedelta64(trace.step_seconds, "s")
+        mine = float(np.isfinite(trace.margin).sum()) * trace.step_seconds
+        raised = 0.0 if budget is None else raise_for(trace.margin, budget * mine / DAY_SECONDS, merge_steps)
+        spans = pages(trace.margin > raised, merge_steps)
+        found[trace.kind, trace.entity_id] = trace.times[0] + spans * width
+        seconds += mine
+    return Sent(name, found, seconds / DAY_SECONDS)
+
+
+def raise_for(margin: np.ndarray, allowed: float, merge_steps: int) -> float:
+    """The least of a grid of heights above 0 at which ``margin`` float32 [t] sends at most ``allowed`` pages."""
+    above = margin[margin > 0]
+    if len(pages(margin > 0, merge_steps)) <= allowed:
+        return 0.0
+    heights = np.unique(np.quantile(above, np.linspace(0, 1, RAISES)).astype(np.float32))[::-1]
+    counted = Pages(levels(margin, heights), len(heights), merge_steps).counts
+    # Nested alarms split and join, so counts are not monotone: everything above the height must keep the budget too.
+    keeps = np.logical_and.accumulate(counted <= allowed)
+    return float(heights[np.flatnonzero(keeps).max()]) if keeps[0] else float(above.max())
+
+
+def stored_traces(store: Store, scorer: Scorer, span: Interval, config: Config) -> Iterator[Trace]:
+    """Every entity's trace over the validated telemetry of ``span``, scored as a consumer would.
+
+    Raises BadInput when there is none of any kind the release knows, or when it was stored with another step.
+    """
+    found = False
+    for kind in scorer.kinds:
+        step = scorer.manifest.kinds[kind]["step_seconds"]
+        wide = Interval(span.start - timedelta(seconds=scorer.history_steps(kind) * step), span.end)
+        partitions = lake.list_partitions(store, "validated", kind, within=wide)
+        for partition in partitions:
+            if partition.step_seconds != step:
+                raise BadInput(
+                    f"{store.uri}/{partition.prefix}: its step is {partition.step_seconds} s, release "
+                    f"{scorer.release_id} knows {kind} at {step} s; backtest a range of one step"
+                )
+        ids = lake.entity_ids(store, [p for p in partitions if p.interval.overlaps(span)], kind)
+        found = found or bool(ids)
+        yield from scored_panels(store, partitions, scorer, kind, ids, span, config)
+    if not found:
+        raise BadInput(
+            f"{store.uri}: no validated telemetry of {', '.join(scorer.kinds)} from {format_time(span.start)} to "
+            f"{format_time(span.end)}; run ingest and validate, or choose another range"
+        )
+
+
+def overlap(left: Sent, right: Sent) -> tuple[int, int, int]:
+    """Pages of ``left`` that ``right`` sends too (at the same time, for the same entity), only ``left``'s, only ``right``'s."""
+    both = only_right = 0
+    none = np.empty((0, 2), dtype="datetime64[us]")
+    for key in {*left.pages, *right.pages}:
+        a, b = left.pages.get(key, none), right.pages.get(key, none)
+        both += int(touches(a, b).sum())
+        only_right += int((~touches(b, a)).sum())
+    return both, left.count - both, only_right
+
+
+def document(left: Sent, right: Sent, span: Interval) -> dict[str, Any]:
+    """Both sides as JSON values."""
+    both, only_left, only_right = overlap(left, right)
+    return {
+        "start": format_time(span.start),
+        "end": format_time(span.end),
+        "sides": [
+            {
+                "name": side.name,
+                "pages": side.count,
+                "entity_days": side.entity_days,
+                "pages_per_entity_day": side.per_entity_day,
+                "entities": len(side.pages),
+                "entities_paged": len(side.by_entity()),
+                "by_hour": side.by_hour().tolist(),
+                "by_day": side.by_day(),
+                "by_entity": {f"{kind}/{entity}": n for (kind, entity), n in sorted(side.by_entity().items())},
+            }
+            for side in (left, right)
+        ],
+        "pages_of_both": both,
+        "pages_of_first_only": only_left,
+        "pages_of_second_only": only_right,
+    }
+
+
+def text(found: Mapping[str, Any], most: int = 10) -> str:
+    """``document`` for a terminal: the two sides, then the entities whose pages differ most."""
+    first, second = found["sides"]
+    lines = [
+        f"{found['start']} to {found['end']}",
+        f"{'':<28}{'pages':>8}{'per entity-day':>16}{'entities paged':>16}  busiest hour",
+    ]
+    for side in (first, second):
+        rate = "-" if side["pages_per_entity_day"] is None else f"{side['pages_per_entity_day']:.3f}"
+        hour = int(np.argmax(side["by_hour"]))
+        busiest = f"{hour:02}:00 UTC ({side['by_hour'][hour]})" if side["pages"] else "-"
+        paged = f"{side['entities_paged']} of {side['entities']}"
+        lines.append(f"{side['name']:<28}{side['pages']:>8}{rate:>16}{paged:>16}  {busiest}")
+    lines.append(
+        f"sent by both {found['pages_of_both']}, by the first alone {found['pages_of_first_only']}, "
+        f"by the second alone {found['pages_of_second_only']}"
+    )
+    moved = changes(found)[:most]
+    if moved:
+        lines.append("most moved:")
+        lines += [f"  {name}: {a} -> {b}" for name, a, b in moved]
+    return "\n".join(lines)
+
+
+def changes(found: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Entities whose number of pages differs, most moved first: (kind/entity_id, first, second)."""
+    first, second = (side["by_entity"] for side in found["sides"])
+    moved = [(name, first.get(name, 0), second.get(name, 0)) for name in {*first, *second}]
+    return sorted((m for m in moved if m[1] != m[2]), key=lambda m: (-abs(m[2] - m[1]), m[0]))
