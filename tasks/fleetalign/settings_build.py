@@ -144,6 +144,9 @@ class AlignConfig:
     """Candidate k: how many average entities the fleet counts for; leave-one-incident-out chooses."""
     pages_per_entity_day: float = 0.2
     """Page budget of the cold start and of ``page_budget``."""
+    max_pages_per_entity_day: float | None = None
+    """Cap: of the settings that feedback may choose, only those whose pages without an incident stay within this, for every
+    entity with feedback of its own and for the rest of the fleet as a whole. Empty = none."""
     default_condition: int = 11
     """C while nobody has said anything."""
     view_weights: tuple[tuple[float, float, float, float], ...] = (
@@ -188,6 +191,8 @@ class AlignConfig:
             bool(self.view_weights) and all(min(w) >= 0 and max(w) > 0 for w in self.view_weights),
             "align.view_weights: give at least one, none negative, not all 0",
         )
+        cap = self.max_pages_per_entity_day
+        check(cap is None or cap > 0, f"align.max_pages_per_entity_day is {cap}; must be above 0, or empty for no cap")
         check(self.quantile_days > 0, f"align.quantile_days is {self.quantile_days}; must be above 0")
         check(
             0 <= self.max_threshold_change_per_day <= 1,

@@ -54,6 +54,7 @@ def test_yaml_dates_and_exponents_are_understood(tmp_path: Path):
         ("align: {view_weights: [[0, 0, 0, 0]]}", "align.view_weights: .* not all 0"),
         ("align: {view_weights: [[1, 1, 1]]}", "view_weights.* has 3 values; must have 4"),
         ("align: {quantile_days: 0}", "align.quantile_days is 0"),
+        ("align: {max_pages_per_entity_day: 0}", "align.max_pages_per_entity_day is 0"),
         ("align: {max_threshold_change_per_day: 2}", "align.max_threshold_change_per_day is 2"),
         ("align: {tail_probability_min: 0.5}", "tail_probability_min < tail_probability_max"),
         ("ranges: {train: [2026-01-01, 2026-01-02]}", "give both train and calibrate"),

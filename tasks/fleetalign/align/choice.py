@@ -18,18 +18,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetalign.align.counts import EntityCounts, Pool, objective_values, pooled
+from fleetalign.align.counts import EntityCounts, Pool, capped, objective_values, pooled
 from fleetalign.align.grid import Grid
 from fleetalign.align.preference import Preference
 from fleetalign.config import AlignConfig
 
 
-def best(totals: np.ndarray, config: AlignConfig, candidate: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def best(
+    totals: np.ndarray, config: AlignConfig, candidate: np.ndarray | None = None, bound: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Index (C, P) int64 [...] of the best grid point of ``totals`` [4, ..., C, P], of those of ``candidate`` int64 [...].
 
-    Among equals the larger p (lower threshold: better recall) wins, then the first candidate (smaller C: less state).
+    ``bound`` totals must keep the cap on pages as well. Among equals the larger p (lower threshold: better recall) wins, then the first candidate (smaller C: less state).
     """
     values = np.round(objective_values(totals, config), 12)
+    if bound is not None:
+        values = capped(values, bound, config)
     if candidate is not None:
         mine = np.arange(values.shape[-2])[:, None] == np.asarray(candidate)[..., None, None]
         values = np.where(mine, values, -np.inf)
@@ -69,7 +73,7 @@ class Chooser:
         self._pool = pool or pooled(entities)
         self._preference = Preference(entities, self._pool, grid, config) if grid.shared_candidate else None
         self._fold_candidates: list[np.ndarray | None] | None = None
-        c, p = best(self._pool.totals, config, self._preference and self._preference.candidate())
+        c, p = best(self._pool.totals, config, self._preference and self._preference.candidate(), self._silent())
         self.shared = (int(c), int(p))
         """The fleet's grid point."""
 
@@ -80,7 +84,9 @@ class Chooser:
         """
         if not any(len(e.credit) for e in self._entities):
             c, totals = self._grid.default, self._pool.totals
-            budget = totals[1, c] <= self._config.pages_per_entity_day * totals[3, c]
+            cap = self._config.max_pages_per_entity_day
+            rate = self._config.pages_per_entity_day if cap is None else min(self._config.pages_per_entity_day, cap)
+            budget = totals[1, c] <= rate * totals[3, c]
             p = int(np.flatnonzero(budget).max()) if budget.any() else 0
             return Choice((c, p), np.tile([c, p], (len(self._entities), 1)), None, {})
         k_values = {k: self._leave_one_out_value(k) for k in self._config.prior_weights}
@@ -93,8 +99,14 @@ class Chooser:
         fixed = None if self._preference is None else np.int64(self.shared[0])
         for i in np.flatnonzero(self._spoken):
             own = self._entities[i].totals()
-            points[i] = best(own + k * self._pool.others(own), self._config, fixed)
+            points[i] = best(own + k * self._pool.others(own), self._config, fixed, own)
         return points
+
+    def _silent(self) -> np.ndarray:
+        """Totals of the entities that will have the shared pair: with those that choose, each within the cap, so is the
+        fleet."""
+        spoken = (e.totals() for e, has in zip(self._entities, self._spoken, strict=True) if has)
+        return self._pool.totals - sum(spoken, np.zeros_like(self._pool.totals))
 
     def folds(self, k: float) -> list[list[tuple[int, int]]]:
         """For each held entity and each of its incidents the grid point chosen without that incident."""
@@ -102,7 +114,7 @@ class Chooser:
         for i, (entity, candidates) in enumerate(zip(self._entities, self._without_each(), strict=True)):
             own, without = entity.totals(), entity.without_each()
             if self._spoken[i]:
-                c, p = best(without + k * self._pool.others(own)[:, None], self._config, candidates)
+                c, p = best(without + k * self._pool.others(own)[:, None], self._config, candidates, own[:, None])
             else:
                 c, p = best((self._pool.totals - own)[:, None] + without, self._config, candidates)
             out.append(list(zip(c.tolist(), p.tolist(), strict=True)))

@@ -67,7 +67,17 @@ def objective_values(totals: Sequence[np.ndarray] | np.ndarray, config: AlignCon
         return np.where(allowed, 1.0 + recall, -false)
     weight = config.beta**2 if config.objective == "event_f_beta" else 1.0
     value = (1 + weight) * true / np.maximum((1 + weight) * true + weight * missed + false, 1e-9)
-    return _moving_average(value, config.smooth)
+    return capped(_moving_average(value, config.smooth), totals, config)
+
+
+def capped(values: np.ndarray, totals: Sequence[np.ndarray] | np.ndarray, config: AlignConfig) -> np.ndarray:
+    """``values`` [..., C, P] where ``totals`` keep ``align.max_pages_per_entity_day``; below 0, the worse the more they
+    exceed it, where they do not. Point-adjusted F1 counts samples, not pages: it knows no cap."""
+    cap = config.max_pages_per_entity_day
+    if cap is None or config.objective == "point_adjusted_f1":
+        return values
+    rate = totals[1] / np.maximum(totals[3], 1e-3)  # days; what is left of a fleet that spoke as a whole is rounding
+    return np.where(rate > cap, -rate, values)
 
 
 def _moving_average(values: np.ndarray, width: int) -> np.ndarray:

@@ -160,6 +160,33 @@ def test_the_budget_objective_never_exceeds_its_budget_while_a_cheaper_point_exi
     assert fleet[0].false[c, p] <= 0.5 * fleet[0].days
 
 
+@given(
+    cap=st.floats(0.02, 3.0),
+    rates=st.lists(st.tuples(st.floats(1.0, 2000.0), st.integers(0, 3), st.booleans()), min_size=2, max_size=8),
+)
+def test_a_cap_on_pages_holds_for_who_spoke_and_for_the_fleet(cap, rates):
+    config = dataclasses.replace(CONFIG, max_pages_per_entity_day=cap)
+    fleet = [entity(0.02, incidents, false) for false, incidents, _ in rates]
+    spoken = np.array([has or incidents > 0 for _, incidents, has in rates])
+    choice = choose(fleet, spoken, GRID, config)
+    sent = np.array([e.false[c, p] for e, (c, p) in zip(fleet, choice.own, strict=True)])
+    least = np.array([e.false[0, 0] for e in fleet])  # the highest threshold of the grid still pages this often
+    days = fleet[0].days
+    assert (sent[spoken] <= np.maximum(cap * days, least[spoken]) + 1e-9).all()
+    if (least <= cap * days).all():
+        assert sent.sum() <= cap * days * len(fleet) + 1e-6
+
+
+def test_a_cap_costs_nothing_where_it_is_kept_anyway():
+    fleet = [entity(0.003, 2) for _ in range(6)]
+    free = choose(fleet, np.ones(6, dtype=bool), GRID, CONFIG)
+    wide = choose(fleet, np.ones(6, dtype=bool), GRID, dataclasses.replace(CONFIG, max_pages_per_entity_day=1e6))
+    assert wide.shared == free.shared and wide.k == free.k
+    np.testing.assert_array_equal(wide.own, free.own)
+    tight = choose(fleet, np.ones(6, dtype=bool), GRID, dataclasses.replace(CONFIG, max_pages_per_entity_day=0.02))
+    assert tight.shared[1] < free.shared[1], "the free choice exceeds such a cap"
+
+
 def test_ties_go_to_more_recall_then_to_less_state():
     totals = np.zeros((4, *GRID.shape))
     totals[0] = 1.0
