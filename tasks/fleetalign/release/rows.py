@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ KEY_COLUMNS = ("kind", "entity_id", "timestamp")
 MAX_GRID_STEPS = 10_000_000
 """Longest dense grid of one entity: 19 years of minutes. Beyond, one row with a wrong clock would fill the disk."""
 CONTRIBUTIONS = pa.field("contributions", pa.map_(pa.string(), pa.float32()))
+Contributions = bool | Literal["alarms"]
+"""Of which samples the shares of metrics are wanted. Those of every sample are many times larger than the scores."""
 
 
 def kinds_of(telemetry: pa.Table) -> Iterator[tuple[str, pa.Table]]:
@@ -51,7 +54,7 @@ def score_table(
     scorer: KindScorer,
     scored: Iterable[tuple[Series, Scores]],
     since: np.datetime64 | None = None,
-    contributions: bool = False,
+    contributions: Contributions = False,
 ) -> pa.Table:
     """Rows of SCORES from ``since`` on. Arrow only once per kind: its calls cost more than the graph for short entities."""
     ids, times, parts = [], [], []
@@ -75,7 +78,8 @@ def score_table(
     ]
     if not contributions:
         return pa.table(columns, schema=SCORES.schema)
-    shares = _shares(scorer.metrics, np.concatenate([part[3] for part in parts]), quiet)
+    untold = quiet if contributions is True else quiet | ~(margin > 0)
+    shares = _shares(scorer.metrics, np.concatenate([part[3] for part in parts]), untold)
     return pa.table([*columns, shares], schema=SCORES.schema.append(CONTRIBUTIONS))
 
 
@@ -109,7 +113,7 @@ def grids(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None = None
 
 
 def _shares(metrics: tuple[str, ...], contribution: np.ndarray, quiet: np.ndarray) -> pa.Array:
-    """Metric -> share of the score, where there is a score."""
+    """Metric -> share of the score; empty where ``quiet``."""
     shared = (contribution > 0) & ~quiet[:, None]
     offsets = np.concatenate(([0], np.cumsum(shared.sum(axis=1)))).astype(np.int32)
     names = pa.array(metrics, pa.string()).take(pa.array(np.nonzero(shared)[1]))

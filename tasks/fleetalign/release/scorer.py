@@ -17,13 +17,14 @@ from fleetalign.errors import BadInput, NotFound
 from fleetalign.release import channel as channels
 from fleetalign.release.kind_scorer import KindScorer
 from fleetalign.release.manifest import Manifest, read_manifest
-from fleetalign.release.rows import CONTRIBUTIONS, grids, kinds_of, measured, score_table, unknown_kind
+from fleetalign.release.rows import CONTRIBUTIONS, Contributions, grids, kinds_of, measured, score_table, unknown_kind
 from fleetalign.storage.panel import Panel, as_datetime64
 from fleetalign.storage.store import Store, open_store
 
 
 class Scorer:
-    """One release, loaded. ``pointer`` is None when it was opened by release id."""
+    """One release, loaded: its ``manifest``, its ``aligner`` table, a scorer per kind. ``pointer`` is None when it was
+    opened by release id."""
 
     def __init__(self, store: Store, manifest: Manifest, pointer: channels.Pointer | None = None) -> None:
         self.manifest = manifest
@@ -35,10 +36,10 @@ class Scorer:
             return contract.conform(from_parquet(manifest.get(store, key), f"{store.uri}/{key}"))
 
         normalizer = table(document["normalizer"], NORMALIZER)
-        aligner = table(document["aligner"], ALIGNER)
+        self.aligner = table(document["aligner"], ALIGNER)
         mutes = table(document["mutes"], MUTES) if document["mutes"] else MUTES.empty()
         self._kinds = {
-            kind: KindScorer(kind, entry, manifest.get(store, entry["model"]), normalizer, aligner, mutes)
+            kind: KindScorer(kind, entry, manifest.get(store, entry["model"]), normalizer, self.aligner, mutes)
             for kind, entry in sorted(manifest.kinds.items())
         }
 
@@ -70,14 +71,19 @@ class Scorer:
         return self._kinds.get(name)
 
     def score(
-        self, telemetry: pa.Table, *, batch: int = 1024, start: datetime | None = None, contributions: bool = False
+        self,
+        telemetry: pa.Table,
+        *,
+        batch: int = 1024,
+        start: datetime | None = None,
+        contributions: Contributions = False,
     ) -> pa.Table:
         """Score every sample of ``telemetry`` (telemetry columns, raw units): one row of SCORES each.
 
         Timestamps are floored to the kind's step; of several rows in one slot the last in (time, table) order counts.
         A row without a score says why in ``reason``, in this order: ``unknown_kind``, ``maintenance``, ``warming_up``
         (no full window since the entity's first row in this table), ``no_metric``. Rows before ``start`` are context
-        only. ``contributions`` adds a map column metric -> share of the score. Memory holds the table, its scores, one
+        only. ``contributions`` adds a map column metric -> share of the score, with ``"alarms"`` of alarms only. Memory holds the table, its scores, one
         entity's grid and about twice ``batch`` windows.
 
         Raises BadInput naming the column for a missing one, a time without a zone, or an empty key, and naming the

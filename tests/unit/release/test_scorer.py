@@ -174,6 +174,15 @@ def test_contributions_name_the_metric_to_blame(store: MemoryStore, release_id: 
     assert found["contributions"][0].as_py() == []
 
 
+def test_contributions_of_alarms_alone_are_those_of_all(store: MemoryStore, release_id: str) -> None:
+    scorer = Scorer.open(store, release=release_id)
+    telemetry = toy_telemetry("service", "a", 200)
+    every, alarms = (scorer.score(telemetry, contributions=which) for which in (True, "alarms"))
+    assert 0 < sum(every["alarm"].to_pylist()) < every.num_rows
+    assert every.filter(every["alarm"]).equals(alarms.filter(alarms["alarm"]))
+    assert not any(row["contributions"] for row in alarms.to_pylist() if not row["alarm"])
+
+
 def test_times_are_floored_to_the_step_and_the_last_row_of_a_slot_counts(store: MemoryStore, release_id: str) -> None:
     scorer, rows = Scorer.open(store, release=release_id), toy_telemetry("service", "a", STEPS)
     times = rows["timestamp"].to_pylist()

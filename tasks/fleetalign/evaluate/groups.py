@@ -1,0 +1,21 @@
+"""How well pages are grouped: over pairs of pages, because neither grouping has names that the other knows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+
+
+def pair_precision_recall(found: Sequence[Hashable], true: Sequence[Hashable]) -> tuple[float, float]:
+    """Precision and recall of the pairs of pages that ``found`` puts together.
+
+    ``found`` and ``true`` name the group of each page. Precision: of the pairs put together, the share that belong
+    together; recall: of those that belong together, the share put together. NaN where there is no such pair.
+    """
+    agreed = _pairs(zip(found, true, strict=True))
+    together, belonging = _pairs(found), _pairs(true)
+    return agreed / together if together else float("nan"), agreed / belonging if belonging else float("nan")
+
+
+def _pairs(groups: Iterable[Hashable]) -> int:
+    return sum(count * (count - 1) // 2 for count in Counter(groups).values())

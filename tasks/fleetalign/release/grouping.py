@@ -1,0 +1,100 @@
+"""Groups pages of one moment into incidents, so that a fault of many replicas pages once.
+
+Pages are taken in order of start, then kind and entity. A page joins the earliest incident of its kind whose *first* page began
+at most ``gap`` before and shares enough top metrics with it; otherwise it begins an incident of its own. Comparing with
+the first page has two effects that a chain of neighbours does not: an incident cannot creep through the fleet for
+hours, and a page that comes later never changes which incident an earlier one is in, so ids are stable while a fault unfolds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fleetalign.contracts.hashing import content_id
+from fleetalign.interval import format_time
+from fleetalign.release.pages import Page
+
+SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Pages that belong together, in order of start. ``incident_id`` is 16 hex digits that follow from the first page's
+    kind, entity and start alone."""
+
+    incident_id: str
+    pages: tuple[Page, ...]
+
+    @property
+    def first(self) -> Page:
+        return self.pages[0]
+
+    @property
+    def worst(self) -> Page:
+        """The page with the largest margin."""
+        return max(self.pages, key=lambda page: page.margin)
+
+    @property
+    def start(self) -> datetime:
+        return self.first.start
+
+    @property
+    def end(self) -> datetime:
+        return max(page.end for page in self.pages)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The entities, each once, in order of their first page."""
+        return tuple(dict.fromkeys(page.entity_id for page in self.pages))
+
+
+def group_pages(pages: Iterable[Page], gap: timedelta, min_overlap: float) -> list[Incident]:
+    """Incidents of ``pages``, in order of their start. The order of ``pages`` does not matter.
+
+    ``gap``: how long after an incident's first page another may begin and still belong to it. ``min_overlap``: least
+    share, 0 to 1, of common top metrics; see ``overlap``.
+    """
+    groups: list[list[Page]] = []
+    fresh: dict[str, list[list[Page]]] = {}
+    for page in sorted(pages, key=lambda p: (p.start, p.kind, p.entity_id, p.end)):
+        near = [group for group in fresh.get(page.kind, ()) if page.start - group[0].start <= gap]
+        joined = next((group for group in near if overlap(group[0], page) >= min_overlap), None)
+        if joined is None:
+            joined = []
+            groups.append(joined)
+            near.append(joined)
+        joined.append(page)
+        fresh[page.kind] = near
+    return [Incident(_incident_id(group[0]), tuple(group)) for group in groups]
+
+
+def overlap(one: Page, other: Page) -> float:
+    """Common top metrics as a share of the shorter of the two lists; 0 when a page names none."""
+    left, right = ({name for name, _ in page.metrics} for page in (one, other))
+    return len(left & right) / min(len(left), len(right)) if left and right else 0.0
+
+
+def describe(incident: Incident) -> str:
+    """One line: kind, who, and what shows it."""
+    members = incident.members
+    who = members[0] if len(members) == 1 else f"{len(members)} entities, {members[0]} first"
+    return f"{incident.first.kind}: {who}: {metrics_text(incident)}"
+
+
+def metrics_text(incident: Incident) -> str:
+    """The top metrics of the worst page with their shares of the score."""
+    return ", ".join(f"{name} {share:.0%}" for name, share in incident.worst.metrics)
+
+
+def report_lines(incidents: Sequence[Incident]) -> Iterator[str]:
+    """How many pages make how many incidents, and the ``SHOWN`` newest of them."""
+    yield f"{sum(len(i.pages) for i in incidents)} pages in {len(incidents)} incidents"
+    for incident in incidents[-SHOWN:]:
+        yield f"{incident.incident_id}  {format_time(incident.start)}  {format_time(incident.end)}  {describe(incident)}"
+
+
+def _incident_id(first: Page) -> str:
+    identity = {"kind": first.kind, "entity_id": first.entity_id, "start": format_time(first.start)}
+    return content_id(identity)

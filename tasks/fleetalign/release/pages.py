@@ -1,0 +1,70 @@
+"""Pages of scored telemetry: maximal runs of alarms of one entity (contracts 6.1), on the clock.
+
+Two runs with fewer than ``merge_steps`` samples between them are one page; a missing sample counts as quiet there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from fleetalign.release.rows import CONTRIBUTIONS
+
+TOP_METRICS = 3
+"""How many metrics a page names: what a person reads, and what grouping compares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One entity alarms in ``[start, end)``, UTC. ``margin`` is its largest; ``metrics`` are the metrics with the largest
+    shares (0 to 1) of the score at that sample, largest first."""
+
+    kind: str
+    entity_id: str
+    start: datetime
+    end: datetime
+    margin: float
+    metrics: tuple[tuple[str, float], ...]
+
+
+def find_pages(scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: int) -> list[Page]:
+    """Pages of ``scores`` (SCORES with contributions), sorted by kind, entity and start. ``step_seconds`` is by kind."""
+    alarms = scores.filter(scores["alarm"]).to_pylist()
+    samples = (
+        Page(
+            row["kind"],
+            row["entity_id"],
+            row["timestamp"],
+            row["timestamp"] + timedelta(seconds=step_seconds[row["kind"]]),
+            row["margin"],
+            _largest(row[CONTRIBUTIONS.name]),
+        )
+        for row in alarms
+    )
+    return merge_pages(samples, step_seconds, merge_steps)
+
+
+def merge_pages(pages: Iterable[Page], step_seconds: Mapping[str, int], merge_steps: int) -> list[Page]:
+    """``pages`` sorted by kind, entity and start, those of one entity that are closer than ``merge_steps`` made one.
+
+    Merging is idempotent: pages found twice, as by a run that is repeated, are the same pages.
+    """
+    merged: list[Page] = []
+    for page in sorted(pages, key=lambda p: (p.kind, p.entity_id, p.start, p.end)):
+        last = merged[-1] if merged else None
+        if last and (last.kind, last.entity_id) == (page.kind, page.entity_id):
+            # A kind that a newer release no longer knows has no step, and no new samples either.
+            near = timedelta(seconds=step_seconds.get(page.kind, 0) * merge_steps)
+            if page.start <= last.end or page.start - last.end < near:
+                worst = page if page.margin > last.margin else last
+                merged[-1] = replace(worst, start=last.start, end=max(last.end, page.end))
+                continue
+        merged.append(page)
+    return merged
+
+
+def _largest(shares: list[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted(shares, key=lambda item: (-item[1], item[0]))[:TOP_METRICS])
