@@ -1,4 +1,4 @@
-"""What the eight workflows share: assets, defaults, retry rules, pools, and how a task finds its settings.
+"""What the workflows share: assets, defaults, retry rules, pools, and how a task finds its settings.
 
 Belongs here: names that two DAG files must agree on. Does not belong here: steps (``fleetalign.steps``) and schedules.
 """

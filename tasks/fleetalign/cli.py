@@ -153,7 +153,14 @@ def _verify(p: argparse.ArgumentParser) -> None:
 def _score(p: argparse.ArgumentParser) -> None:
     _release(p)
     p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR")
-    p.add_argument("--out", required=True, metavar="FILE", help="scores as Parquet")
+    p.add_argument("--out", metavar="FILE", help="scores as Parquet; the same as --emit parquet=FILE")
+    p.add_argument(
+        "--emit",
+        action="append",
+        default=[],
+        metavar="NAME=WHERE",
+        help="parquet=FILE|FOLDER/|s3://…, openmetrics=FILE or alertmanager=URL; may be given several times",
+    )
     _files(p)
     _range(p)
 

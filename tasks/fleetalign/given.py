@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import getpass
 import json
-import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -125,10 +124,19 @@ def default_kind(options: argparse.Namespace) -> str:
 
 def output(path: str) -> Path:
     """A file to write, checked before the work begins. Raises UsageError."""
-    target = Path(path)
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        raise UsageError(f"{path}: cannot be written; name a file in a folder that exists and is writable")
-    return target
+    from fleetalign.emit.targets import writable
+
+    return writable(Path(path))
+
+
+def targets(options: argparse.Namespace):
+    """Where ``--out`` and ``--emit`` send scores. Raises UsageError."""
+    from fleetalign.emit.targets import parse_all
+
+    named = [*([f"parquet={options.out}"] if options.out else []), *options.emit]
+    if not named:
+        raise UsageError("score: say where scores go, with --out FILE or --emit NAME=WHERE")
+    return parse_all(named)
 
 
 def release_id(options: argparse.Namespace) -> str:

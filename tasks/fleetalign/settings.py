@@ -92,6 +92,23 @@ class RegistryConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EmitConfig:
+    targets: tuple[str, ...] = ()
+    """Where the scoring DAG sends what it finds, as ``fleetalign score --emit`` takes it: ``NAME=WHERE``."""
+    group_minutes: float = 15.0
+    """How long after the first page of an incident another page may begin and still belong to it."""
+    min_overlap: float = 0.5
+    """Least share of common top metrics of two pages of one incident."""
+    hold_hours: float = 26.0
+    """A firing alert ends by itself when no run renews it, or nobody hears of its entity, for so long. More than the time between two runs."""
+
+    def __post_init__(self) -> None:
+        check(self.group_minutes >= 0, f"emit.group_minutes is {self.group_minutes}; must not be negative")
+        check(0 <= self.min_overlap <= 1, f"emit.min_overlap is {self.min_overlap}; must be in [0, 1]")
+        check(self.hold_hours > 0, f"emit.hold_hours is {self.hold_hours}; must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AirflowConfig:
     """What the DAG files read while they are parsed."""
 
@@ -139,6 +156,7 @@ class Config:
     gates: GatesConfig = field(default_factory=GatesConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
+    emit: EmitConfig = field(default_factory=EmitConfig)
     airflow: AirflowConfig = field(default_factory=AirflowConfig)
 
     def __post_init__(self) -> None:

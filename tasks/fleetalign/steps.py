@@ -266,6 +266,13 @@ def rollback(
     ).as_json()
 
 
+def score(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
+    """Score one closed interval of validated telemetry with the channel's release, and send it to ``emit.targets``."""
+    from fleetalign.emit.scheduled import score_interval
+
+    return score_interval(open_store(store_uri), config, interval, _now())
+
+
 def collect_garbage(
     config: Config, store_uri: str, *, dry_run: bool = True, min_age_hours: float = 168.0
 ) -> dict[str, Any]:
@@ -294,6 +301,7 @@ __all__ = [
     "pretrain_due",
     "promote",
     "rollback",
+    "score",
     "shards",
     "validate",
 ]

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -207,20 +208,24 @@ def verify(options: argparse.Namespace) -> int:
 def score(options: argparse.Namespace) -> int:
     import pyarrow.compute as pc
 
-    from fleetalign.contracts.tables import to_parquet
+    from fleetalign.emit.emit import emit, incidents_of
+    from fleetalign.release.grouping import report_lines
     from fleetalign.release.scorer import Scorer
 
-    out = given.output(options.out)
-    scorer = Scorer.open(configuration.store_uri(options.store), options.channel, options.release)
-    scores = scorer.score(given.read_telemetry(options), start=parse_time(options.start) if options.start else None)
-    out.write_bytes(to_parquet(scores))
+    config, targets = given.config(options), given.targets(options)
+    store = open_store(configuration.store_uri(options.store))
+    scorer = Scorer.open(store, options.channel, options.release)
+    start = parse_time(options.start) if options.start else None
+    scores = scorer.score(given.read_telemetry(options), start=start, contributions="alarms")
+    emit(store, scorer, scores, targets, config, datetime.now(UTC))
     silent = pc.value_counts(scores["reason"].drop_null()).to_pylist()
     reasons = ", ".join(f"{v['counts']} {v['values']}" for v in silent)
     alarms = pc.sum(scores["alarm"]).as_py() or 0
     print(
         f"{scores.num_rows} samples scored by release {scorer.release_id}: {alarms} alarms; without a score: {reasons or 'none'}"
     )
-    print(options.out)
+    print("\n".join(report_lines(incidents_of(scorer, scores, config))))
+    print("\n".join(target.where for target in targets))
     return 0
 
 

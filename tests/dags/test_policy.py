@@ -21,7 +21,7 @@ DAG_IDS = [path.stem for path in DAG_FILES]
 PACKAGE = REPOSITORY / "tasks" / "fleetalign"
 POOLS = REPOSITORY / "infra" / "airflow" / "pools.json"
 
-ALLOWED_TAGS = {"fleetalign", "telemetry", "training", "alignment", "release", "manual", "storage"}
+ALLOWED_TAGS = {"fleetalign", "telemetry", "training", "alignment", "release", "manual", "storage", "scoring"}
 DOC_PARTS = ("What", "When", "In", "Out", "Rerun", "Paged")
 MAX_LINES = 100
 PARSE_SECONDS = 3.0
@@ -29,9 +29,10 @@ PARSE_SECONDS = 3.0
 FORBIDDEN_AT_PARSE = ("torch", "pandas", "great_expectations", "dvc", "optuna", "matplotlib", "onnxruntime", "sklearn")
 
 
-def test_the_eight_dags() -> None:
+def test_the_nine_dags() -> None:
     assert DAG_IDS == [
         "entity_align",
+        "fleet_scoring",
         "pretrain_due",
         "release_promote",
         "release_rollback",
@@ -84,6 +85,10 @@ def test_schedule_and_run_limit_are_written_down(path: Path) -> None:
 def test_single_runs_where_the_store_is_the_queue(dags: dict[str, Any]) -> None:
     wide = {dag_id for dag_id, dag in dags.items() if dag.max_active_runs > 1}
     assert wide == {"telemetry_ingest", "telemetry_validate"}
+
+
+def test_only_the_example_is_off_by_default(dags: dict[str, Any]) -> None:
+    assert {dag_id for dag_id, dag in dags.items() if dag.is_paused_upon_creation} == {"fleet_scoring"}
 
 
 def test_pools_exist(dags: dict[str, Any]) -> None:

@@ -205,6 +205,12 @@ def test_rollback_form_refuses(dags: dict[str, Any], conf: dict[str, Any]) -> No
         form.validate()
 
 
+def test_scoring_takes_the_interval_of_its_key(run: Run, step: Callable[[str, Any], Recorder]) -> None:
+    score = step("score", {"alarms": 0})
+    assert run("fleet_scoring", KEY).state == "success"
+    assert score.calls == [((DAY,), {})]
+
+
 def test_gc_is_a_dry_run_unless_told(run: Run, step: Callable[[str, Any], Recorder]) -> None:
     collect = step("collect_garbage", {"objects": 0})
     assert run("storage_gc").state == "success"

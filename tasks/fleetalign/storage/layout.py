@@ -131,6 +131,11 @@ def checked_channel(name: str) -> str:
     return name
 
 
+def firing(name: str) -> str:
+    """What is firing of the alarms of a channel, or of a release that was named instead of one."""
+    return f"emit/{checked_channel(name)}/firing.json"
+
+
 def channel(name: str) -> str:
     return f"channels/{checked_channel(name)}.json"
 

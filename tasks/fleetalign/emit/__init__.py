@@ -1,0 +1,1 @@
+"""Where scores and alarms go: files, OpenMetrics, Alertmanager."""

@@ -1,0 +1,87 @@
+"""Incidents as alerts of the Alertmanager v2 API.
+
+The labels of an alert are its identity: kind, first entity and incident id never change while a fault unfolds, so posting
+it again renews it. What changes (members, margin, metrics, release) is in the annotations.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import urllib3
+
+from fleetalign.emit.firing import Alert
+from fleetalign.errors import StoreError, UsageError
+from fleetalign.interval import format_time
+from fleetalign.release.grouping import describe, metrics_text
+
+ALERTNAME = "FleetalignIncident"
+MEMBERS_SHOWN = 50
+ALERTS_PER_POST = 500
+TIMEOUT = urllib3.Timeout(connect=5.0, read=20.0)
+TRIES = 4
+BACKOFF_SECONDS = 0.5
+
+
+def as_json(alert: Alert, release_id: str, hold_until: datetime) -> dict[str, Any]:
+    """One alert as the API takes it. While an incident goes on it ends at ``hold_until``, unless it is posted again."""
+    incident = alert.incident
+    return {
+        "labels": {
+            "alertname": ALERTNAME,
+            "kind": incident.first.kind,
+            "entity_id": incident.first.entity_id,
+            "incident": incident.incident_id,
+        },
+        "annotations": {
+            "summary": describe(incident),
+            "members": _listed(incident.members),
+            "margin": f"{incident.worst.margin:.4g}",
+            "metrics": metrics_text(incident),
+            "release": release_id,
+        },
+        "startsAt": format_time(incident.start),
+        "endsAt": format_time(incident.end if alert.ended else hold_until),
+    }
+
+
+def post(url: str, alerts: Sequence[Alert], release_id: str, now: datetime, hold: timedelta) -> None:
+    """Send ``alerts`` to the Alertmanager at ``url``, such as ``http://alertmanager:9093``.
+
+    No answer, and answers that say *later* (429, 5xx), are retried with exponential back-off, for about two minutes
+    at the worst. Raises StoreError after that, UsageError for any other refusal.
+    """
+    retry = urllib3.Retry(
+        TRIES - 1,
+        backoff_factor=BACKOFF_SECONDS,
+        status_forcelist=(429, 500, 502, 503, 504),
+        allowed_methods=("POST",),
+        redirect=False,
+        respect_retry_after_header=False,  # the server would choose how long a task waits
+    )
+    where = f"{url.rstrip('/')}/api/v2/alerts"
+    with urllib3.PoolManager(timeout=TIMEOUT, retries=retry) as pool:
+        for begin in range(0, len(alerts), ALERTS_PER_POST):
+            body = [as_json(alert, release_id, now + hold) for alert in alerts[begin : begin + ALERTS_PER_POST]]
+            _send(pool, where, json.dumps(body).encode())
+
+
+def _send(pool: urllib3.PoolManager, where: str, body: bytes) -> None:
+    try:
+        answer = pool.request("POST", where, body=body, headers={"Content-Type": "application/json"})
+    except urllib3.exceptions.HTTPError as error:
+        reason = getattr(error, "reason", None) or error
+        raise StoreError(
+            f"{where}: no alert was taken in {TRIES} tries ({reason}); check that Alertmanager runs, then run again"
+        ) from None
+    if answer.status >= 300:
+        said = " ".join(answer.data[:300].decode(errors="replace").split())
+        raise UsageError(f"{where}: Alertmanager refused with {answer.status} ({said}); check the URL")
+
+
+def _listed(members: Sequence[str]) -> str:
+    more = len(members) - MEMBERS_SHOWN
+    return ", ".join(members[:MEMBERS_SHOWN]) + (f" and {more} more" if more > 0 else "")

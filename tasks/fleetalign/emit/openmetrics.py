@@ -1,0 +1,80 @@
+"""The newest sample of every entity as OpenMetrics text, for a scrape or node_exporter's textfile collector.
+
+Gauges only: the text is valid in the older Prometheus format too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.contracts.tables import DEFAULT_ENTITY
+
+Samples = Iterable[tuple[dict[str, str], float]]
+
+
+def render(scores: pa.Table, aligner: pa.Table, release_id: str) -> bytes:
+    """OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) and of the rows of ``aligner`` (ALIGNER) they were judged by."""
+    newest = _newest(scores)
+    scored = [row for row in newest if row["reason"] is None]
+    aligned = {(row["kind"], row["entity_id"]): row for row in aligner.to_pylist()}
+    known = [(row, _aligner_row(aligned, row)) for row in newest if row["reason"] != "unknown_kind"]
+    families = [
+        _family("score", "How badly the newest sample is explained.", ((_key(r), r["score"]) for r in scored)),
+        _family("margin", "Score beyond the threshold; an alarm is above 0.", ((_key(r), r["margin"]) for r in scored)),
+        _family("alarm", "1 when the newest sample alarms.", ((_key(r), r["alarm"]) for r in scored)),
+        _family(
+            "unscored",
+            "1 when the newest sample has no score, and why.",
+            (({**_key(r), "reason": r["reason"]}, 1) for r in newest if r["reason"] is not None),
+        ),
+        _family(
+            "sample_timestamp_seconds",
+            "Time of the newest sample.",
+            ((_key(r), r["timestamp"].timestamp()) for r in newest),
+            unit="seconds",
+        ),
+        _family("threshold", "Threshold Q of the entity.", ((_key(r), a["threshold"]) for r, a in known)),
+        _family(
+            "threshold_state",
+            "1 for the state of the entity's aligner row.",
+            (({**_key(r), "state": a["state"]}, 1) for r, a in known),
+        ),
+        _family("release", "1 for the release that scored.", [({"release": release_id}, 1)]),
+    ]
+    return ("".join(line + "\n" for family in families for line in family) + "# EOF\n").encode()
+
+
+def _newest(scores: pa.Table) -> list[dict[str, Any]]:
+    """The last row of every entity of a table sorted by kind, entity and time."""
+    codes = [scores[name].combine_chunks().dictionary_encode().indices.to_numpy() for name in ("kind", "entity_id")]
+    last = np.logical_or.reduce([np.diff(code, append=-1) != 0 for code in codes])
+    return scores.take(pa.array(np.flatnonzero(last))).to_pylist()
+
+
+def _aligner_row(aligned: dict[tuple[str, str], dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
+    default = aligned[row["kind"], DEFAULT_ENTITY]
+    own = aligned.get((row["kind"], row["entity_id"]), default)
+    return default if own["threshold"] is None or own["condition"] is None else own
+
+
+def _key(row: dict[str, Any]) -> dict[str, str]:
+    return {"kind": row["kind"], "entity_id": row["entity_id"]}
+
+
+def _family(name: str, meaning: str, samples: Samples, unit: str = "") -> Iterator[str]:
+    name = f"fleetalign_{name}"
+    yield f"# HELP {name} {meaning}"
+    yield f"# TYPE {name} gauge"
+    if unit:
+        yield f"# UNIT {name} {unit}"
+    for labels, value in samples:
+        text = ",".join(f'{label}="{_escaped(content)}"' for label, content in labels.items())
+        yield f"{name}{{{text}}} {float(value)!r}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -1,0 +1,58 @@
+"""Scores one closed interval of the store and sends what it finds: what the scoring DAG does at every run."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.emit.emit import emit, incidents_of
+from fleetalign.emit.targets import parse_all
+from fleetalign.errors import BadInput, ConfigError
+from fleetalign.interval import Interval
+from fleetalign.release.scorer import Scorer
+from fleetalign.settings import Config
+from fleetalign.storage import lake
+from fleetalign.storage.store import Store
+
+
+def score_interval(store: Store, config: Config, interval: Interval, now: datetime) -> dict[str, Any]:
+    """Score the validated partitions of ``interval`` with the channel's release and send them to ``emit.targets``.
+
+    ``interval`` is one or more whole partitions. Raises ConfigError without targets, BadInput when no kind of the
+    release has a validated partition there, and what ``Scorer.open`` and ``emit`` raise.
+    """
+    if not config.emit.targets:
+        raise ConfigError(
+            "emit.targets is empty: say where scores and alarms go, such as [alertmanager=http://am:9093]"
+        )
+    targets = parse_all(config.emit.targets)
+    scorer = Scorer.open(store, config.release.channel)
+    scores = scorer.score(_telemetry(store, scorer, interval), start=interval.start, contributions="alarms")
+    emit(store, scorer, scores, targets, config, now)
+    return {
+        "release_id": scorer.release_id,
+        **interval.as_json(),
+        "samples": scores.num_rows,
+        "alarms": pc.sum(scores["alarm"]).as_py() or 0,
+        "incidents": len(incidents_of(scorer, scores, config)),
+    }
+
+
+def _telemetry(store: Store, scorer: Scorer, interval: Interval) -> pa.Table:
+    """Every kind's validated telemetry of ``interval``, behind as much as its first windows reach back to."""
+    tables, new_rows = [], 0
+    for kind, entry in scorer.manifest.kinds.items():
+        history = timedelta(seconds=scorer.history_steps(kind) * entry["step_seconds"])
+        reach = Interval(interval.start - history, interval.end)
+        partitions = lake.list_partitions(store, "validated", kind, reach)
+        new_rows += sum(p.rows for p in partitions if p.interval.overlaps(interval))
+        tables += [lake.read_partition(store, partition) for partition in partitions]
+    if not new_rows:
+        raise BadInput(
+            f"{store.uri}: no validated telemetry from {interval.start} to {interval.end} of any kind that release "
+            f"{scorer.release_id} knows ({', '.join(scorer.kinds)}); validate it first"
+        )
+    return pa.concat_tables(tables, promote_options="default")

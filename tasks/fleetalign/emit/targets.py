@@ -1,0 +1,66 @@
+"""``NAME=WHERE``: where scores and alarms are sent. Read, and refused, before any work begins."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetalign.errors import StoreError, UsageError
+from fleetalign.storage.store import open_store
+
+NAMES = ("parquet", "openmetrics", "alertmanager")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``where`` is a URL for ``alertmanager``, else a file: a path, or for ``parquet`` an ``s3://bucket/key`` too."""
+
+    name: str
+    where: str
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Raises UsageError for an unknown name, a URL that is none, a file that cannot be written."""
+        name, _, where = text.partition("=")
+        if name not in NAMES or not where:
+            raise UsageError(f"--emit {text}: write NAME=WHERE; NAME is one of {', '.join(NAMES)}")
+        if name == "alertmanager":
+            if not where.startswith(("http://", "https://")):
+                raise UsageError(f"--emit {text}: give Alertmanager's URL, such as http://127.0.0.1:9093")
+        elif where.startswith("s3://"):
+            if name != "parquet" or where.count("/") < 3:
+                raise UsageError(f"--emit {text}: only parquet goes to a bucket, as s3://bucket/key")
+        else:
+            writable(Path(where) / "x" if where.endswith("/") else Path(where))
+        return cls(name, where)
+
+
+def parse_all(texts: Iterable[str]) -> list[Target]:
+    """Every target; Alertmanager last, so that files are there when somebody is paged."""
+    return sorted((Target.parse(text) for text in texts), key=lambda target: target.name == "alertmanager")
+
+
+def writable(path: Path) -> Path:
+    """``path``, when a file can be written there. Raises UsageError."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{path}: cannot be written; name a file in a folder that exists and is writable")
+    return path
+
+
+def write(where: str, data: bytes) -> None:
+    """Create or replace a file or an S3 object: readers see the old or the new bytes. Raises StoreError."""
+    if where.startswith("s3://"):
+        folder, _, name = where.rpartition("/")
+        open_store(folder).put(name, data)
+        return
+    path = Path(where)
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(data)
+        os.chmod(file.name, 0o644)  # a collector that runs as another user reads it
+        os.replace(file.name, path)
+    except OSError as error:
+        raise StoreError(f"{where}: {error.strerror}; check the disk and its permissions") from None
