@@ -51,8 +51,8 @@ def as_json(alert: Alert, release_id: str, hold_until: datetime) -> dict[str, An
 def post(url: str, alerts: Sequence[Alert], release_id: str, now: datetime, hold: timedelta) -> None:
     """Send ``alerts`` to the Alertmanager at ``url``, such as ``http://alertmanager:9093``.
 
-    No answer, and answers that say *later* (429, 5xx), are retried with exponential back-off, for about two minutes
-    at the worst. Raises StoreError after that, UsageError for any other refusal.
+    A request without an answer, or with one that says *later* (429, 5xx), is tried ``TRIES`` times with exponential
+    back-off, under two minutes in all. Raises StoreError after that, UsageError for any other refusal.
     """
     retry = urllib3.Retry(
         TRIES - 1,

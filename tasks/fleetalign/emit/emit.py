@@ -45,7 +45,9 @@ def emit(
 
 def _alert(store: Store, scorer: Scorer, scores: pa.Table, urls: Sequence[str], config: Config, now: datetime) -> None:
     name = scorer.pointer.channel if scorer.pointer else scorer.release_id
-    alerts, after = advance(read_firing(store, name), scores, _steps(scorer), config.align.merge_steps, config.emit)
+    alerts, after = advance(
+        read_firing(store, name), scores, _steps(scorer), config.align.merge_steps, config.emit, now
+    )
     for url in urls:
         alertmanager.post(url, alerts, scorer.release_id, now, timedelta(hours=config.emit.hold_hours))
     write_firing(store, name, after)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.hashing import readable_json
-from fleetalign.errors import Corrupt, NotFound
+from fleetalign.errors import Corrupt, NotFound, UsageError
 from fleetalign.interval import format_time, parse_time
 from fleetalign.release.grouping import Incident, group_pages
 from fleetalign.release.pages import Page, find_pages, merge_pages
@@ -29,11 +29,11 @@ FIRING_VERSION = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """``pages`` of the incidents that have not ended; ``newest`` sample ever seen of each kind; ``version`` of the
-    object in the store, None before the first run."""
+    """``pages`` of the incidents that have not ended; ``newest`` sample ever seen, of any entity; ``version`` of the object
+    in the store. Both are None before the first run."""
 
     pages: tuple[Page, ...] = ()
-    newest: Mapping[str, datetime] = field(default_factory=dict)
+    newest: datetime | None = None
     version: str | None = None
 
 
@@ -57,8 +57,8 @@ def read_firing(store: Store, name: str) -> Firing:
         if document["schema_version"].split(".")[0] != FIRING_VERSION.split(".")[0]:
             raise ValueError(f"schema_version {document['schema_version']}")
         pages = tuple(_page(entry) for entry in document["pages"])
-        newest = {kind: parse_time(at) for kind, at in document["newest"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        newest = parse_time(document["newest"]) if document["newest"] else None
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise Corrupt(
             f"{store.uri}/{key}: not a record of what is firing ({error}); delete it, alerts then end by themselves"
         ) from None
@@ -69,31 +69,37 @@ def write_firing(store: Store, name: str, firing: Firing) -> None:
     """Replace what ``firing`` was read from. Raises Conflict when another run was faster."""
     document = {
         "schema_version": FIRING_VERSION,
-        "newest": {kind: format_time(at) for kind, at in firing.newest.items()},
+        "newest": format_time(firing.newest) if firing.newest else None,
         "pages": [_entry(page) for page in firing.pages],
     }
     store.swap(layout.firing(name), readable_json(document), firing.version)
 
 
 def advance(
-    before: Firing, scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: int, settings: EmitConfig
+    before: Firing,
+    scores: pa.Table,
+    step_seconds: Mapping[str, int],
+    merge_steps: int,
+    settings: EmitConfig,
+    now: datetime,
 ) -> tuple[list[Alert], Firing]:
     """Every incident that fires after ``scores`` (SCORES with contributions) or has ended since, and what goes on.
 
     A page ends when its entity was scored, or in maintenance, for ``merge_steps`` samples without an alarm. Samples
-    without a score are no sign of health: they end a page only when the kind's newest sample is ``hold_hours`` on.
+    without a score are no sign of health: they end a page only when the newest sample of all is ``hold_hours`` on.
     """
     pages = merge_pages([*before.pages, *find_pages(scores, step_seconds, merge_steps)], step_seconds, merge_steps)
-    newest = _later(before.newest, _newest(scores, ["kind"]))
-    telling = scores.filter(pc.or_kleene(pc.is_null(scores["reason"]), pc.equal(scores["reason"], "maintenance")))
-    heard = _newest(telling, ["kind", "entity_id"])
+    heard = _last_heard(scores)
+    # A clock that runs years ahead must not make every page of today look old.
+    seen = [at for at in (before.newest, pc.max(scores["timestamp"]).as_py()) if at]
+    newest = min(max(seen), now) if seen else None
     hold = timedelta(hours=settings.hold_hours)
 
     def ended(page: Page) -> bool:
         step = timedelta(seconds=step_seconds.get(page.kind, 0))
         last = heard.get((page.kind, page.entity_id))
         quiet = last is not None and last + step - page.end >= step * merge_steps
-        return quiet or newest.get(page.kind, page.end) - page.end >= hold
+        return quiet or (newest is not None and newest - page.end >= hold)
 
     alerts = [
         Alert(incident, all(ended(page) for page in incident.pages))
@@ -103,21 +109,12 @@ def advance(
     return alerts, Firing(going_on, newest, before.version)
 
 
-def _newest(scores: pa.Table, keys: list[str]) -> dict[Any, datetime]:
-    """Newest sample by kind, or by (kind, entity)."""
-    found = scores.group_by(keys).aggregate([("timestamp", "max")])
-    columns = [found[name].to_pylist() for name in keys]
-    return dict(
-        zip(
-            columns[0] if len(keys) == 1 else zip(*columns, strict=True),
-            found["timestamp_max"].to_pylist(),
-            strict=True,
-        )
-    )
-
-
-def _later(one: Mapping[str, datetime], other: Mapping[str, datetime]) -> dict[str, datetime]:
-    return {kind: max(side[kind] for side in (one, other) if kind in side) for kind in sorted({*one, *other})}
+def _last_heard(scores: pa.Table) -> dict[tuple[str, str], datetime]:
+    """Newest sample of each (kind, entity) that says how it is: one with a score, or in maintenance."""
+    telling = scores.filter(pc.or_kleene(pc.is_null(scores["reason"]), pc.equal(scores["reason"], "maintenance")))
+    found = telling.group_by(["kind", "entity_id"]).aggregate([("timestamp", "max")])
+    entities = zip(found["kind"].to_pylist(), found["entity_id"].to_pylist(), strict=True)
+    return dict(zip(entities, found["timestamp_max"].to_pylist(), strict=True))
 
 
 def _entry(page: Page) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +57,10 @@ def write(where: str, data: bytes) -> None:
         open_store(folder).put(name, data)
         return
     path = Path(where)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(data)
-        os.chmod(file.name, 0o644)  # a collector that runs as another user reads it
-        os.replace(file.name, path)
+        draft.write_bytes(data)
+        draft.replace(path)
     except OSError as error:
+        draft.unlink(missing_ok=True)
         raise StoreError(f"{where}: {error.strerror}; check the disk and its permissions") from None

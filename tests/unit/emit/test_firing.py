@@ -16,6 +16,7 @@ from fleetalign.storage import layout
 from fleetalign.storage.memory import MemoryStore
 
 START = datetime(2026, 3, 9, tzinfo=UTC)
+NOW = START + timedelta(days=30)
 SETTINGS = EmitConfig(hold_hours=2.0)
 
 
@@ -38,7 +39,7 @@ def scored(minute: int, samples: str, entity: str = "a") -> pa.Table:
 
 
 def after(before: Firing, *tables: pa.Table) -> tuple[list[Alert], Firing]:
-    return advance(before, pa.concat_tables(tables), {"web": 60}, 3, SETTINGS)
+    return advance(before, pa.concat_tables(tables), {"web": 60}, 3, SETTINGS, NOW)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,23 @@ def test_old_telemetry_that_is_scored_late_does_not_fire() -> None:
     alerts, firing = after(firing, scored(0, "!!!!"))
     assert [a.ended for a in alerts] == [True]
     assert not firing.pages
+
+
+def test_a_clock_that_runs_ahead_ends_nobody_elses_pages() -> None:
+    _, firing = after(Firing(), scored(60 * 24 * 700, "....", "ahead"), scored(60 * 24 * 30 - 8, "!!!!"))
+    alerts, firing = after(firing, scored(60 * 24 * 30 - 4, "!!!!"))
+    assert [a.ended for a in alerts] == [False]
+
+
+def test_a_kind_that_the_release_forgot_fires_until_the_hold_is_over() -> None:
+    _, firing = after(Firing(), scored(0, "!!!!"))
+    known = {"database": 60}
+    alerts, firing = advance(firing, scored(0, "").slice(0, 0), known, 3, SETTINGS, NOW)
+    assert [a.ended for a in alerts] == [False]
+    other = pa.Table.from_pylist(
+        [{**row, "kind": "database"} for row in scored(180, "...").to_pylist()], schema=scored(0, ".").schema
+    )
+    assert [a.ended for a in advance(firing, other, known, 3, SETTINGS, NOW)[0]] == [True]
 
 
 def test_it_survives_the_store_and_two_runs_at_once_are_refused() -> None:

@@ -39,6 +39,13 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["scores"]
 
 
+def test_a_failure_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    with pytest.raises(StoreError, match="scores"):
+        write(str(tmp_path / "scores"), b"one")
+    assert [path.name for path in tmp_path.iterdir()] == ["scores"]
+
+
 def test_a_folder_that_went_away_is_an_error_of_the_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="gone"):
         write(str(tmp_path / "gone" / "scores"), b"one")
