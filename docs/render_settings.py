@@ -23,7 +23,7 @@ align:
   pages_per_entity_day: 0.1
 ```
 
-`FLEETALIGN_STORE` names the store when no `--store` is given. An unknown or wrongly typed setting is refused by name. The
+`FLEETALIGN_STORE` names the store when no `--store` is given, `FLEETALIGN_PROMETHEUS_URL` a Prometheus server. An unknown or wrongly typed setting is refused by name. The
 sections {build} decide artifacts and are written into the plan; the others only say where and how to run.
 """
 

@@ -11,10 +11,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from fleetalign import __version__
 from fleetalign.errors import FleetalignError, UsageError
+from fleetalign.settings import SourceType
 
 BUG = 5
 
@@ -45,7 +46,9 @@ def _range(parser: argparse.ArgumentParser, required: bool = False) -> None:
 
 def _files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", help="kind of every entity in the files (default: the mapping's, else 'default')")
-    parser.add_argument("--map", dest="mapping", metavar="FILE", help="YAML mapping of columns, see docs/data.md")
+    parser.add_argument(
+        "--map", dest="mapping", metavar="FILE", help="YAML mapping of columns or series, see docs/data.md"
+    )
     parser.add_argument(
         "--metrics", nargs="+", default=(), metavar="COLUMN", help="metric columns (default: every numeric one)"
     )
@@ -99,6 +102,8 @@ def _ingest(p: argparse.ArgumentParser) -> None:
         metavar="FILE_OR_DIR",
         help="files to read (default: the configured source, which needs --from and --to)",
     )
+    p.add_argument("--source", choices=get_args(SourceType), help="configured source to use (default: source.type)")
+    p.add_argument("--prometheus", metavar="URL", help="server of --source prometheus (default: source.prometheus_url)")
     p.add_argument("--feedback", metavar="FILE", help="feedback to import")
     _files(p)
     _range(p)

@@ -1,7 +1,7 @@
 """Reads settings: the only reader of YAML and of environment variables.
 
 ``FLEETALIGN_PARAMS`` names the YAML file that overrides defaults (none: all defaults), ``FLEETALIGN_STORE`` the store when
-no ``--store`` is given. The settings themselves are in ``fleetalign.settings``.
+no ``--store`` is given, ``FLEETALIGN_PROMETHEUS_URL`` a Prometheus server with its credentials. The settings themselves are in ``fleetalign.settings``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from fleetalign.settings_build import check
 
 PARAMS_VARIABLE = "FLEETALIGN_PARAMS"
 STORE_VARIABLE = "FLEETALIGN_STORE"
+PROMETHEUS_VARIABLE = "FLEETALIGN_PROMETHEUS_URL"
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Config:
@@ -59,7 +60,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
 
 def from_mapping(document: Any, where: str) -> Config:
     """Defaults overridden by ``document``. Raises ConfigError naming ``where`` and the setting."""
-    return _build(Config, document, where)
+    return build(Config, document, where)
 
 
 def from_build_settings(settings: dict[str, Any]) -> Config:
@@ -74,6 +75,16 @@ def store_uri(given: str | None = None) -> str:
     return uri
 
 
+def prometheus_url(source: SourceConfig) -> str:
+    """The setting, else ``$FLEETALIGN_PROMETHEUS_URL``, where a password is better kept. Raises ConfigError without both."""
+    url = source.prometheus_url or os.environ.get(PROMETHEUS_VARIABLE, "")
+    check(
+        bool(url),
+        f"source.type is prometheus but no server is named; set source.prometheus_url or {PROMETHEUS_VARIABLE}",
+    )
+    return url
+
+
 def storage_settings() -> StorageConfig:
     """The ``storage`` section, read where a store is opened: a scorer has no params.yaml, only the environment."""
     settings = load().storage
@@ -86,7 +97,8 @@ def aws_endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
-def _build(cls: type, document: Any, where: str) -> Any:
+def build(cls: type, document: Any, where: str) -> Any:
+    """The dataclass ``cls`` from plain values, as YAML gives them. Raises ConfigError naming ``where`` and the field."""
     check(isinstance(document, dict), f"{where}: expected a mapping, found {type(document).__name__}")
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(document) - set(hints))
@@ -97,7 +109,7 @@ def _build(cls: type, document: Any, where: str) -> Any:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)
+        return build(hint, value, where)
     if origin is Literal:
         check(value in arguments, f"{where} is {value!r}; must be one of {', '.join(map(repr, arguments))}")
         return value
@@ -129,6 +141,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 __all__ = [
     "PARAMS_VARIABLE",
+    "PROMETHEUS_VARIABLE",
     "STORE_VARIABLE",
     "AirflowConfig",
     "AlignConfig",
@@ -144,9 +157,11 @@ __all__ = [
     "TrainingConfig",
     "ValidationConfig",
     "aws_endpoint",
+    "build",
     "from_build_settings",
     "from_mapping",
     "load",
+    "prometheus_url",
     "read_yaml",
     "storage_settings",
     "store_uri",

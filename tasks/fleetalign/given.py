@@ -82,6 +82,22 @@ def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, ba
     return result
 
 
+def with_source(config: Config, options: argparse.Namespace) -> Config:
+    """``config`` with the source that the options of ``ingest`` choose."""
+    if options.prometheus and (options.source or config.source.type) != "prometheus":
+        raise UsageError("ingest: --prometheus names a server; add --source prometheus")
+    chosen = {
+        "type": options.source,
+        "prometheus_url": options.prometheus,
+        "mapping_path": options.mapping,
+        "feedback_path": options.feedback,
+        "kind": options.kind,
+    }
+    return dataclasses.replace(
+        config, source=dataclasses.replace(config.source, **{name: value for name, value in chosen.items() if value})
+    )
+
+
 def _name_strangers(store: Store, partitions: Sequence[lake.Partition], feedback: pa.Table, where: str) -> None:
     """Say how many statements are about entities that the telemetry does not have; refuse when all are."""
     known = {(k, e) for k in {p.kind for p in partitions} for e in lake.entity_ids(store, partitions, k)}

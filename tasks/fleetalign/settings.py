@@ -20,6 +20,8 @@ from fleetalign.settings_build import (
     for_network,
 )
 
+SourceType = Literal["simulator", "files", "prometheus"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StorageConfig:
@@ -39,20 +41,24 @@ class StorageConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceConfig:
-    type: Literal["simulator", "files"] = "simulator"
+    type: SourceType = "simulator"
     """Where the ingest DAG takes telemetry from."""
     path: str = ""
     """File or folder of the ``files`` source."""
     feedback_path: str = ""
-    """Feedback file of the ``files`` source: Parquet or CSV."""
+    """Feedback file of the ``files`` or ``prometheus`` source: Parquet or CSV."""
     mapping_path: str = ""
-    """YAML mapping of the ``files`` source, see docs/data.md."""
+    """YAML mapping of the ``files`` or ``prometheus`` source, see docs/data.md."""
     kind: str = ""
-    """Kind of the ``files`` source when its mapping names none."""
+    """Kind of the ``files`` source when its mapping names none, and of feedback that names none."""
     metrics: tuple[str, ...] = ()
     """Metric columns of the ``files`` source; empty = every numeric column."""
     ignore: tuple[str, ...] = ()
     """Columns of the ``files`` source that are no metrics."""
+    prometheus_url: str = ""
+    """Server of the ``prometheus`` source; empty = ``FLEETALIGN_PROMETHEUS_URL``, where a password is better kept."""
+    prometheus_token_file: str = ""
+    """File with the bearer token of the ``prometheus`` source."""
     seed: int = 7
     """Seed of the ``simulator`` source."""
     start: str = "2026-03-02"

@@ -44,6 +44,7 @@ def ingest_summary(result: Any) -> dict[str, Any]:
         "quarantined_rows": result.quarantined_rows,
         "quarantined_cells": result.quarantined_cells,
         "feedback_statements": result.feedback_statements,
+        **({"asked": list(result.asked)} if result.asked else {}),
     }
 
 

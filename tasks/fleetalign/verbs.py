@@ -87,13 +87,17 @@ def ingest(options: argparse.Namespace) -> int:
     config, store_uri = given.config(options), configuration.store_uri(options.store)
     bar = Bar()
     if options.telemetry:
+        if options.source or options.prometheus:
+            raise UsageError("ingest: --telemetry names files; drop it, or drop --source and --prometheus")
         result = given.ingest_files(config, store_uri, options, bar)
         bar.close()
         return _print(steps.ingest_summary(result))
     interval = given.interval(options)
     if interval is None:
         raise UsageError("ingest: give --telemetry FILE_OR_DIR, or --from and --to for the configured source")
-    return _print(steps.ingest(config, store_uri, interval, progress=bar))
+    result = steps.ingest(given.with_source(config, options), store_uri, interval, progress=bar)
+    bar.close()
+    return _print(result)
 
 
 def validate(options: argparse.Namespace) -> int:

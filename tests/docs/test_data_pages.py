@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from fleetalign.ingest.mapping import ENTITY_NAMES, TIME_NAMES, Mapping
+from fleetalign.ingest.prometheus_map import PrometheusMapping, SeriesQuery
 from fleetalign.simulate.faults import FAULTS
 from fleetalign.simulate.fleet import KINDS
 from fleetalign.storage.quarantine import Rule
@@ -18,7 +19,8 @@ def test_every_quarantine_rule_is_documented(repository: Path) -> None:
 
 def test_every_mapping_field_and_guessed_name_is_documented(repository: Path) -> None:
     page = (repository / "docs" / "data.md").read_text()
-    assert not [f.name for f in dataclasses.fields(Mapping) if f"`{f.name}`" not in page]
+    fields = [f for mapping in (Mapping, SeriesQuery, PrometheusMapping) for f in dataclasses.fields(mapping)]
+    assert not [f.name for f in fields if f"`{f.name}`" not in page and f"\n{f.name}:" not in page]
     assert " ".join(ENTITY_NAMES) in page
     assert " ".join(TIME_NAMES) in page
 

@@ -20,9 +20,9 @@ from fleetalign.errors import BadInput, ConfigError, UsageError
 from fleetalign.ingest.batch import Batch, read_batch
 from fleetalign.ingest.feedback_files import read_feedback_file
 from fleetalign.ingest.files import SourceFile, list_files, read_batches
-from fleetalign.ingest.intake import IngestResult, Intake
+from fleetalign.ingest.intake import IngestResult, Intake, merged
 from fleetalign.ingest.mapping import Mapping, load_mapping, resolve
-from fleetalign.interval import Interval, format_time
+from fleetalign.interval import Interval, format_time, split
 from fleetalign.storage import layout
 from fleetalign.storage.statements import append_feedback
 from fleetalign.storage.store import Store
@@ -32,6 +32,8 @@ DEFAULT_KIND = "default"
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what), rows or bytes; done = total once, at the end."""
 READING = "read telemetry"
+OWN_MAPPING = Mapping(entity_column="entity_id", time_column="timestamp", kind_column="kind", layout="wide")
+"""Tables that our own code makes."""
 
 
 def ingest_tables(
@@ -116,18 +118,68 @@ def ingest_partition(
         simulation = Simulation.from_source(source)
         fresh = append_feedback(store, _recorded_before(simulation.feedback(), interval))
         config = dataclasses.replace(config, steps={k.name: k.step_seconds for k in simulation.kinds} | config.steps)
-        mapping = Mapping(entity_column="entity_id", time_column="timestamp", kind_column="kind", layout="wide")
         tables = [table for table in simulation.telemetry(interval).values() if table.num_rows]
-        result = ingest_tables(store, config, tables, mapping, interval, "simulator", progress, replace=True)
+        result = ingest_tables(store, config, tables, OWN_MAPPING, interval, "simulator", progress, replace=True)
         return dataclasses.replace(result, feedback_statements=fresh)
-    if not source.path:
-        raise ConfigError("source.type is files but source.path is empty; name a file or folder in params.yaml")
     fresh = 0
+    if source.type == "files" and not source.path:
+        raise ConfigError("source.type is files but source.path is empty; name a file or folder in params.yaml")
     if source.feedback_path:
         feedback = read_feedback_file(source.feedback_path, source.kind or DEFAULT_KIND)
         fresh = append_feedback(store, _recorded_before(feedback, interval))
-    result = ingest_files(store, config, source.path, source_mapping(source), interval, progress, replace=True)
+    if source.type == "prometheus":
+        result = _ingest_prometheus(store, config, interval, progress)
+    else:
+        result = ingest_files(store, config, source.path, source_mapping(source), interval, progress, replace=True)
     return dataclasses.replace(result, feedback_statements=fresh)
+
+
+def _ingest_prometheus(store: Store, config: Config, interval: Interval, progress: Progress | None) -> IngestResult:
+    """One partition after the other, so that memory does not grow with the range.
+
+    A partition that lies only partly in ``interval`` is not replaced when that would lose rows.
+    """
+    from fleetalign.ingest.prometheus import PrometheusSource
+
+    source = PrometheusSource(config.source)
+    done, total = 0, source.num_points(interval)
+
+    def tell(points: int) -> None:
+        nonlocal done
+        done += points
+        if progress:
+            progress(done, total, READING)
+
+    results, asked = [], []
+    for part in split(interval, config.partition):
+        inside = Interval(max(part.start, interval.start), min(part.end, interval.end))
+        grid, record = source.read(inside, tell)
+        asked.append(record)
+        if grid.is_empty:
+            continue
+        stepped = dataclasses.replace(config, steps=_steps(config, grid.kinds, source.step_seconds))
+        mapping = dataclasses.replace(OWN_MAPPING, metrics=grid.metrics)
+        result = ingest_tables(store, stepped, grid.tables(), mapping, inside, source.url, replace=inside == part)
+        for partition in result.partitions:
+            stamped = {**record, "partition_sha256": partition.digest}
+            store.put(partition.prefix + layout.SOURCE_FILE, readable_json(stamped))
+        results.append(result)
+    if not results:
+        raise BadInput(
+            f"{source.url}: no query found a series from {format_time(interval.start)} to {format_time(interval.end)}; "
+            f"check the range, the server's retention and {config.source.mapping_path}"
+        )
+    return dataclasses.replace(merged(results), asked=tuple(asked))
+
+
+def _steps(config: Config, kinds: Iterable[str], step_seconds: int) -> dict[str, int]:
+    for kind in kinds:
+        if config.steps.get(kind, step_seconds) != step_seconds:
+            raise ConfigError(
+                f"steps.{kind} is {config.steps[kind]} but {config.source.mapping_path} says step_seconds: {step_seconds}; "
+                "make them equal"
+            )
+    return {**config.steps, **dict.fromkeys(kinds, step_seconds)}
 
 
 def source_mapping(source: SourceConfig) -> Mapping:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,20 @@ class IngestResult:
     quarantined_cells: dict[str, int]
     feedback_statements: int = 0
     """Statements of operators that were new."""
+    asked: tuple[dict[str, Any], ...] = ()
+    """What a server was asked for each partition, and its warnings; stored beside the partition."""
+
+
+def merged(results: Sequence[IngestResult]) -> IngestResult:
+    """Runs over disjoint partitions as one."""
+    return IngestResult(
+        partitions=tuple(sorted((p for r in results for p in r.partitions), key=lambda p: (p.kind, p.interval))),
+        read=sum(r.read for r in results),
+        kept=sum(r.kept for r in results),
+        outside=sum(r.outside for r in results),
+        quarantined_rows=dict(sum((Counter(r.quarantined_rows) for r in results), Counter())),
+        quarantined_cells=dict(sum((Counter(r.quarantined_cells) for r in results), Counter())),
+    )
 
 
 @dataclass(slots=True)
@@ -137,6 +152,7 @@ class Intake:
                 if not parts:
                     continue
                 table = pa.concat_tables(parts, promote_options="default").combine_chunks()
+                del parts  # a day of a large fleet would be held twice from here on
                 if step_seconds is None:
                     step_seconds = infer_step_seconds(_series(table, is_long), _micros(table), name)
                 _check_divides(step_seconds, name, config)
@@ -207,7 +223,8 @@ def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, table:
 def _between(table: pa.Table, column: str, part: Interval) -> pa.Table:
     times = table[column]
     inside = pc.and_(pc.greater_equal(times, pa.scalar(part.start, TIME)), pc.less(times, pa.scalar(part.end, TIME)))
-    return table.filter(pc.fill_null(inside, False))
+    inside = pc.fill_null(inside, False)
+    return table if pc.all(inside).as_py() else table.filter(inside)
 
 
 def _measured(table: pa.Table) -> pa.Table:

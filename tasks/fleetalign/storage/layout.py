@@ -35,6 +35,8 @@ def partition_prefix(layer: str, kind: str, interval: Interval, granularity: Gra
 
 
 PARTITION_FILE = "_partition.json"
+SOURCE_FILE = "_source.json"
+"""Beside a raw partition: what a server was asked for it. Not hashed: it names a host and its version."""
 
 
 def quarantine(what: str, kind: str, interval: Interval, granularity: Granularity) -> str:
