@@ -64,11 +64,7 @@ class PrometheusApi:
 
     def __init__(self, url: str, token_file: str = "") -> None:
         """Raises ConfigError when ``url`` is no URL or ``token_file`` cannot be read."""
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                "source.prometheus_url must be like http://host:9090; set it or FLEETALIGN_PROMETHEUS_URL"
-            )
+        parts = _checked(url)
         host = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
         self._headers = _authorization(parts, token_file)
@@ -120,6 +116,18 @@ class PrometheusApi:
             except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
                 failure = f"{type(error).__name__}: {error}"
         raise StoreError(f"{where}: {ATTEMPTS} attempts failed, the last with {failure}; try again later")
+
+
+def _checked(url: str) -> urllib.parse.SplitResult:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        # Not shown: it may hold a password.
+        raise ConfigError("source.prometheus_url must be like http://host:9090; set it or FLEETALIGN_PROMETHEUS_URL")
+    return parts
 
 
 def _authorization(parts: urllib.parse.SplitResult, token_file: str) -> dict[str, str]:

@@ -145,7 +145,7 @@ def test_credentials_are_sent_and_never_shown(server: Scripted, tmp_path: Path) 
     assert "p%40ss" not in str(refused.value) and "p@ss" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["prometheus:9090", "ftp://host", "http://", ""])
+@pytest.mark.parametrize("url", ["prometheus:9090", "ftp://host", "http://", "http://host:port", "http://[::1", ""])
 def test_what_is_no_url_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigError, match=r"source\.prometheus_url must be like"):
         PrometheusApi(url)
