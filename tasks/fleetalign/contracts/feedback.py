@@ -1,7 +1,8 @@
 """What operators said, as labels on a time grid (contracts 2.4).
 
 For an instant the statement with the latest ``(recorded_at, feedback_id)`` wins. Time nobody spoke about is
-unlabelled. Statements recorded after the as-of time do not exist.
+unlabelled. Statements recorded after the as-of time do not exist. A retraction names one earlier statement in
+``retracts``; both then say nothing, and what was said before them holds again.
 """
 
 from __future__ import annotations
@@ -20,18 +21,17 @@ ANOMALY, NORMAL, UNLABELLED = np.int8(1), np.int8(0), np.int8(-1)
 
 def feedback_id(row: dict) -> str:
     """Content id of one statement: the same statement imported twice has one id."""
-    return content_id(
-        [
-            row["kind"],
-            row["entity_id"],
-            row["start"].isoformat(),
-            row["end"].isoformat(),
-            row["verdict"],
-            row["source"],
-            row["note"],
-            row["recorded_at"].isoformat(),
-        ]
-    )
+    said = [
+        row["kind"],
+        row["entity_id"],
+        row["start"].isoformat(),
+        row["end"].isoformat(),
+        row["verdict"],
+        row["source"],
+        row["note"],
+        row["recorded_at"].isoformat(),
+    ]
+    return content_id([*said, row["retracts"]] if row.get("retracts") else said)
 
 
 def unique(table: pa.Table, as_of: datetime | None = None) -> pa.Table:
@@ -46,12 +46,19 @@ def unique(table: pa.Table, as_of: datetime | None = None) -> pa.Table:
     return table.take(pa.array(np.sort(first)))
 
 
+def in_force(feedback: pa.Table) -> pa.Table:
+    """The statements of ``feedback`` (from ``unique``) that nobody took back, without the retractions themselves."""
+    taken_back = feedback["retracts"].drop_null().combine_chunks()
+    gone = pc.or_(pc.is_valid(feedback["retracts"]), pc.is_in(feedback["feedback_id"], value_set=taken_back))
+    return feedback.filter(pc.invert(gone))
+
+
 class Statements:
     """What was said about one kind, grouped by entity once: a look-up costs nothing that grows with the fleet."""
 
     def __init__(self, feedback: pa.Table, kind: str) -> None:
         """``feedback`` comes from ``unique``."""
-        mine = feedback.filter(pc.equal(feedback["kind"], kind))
+        mine = in_force(feedback.filter(pc.equal(feedback["kind"], kind)))
         self._starts = mine["start"].to_numpy().astype("datetime64[us]")
         self._ends = mine["end"].to_numpy().astype("datetime64[us]")
         self._verdicts = np.where(pc.equal(mine["verdict"], "anomaly").to_numpy(), ANOMALY, NORMAL)

@@ -6,15 +6,33 @@ maintenance window: no score, no alarm. A mute without ``from`` or ``until`` is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.hashing import content_id
+from fleetalign.interval import format_time
+
 ANY = "*"
 _EARLIEST = np.iinfo(np.int64).min
 _LATEST = np.iinfo(np.int64).max
+
+
+def mute_id(row: Mapping[str, Any]) -> str:
+    """Content id of one mute (MUTES columns): the same mute said twice has one id."""
+    times = [row[name].isoformat() if row[name] else None for name in ("from", "until")]
+    return content_id([row["kind"], row["entity_id"], row["metric"], *times, row["by"], row["why"]])
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """One mute (MUTES columns) for people: what, from when until when, by whom and why."""
+    what = "maintenance" if row["metric"] == ANY else f"metric {row['metric']}"
+    start = format_time(row["from"]) if row["from"] else "the beginning"
+    end = f"until {format_time(row['until'])}" if row["until"] else "until it is lifted"
+    return f"{what}, from {start} {end}, by {row['by']}: {row['why']}"
 
 
 class Mutes:

@@ -23,19 +23,25 @@ MAX_ENTITY_ID_BYTES = 512
 ROW_GROUP_ROWS = 65_536
 
 VERDICTS = ("anomaly", "normal")
+RETRACTED = "retracted"
+"""Verdict of a statement that takes an earlier one back."""
 STATES = ("aligned", "shared", "default", "carried_over", "quarantined")
 SCORE_REASONS = ("warming_up", "no_metric", "maintenance", "unknown_kind")
 
 
 @dataclass(frozen=True, slots=True)
 class TableContract:
-    """Name, version, fixed columns and sort order of one table. ``open_columns`` is the type of columns beyond."""
+    """Name, version, fixed columns and sort order of one table. ``open_columns`` is the type of columns beyond.
+
+    ``later_columns`` came after version 1.0: a table without them is read as if they were null.
+    """
 
     name: str
     version: str
     schema: pa.Schema
     sort_by: tuple[str, ...]
     open_columns: pa.DataType | None = None
+    later_columns: tuple[str, ...] = ()
 
     def empty(self) -> pa.Table:
         return self.schema.empty_table()
@@ -51,6 +57,9 @@ class TableContract:
             fields += [pa.field(n, self.open_columns) for n in sorted(table.schema.names) if n not in known]
         columns = []
         for field in fields:
+            if field.name in self.later_columns and field.name not in table.schema.names:
+                columns.append(pa.nulls(table.num_rows, field.type))
+                continue
             if field.name not in table.schema.names:
                 raise BadInput(f"table {self.name}: column {field.name!r} is missing; it has {table.schema.names}")
             column = table.column(field.name)
@@ -127,7 +136,7 @@ QUARANTINED_ROWS = TableContract(
 )
 FEEDBACK = TableContract(
     "feedback",
-    "1.0",
+    "1.1",
     pa.schema(
         [
             *_KEY,
@@ -138,9 +147,11 @@ FEEDBACK = TableContract(
             ("note", pa.string()),
             ("recorded_at", TIME),
             ("feedback_id", pa.string()),
+            ("retracts", pa.string()),
         ]
     ),
     ("recorded_at", "feedback_id"),
+    later_columns=("retracts",),
 )
 MUTES = TableContract(
     "mutes",

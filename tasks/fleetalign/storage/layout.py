@@ -55,6 +55,10 @@ def validation_result(kind: str, interval: Interval, granularity: Granularity) -
 DATA_DOCS = "validation/data_docs/"
 FEEDBACK = "feedback/"
 MUTES = "mutes/"
+MUTE_LIFTS = "mutes/lifts/"
+FEEDBACK_INBOX = "inbox/feedback/"
+"""Where other tools drop statements."""
+INBOX_RECEIPTS = "inbox/receipts/"
 PLANS = "plans/"
 MODELS = "models/"
 ALIGNERS = "aligners/"
@@ -72,6 +76,15 @@ def feedback_part(day: str, digest: str) -> str:
 
 def mutes_part(digest: str) -> str:
     return f"mutes/{digest}.parquet"
+
+
+def mute_lift(digest: str) -> str:
+    return f"mutes/lifts/{digest}.json"
+
+
+def inbox_receipt(digest: str) -> str:
+    """What became of one object of the inbox, so that it is not read twice."""
+    return f"inbox/receipts/{digest}.json"
 
 
 def plan(plan_id: str) -> str:
