@@ -2,11 +2,13 @@
 
 A threshold fitted once does not survive drift: pages rise or stop. Each alignment moves it towards the quantile of the
 entity's newest scores, by at most a share of its size a day, so that a long incident cannot talk it up. What operators
-say acts at once: when the tail probability or the fleet's candidate changed, the threshold starts anew.
+say acts at once: when something else holds about the entity than before, or when the tail probability or the fleet's
+candidate changed, the threshold starts anew.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 import numpy as np
@@ -28,13 +30,15 @@ class Drift:
     """The aligner rows of one kind as they were, looked up once for all shards, and what may follow from them.
 
     ``same_candidate``: the fleet's candidate, if it has one, is what it was: thresholds are numbers of the same score.
+    The entities ``anew`` follow nothing.
     """
 
-    def __init__(self, previous: pa.Table | None, kind: str, same_candidate: bool) -> None:
+    def __init__(self, previous: pa.Table | None, kind: str, same_candidate: bool, anew: Collection[str] = ()) -> None:
         self._rows: dict[str, int] = {}
         if previous is not None and same_candidate:
             mine = previous.filter(pc.equal(previous["kind"], kind))
-            self._rows = {entity: row for row, entity in enumerate(mine["entity_id"].to_pylist())}
+            entities = enumerate(mine["entity_id"].to_pylist())
+            self._rows = {entity: row for row, entity in entities if entity not in anew}
             names = ("condition", "threshold", "tail_probability")
             self._before = {name: mine[name].to_numpy(zero_copy_only=False) for name in names}
             self._calibrated = mine["calibrated_until"].to_numpy().astype("datetime64[us]").astype(np.int64)

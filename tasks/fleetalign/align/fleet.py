@@ -6,7 +6,7 @@ writes rows. Memory is a few numbers per entity, and the tables of those that so
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from fleetalign.align.plan import plan_config, range_of
 from fleetalign.align.pool import KEYS, Counted, Shards, bounds_of, count, members_of, values_of
 from fleetalign.align.shard import NO_SCORE
 from fleetalign.config import Config
+from fleetalign.contracts.mutes import ANY
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
 from fleetalign.contracts.views import OWN_STATISTICS
 from fleetalign.errors import BadInput
@@ -53,10 +54,17 @@ class Reduced:
     summary: dict[str, Any]
 
 
-def reduce_shards(plan: Mapping[str, Any], shards: Shards, grid: Grid, previous: pa.Table | None) -> Reduced:
+def reduce_shards(
+    plan: Mapping[str, Any],
+    shards: Shards,
+    grid: Grid,
+    previous: pa.Table | None,
+    said_anew: Collection[tuple[str, str]] = (),
+) -> Reduced:
     """Aligner and new normalizer rows of the fleet from every shard's table.
 
-    ``previous`` holds the aligner rows that may be carried over (``carriable``). The result does not depend on how the
+    ``previous`` holds the aligner rows that may be carried over (``carriable``); thresholds of the (kind, entity_id)
+    ``said_anew`` do not follow them. The result does not depend on how the
     fleet was cut. Raises BadInput when no entity of the fleet could be scored.
     """
     config = plan_config(plan)
@@ -68,7 +76,7 @@ def reduce_shards(plan: Mapping[str, Any], shards: Shards, grid: Grid, previous:
     spoken = np.ones(len(counted.spoken), dtype=bool)
     detector = [s.detector for s in counted.spoken]
     choice = Chooser(detector, spoken, grid, config.align, counted.pool("detector")).choose()
-    writer = _Writer(plan, config, grid, counted, choice, previous)
+    writer = _Writer(plan, config, grid, counted, choice, previous, said_anew)
     for table in shards([*_WRITTEN, *_JUDGED, *_TPE]):
         writer.add(table)
     return writer.finish()
@@ -96,8 +104,9 @@ class _Writer:
         counted: Counted,
         choice: Choice,
         previous: pa.Table | None,
+        said_anew: Collection[tuple[str, str]],
     ) -> None:
-        self._previous = previous
+        self._previous, self._said_anew = previous, said_anew
         self._drift: dict[str, Drift] = {}
         self._plan, self._config, self._grid, self._counted, self._choice = plan, config, grid, counted, choice
         self._published = config.align.method == "published_tpe"
@@ -153,7 +162,8 @@ class _Writer:
         conditions = np.array(self._grid.conditions)[points[:, 0]]
         if kind not in self._drift:
             same = not self._grid.shared_candidate or self._plan["previous_candidate"] == self._candidate()
-            self._drift[kind] = Drift(self._previous, kind, same)
+            anew = {entity for of_kind, entity in self._said_anew if of_kind == kind}
+            self._drift[kind] = Drift(self._previous, kind, same and ANY not in anew, anew)
         thresholds = self._drift[kind].follow(
             table["entity_id"], quantiles, recent, conditions, tails, until,
             self._config.align.max_threshold_change_per_day,

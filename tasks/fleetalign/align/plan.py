@@ -16,14 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.config import Config, from_build_settings
+from fleetalign.contracts.feedback import in_force
 from fleetalign.contracts.hashing import canonical_json, content_id, readable_json, sha256
+from fleetalign.contracts.mutes import mute_id
 from fleetalign.contracts.tables import FEEDBACK, MUTES, TIME, from_parquet, to_parquet
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval, format_time
 from fleetalign.storage import lake, layout, statements
 from fleetalign.storage.store import Store
 
-PLAN_VERSION = "1.1"
+PLAN_VERSION = "1.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Reuse:
     normalizer_id: str
     previous_aligner: str | None
     previous_candidate: Any = None
+    previous_said: Mapping[str, str] | None = None
+    """What had been said when ``previous_aligner`` was made: sha256 of its ``feedback`` and of its ``mutes``."""
 
 
 def write_plan(
@@ -81,6 +85,7 @@ def draft(
         where = f" in {interval.start} to {interval.end}" if interval else ""
         raise BadInput(f"{store.uri}: no validated partition{where}; run ingest and validate first")
     feedback = statements.read_feedback(store, as_of)
+    standing = in_force(feedback)
     mutes = statements.read_mutes(store)
     kinds, shards, entities = {}, [], []
     for kind in sorted({p.kind for p in partitions}):
@@ -88,9 +93,9 @@ def draft(
         base = reuse.plan["kinds"][kind] if reuse else None
         ids = lake.entity_ids(store, mine, kind)
         known = pc.and_(
-            pc.equal(feedback["kind"], kind), pc.is_in(feedback["entity_id"], value_set=pa.array(ids, pa.string()))
+            pc.equal(standing["kind"], kind), pc.is_in(standing["entity_id"], value_set=pa.array(ids, pa.string()))
         )
-        kinds[kind] = _kind_entry(config, kind, mine, feedback.filter(known), interval, base)
+        kinds[kind] = _kind_entry(config, kind, mine, standing.filter(known), interval, base)
         kinds[kind]["model_id"] = reuse.models[kind] if reuse else None
         kinds[kind]["entities"] = len(ids)
         entities.append(
@@ -107,6 +112,7 @@ def draft(
         "mutes": {**_freeze(store, mutes), "as_of": None},
         "previous_aligner": reuse.previous_aligner if reuse else None,
         "previous_candidate": reuse.previous_candidate if reuse else None,
+        "previous_said": reuse.previous_said if reuse else None,
         "reuse": {"plan_id": reuse.plan_id, "normalizer_id": reuse.normalizer_id} if reuse else None,
         "shards": shards,
         "seeds": {"model": config.model.seed, "align": config.align.seed},
@@ -142,6 +148,23 @@ def read_statements(store: Store, plan: Mapping[str, Any], which: str) -> pa.Tab
     digest = plan[which]["sha256"]
     key = layout.plan_input(digest)
     return contract.conform(from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}"))
+
+
+def said_anew(store: Store, plan: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """(kind, entity_id, or ``*`` for all) about whom something else holds than when the previous aligner was made."""
+    if not plan.get("previous_said"):
+        return set()
+    before = {which: {"sha256": digest} for which, digest in plan["previous_said"].items()}
+    changed = _held(store, plan) ^ _held(store, before)
+    return {(kind, entity_id) for kind, entity_id, _ in changed}
+
+
+def _held(store: Store, plan: Mapping[str, Any]) -> set[tuple[str, str, str]]:
+    """(kind, entity_id, id) of every statement in force and of every mute."""
+    feedback = in_force(read_statements(store, plan, "feedback"))
+    columns = (feedback[name].to_pylist() for name in ("kind", "entity_id", "feedback_id"))
+    mutes = read_statements(store, plan, "mutes").to_pylist()
+    return {*zip(*columns, strict=True), *((row["kind"], row["entity_id"], mute_id(row)) for row in mutes)}
 
 
 def entity_ids(

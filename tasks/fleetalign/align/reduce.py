@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from fleetalign.align.fleet import Reduced, carriable, reduce_shards
 from fleetalign.align.grid import Grid, grid_of
-from fleetalign.align.plan import plan_config, read_plan
+from fleetalign.align.plan import plan_config, read_plan, said_anew
 from fleetalign.contracts.hashing import ID_LENGTH, sha256
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, from_parquet, to_parquet
 from fleetalign.contracts.views import FLEET_STATISTICS
@@ -36,7 +36,8 @@ def reduce_plan(store: Store, plan_id: str) -> dict[str, Any]:
     if plan["previous_aligner"]:
         key = layout.aligner(plan["previous_aligner"])
         previous = carriable(ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}")), base)
-    reduced = reduce_shards(plan, _shards(store, plan, plan_id, layout.shard), grid, previous)
+    shards = _shards(store, plan, plan_id, layout.shard)
+    reduced = reduce_shards(plan, shards, grid, previous, said_anew(store, plan))
     aligner = to_parquet(reduced.aligner)
     aligner_id, normalizer_id = sha256(aligner)[:ID_LENGTH], trained["normalizer_id"]
     whole = _with_fleet(_joined(base, reduced.new_rows), reduced, grid)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from fleetalign.align.plan import entity_ids, partitions_of, range_of, read_statements
 from fleetalign.config import Config
-from fleetalign.contracts.feedback import UNLABELLED, Statements, unique
+from fleetalign.contracts.feedback import UNLABELLED, Statements, in_force, unique
 from fleetalign.contracts.tables import DEFAULT_ENTITY, from_parquet
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.counts import EntityCounts
@@ -51,7 +51,7 @@ class Trace:
 
 def spoken_entities(store: Store, plan: Mapping[str, Any], name: str) -> dict[str, list[str]]:
     """Entities per kind with feedback in the range ``name`` of the plan (``judge`` or ``calibrate``)."""
-    feedback = read_statements(store, plan, "feedback")
+    feedback = in_force(read_statements(store, plan, "feedback"))
     found: dict[str, list[str]] = {}
     for kind in sorted(plan["kinds"]):
         span = range_of(plan, kind, name)

@@ -73,6 +73,11 @@ def test_a_new_candidate_tail_probability_or_condition_starts_anew():
     assert follow(drift, 5.0, 9.0, condition=6) == [5.0]
 
 
+def test_about_whom_something_was_said_starts_anew_and_nobody_else():
+    drift = Drift(previous(("a", 4.0), ("b", 4.0)), "web", True, {"a"})
+    assert follow(drift, 5.0, 9.0, entities=("a", "b")) == [5.0, pytest.approx(4.25)]
+
+
 def test_an_older_range_moves_nothing():
     """A plan whose range ends before what was calibrated: no time has passed."""
     assert follow(Drift(previous(("a", 4.0)), "web", True), 5.0, 9.0, days=-3.0) == [4.0]
