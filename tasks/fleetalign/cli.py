@@ -16,6 +16,7 @@ from typing import NoReturn, get_args
 from fleetalign import __version__
 from fleetalign.errors import FleetalignError, UsageError
 from fleetalign.settings import SourceType
+from fleetalign.word_cli import feedback_arguments, mute_arguments
 
 BUG = 5
 
@@ -221,7 +222,7 @@ def _gc(p: argparse.ArgumentParser) -> None:
     p.add_argument("--min-age-hours", type=float, default=168.0)
 
 
-VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
+VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], list[argparse.ArgumentParser] | None], str]] = {
     "run": (
         "telemetry in, a release out",
         _run,
@@ -292,9 +293,19 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None], str]] = {
         _bench,
         "fleetalign bench speed --quick --out ./bench",
     ),
+    "feedback": (
+        "say what a page or an interval was, take it back, import what other tools say",
+        feedback_arguments,
+        "fleetalign feedback add --entity web/api-1 --from 2026-03-05T01:00Z --to 2026-03-05T02:00Z --verdict false_alarm",
+    ),
+    "mute": (
+        "silence a noisy metric, or everything for a maintenance window",
+        mute_arguments,
+        "fleetalign mute add --entity web/api-1 --metric disk_used --why 'disk is being moved' --store ./store",
+    ),
     "gc": ("list or delete what nothing reaches", _gc, "fleetalign gc --store ./store"),
 }
-"""Verb -> (what it does, its arguments, an example)."""
+"""Verb -> (what it does, its arguments, an example). Arguments that make verbs of their own return them."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -307,8 +318,8 @@ def parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(
             name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
         )
-        arguments(verb)
-        _common(verb, store=name not in ("simulate", "bench"))
+        for leaf in arguments(verb) or [verb]:
+            _common(leaf, store=name not in ("simulate", "bench"))
     return root
 
 

@@ -124,6 +124,8 @@ class AirflowConfig:
     """When the shared model is trained in any case."""
     align_cron: str = "0 5 * * *"
     """When entities are aligned to what operators said since."""
+    feedback_cron: str = "*/15 * * * *"
+    """When the inbox is looked through for what other tools say."""
     gc_cron: str = "0 6 * * 0"
     """When the store is looked through for what nothing reaches."""
     min_new_partitions: int = 7

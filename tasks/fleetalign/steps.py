@@ -14,7 +14,7 @@ function. Heavy libraries are imported inside, so that parsing a DAG loads none 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -101,7 +101,8 @@ def plan(
         if aligned and (aligned == trained or (newest["reuse"] or {}).get("plan_id") == trained):
             before = store.get_json(layout.receipt(aligned, "align_reduce"))
             previous, candidate = before["aligner_id"], before["shared"]["candidate"]
-        reuse = planning.Reuse(trained, base, receipt["models"], receipt["normalizer_id"], previous, candidate)
+        said = {which: newest[which]["sha256"] for which in ("feedback", "mutes")} if previous else None
+        reuse = planning.Reuse(trained, base, receipt["models"], receipt["normalizer_id"], previous, candidate, said)
         candidate = planning.draft(store, config, interval, reuse, as_of)
         if previous and planning.same_inputs(newest, candidate):
             return _described(aligned, newest, new=False)
@@ -274,6 +275,21 @@ def score(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
     return score_interval(open_store(store_uri), config, interval, _now())
 
 
+def add_feedback(config: Config, store_uri: str, form: Mapping[str, str], *, by: str) -> dict[str, Any]:
+    """Store one statement: the fields of ``form`` are those of ``ingest.word.FIELDS``."""
+    from fleetalign.ingest.word import add
+
+    return add(open_store(store_uri), form, merge_steps=config.align.merge_steps, by=by, now=_now())
+
+
+def collect_feedback(config: Config, store_uri: str) -> dict[str, Any]:
+    """Import what other tools dropped into the store's inbox; what cannot be read goes to the quarantine."""
+    from fleetalign.ingest.inbox import collect
+    from fleetalign.ingest.ingest import DEFAULT_KIND
+
+    return collect(open_store(store_uri), config.source.kind or DEFAULT_KIND, _now()).as_json()
+
+
 def collect_garbage(
     config: Config, store_uri: str, *, dry_run: bool = True, min_age_hours: float = 168.0
 ) -> dict[str, Any]:
@@ -295,6 +311,8 @@ def _now() -> datetime:
 
 __all__ = [
     *BUILD_STEPS,
+    "add_feedback",
+    "collect_feedback",
     "collect_garbage",
     "format_time",
     "ingest",

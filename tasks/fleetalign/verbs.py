@@ -325,6 +325,15 @@ def bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def feedback(options: argparse.Namespace) -> int:
+    from fleetalign import word_verbs
+
+    return getattr(word_verbs, f"{options.verb}_{options.word}")(options)
+
+
+mute = feedback
+
+
 def gc(options: argparse.Namespace) -> int:
     result = steps.collect_garbage(
         given.config(options), configuration.store_uri(options.store),

@@ -219,3 +219,58 @@ def test_gc_is_a_dry_run_unless_told(run: Run, step: Callable[[str, Any], Record
         {"dry_run": True, "min_age_hours": 168},
         {"dry_run": False, "min_age_hours": 5},
     ]
+
+
+WORD = {"entity": "web/a", "start": "2026-03-02T01:00:00Z", "end": "2026-03-02T02:00:00Z", "verdict": "false_alarm"}
+
+
+def test_the_operators_form_reaches_the_step_with_who_said_it(run: Run, step: Callable[[str, Any], Recorder]) -> None:
+    add, collect = step("add_feedback", {"new": 1}), step("collect_feedback", {"new": 0})
+    finished = run("operator_feedback", conf=WORD)
+    assert finished.state == "success"
+    ((arguments, named),) = add.calls
+    assert arguments == (WORD,)
+    assert named["by"]
+    assert len(collect.calls) == 1
+
+
+def test_an_empty_form_only_looks_into_the_inbox(run: Run, step: Callable[[str, Any], Recorder]) -> None:
+    add, collect = step("add_feedback", {}), step("collect_feedback", {"new": 2})
+    finished = run("operator_feedback")
+    assert (finished.state, state(finished, "add_feedback")) == ("success", "skipped")
+    assert (len(add.calls), len(collect.calls)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({**WORD, "entitty": "web/a"}, "unknown field entitty; the form has"),
+        ({"entity": "web/a", "verdict": "normal"}, "name either an entity with its start and end, or a page"),
+        ({"note": "it was nothing"}, "the verdict is ''; must be one of"),
+        (WORD, "no telemetry of an entity 'web/a'"),
+    ],
+    ids=["misspelt", "half filled in", "no verdict", "nobody"],
+)
+def test_the_operators_form_refuses_with_a_sentence(
+    run: Run, capsys: pytest.CaptureFixture[str], conf: dict[str, Any], message: str
+) -> None:
+    finished = run("operator_feedback", conf=conf)
+    assert state(finished, "add_feedback") == "failed"
+    assert state(finished, "collect_feedback") == "success"
+    assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [{"start": "yesterday"}, {"verdict": "maybe"}, {"entity": ""}],
+    ids=["no time", "unknown verdict", "nobody"],
+)
+def test_the_operators_form_refuses_by_its_schema(dags: dict[str, Any], conf: dict[str, Any]) -> None:
+    from airflow.sdk.definitions.param import ParamsDict
+    from airflow.sdk.exceptions import ParamValidationError
+
+    params = dags["operator_feedback"].params
+    form = ParamsDict({name: copy.deepcopy(params.get_param(name)) for name in params})
+    with pytest.raises(ParamValidationError):
+        form.update(conf)
+        form.validate()

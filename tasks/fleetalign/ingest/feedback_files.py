@@ -1,7 +1,9 @@
-"""What operators said, from a Parquet or CSV file of one row per statement."""
+"""What operators said, from files: Parquet, CSV or JSON lines of one statement each, or a payload of Alertmanager."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +11,8 @@ import pyarrow as pa
 from fleetalign.contracts.feedback import feedback_id, unique
 from fleetalign.contracts.tables import DEFAULT_ENTITY, FEEDBACK, MAX_ENTITY_ID_BYTES, VERDICTS
 from fleetalign.errors import BadInput, UsageError
-from fleetalign.ingest.files import list_files, read_batches
+from fleetalign.ingest.alertmanager import read_payload
+from fleetalign.ingest.files import SourceFile, list_files, read_batches
 from fleetalign.ingest.numbers import plain
 from fleetalign.ingest.times import to_utc
 from fleetalign.storage.layout import checked_kind
@@ -19,19 +22,53 @@ OPTIONAL = ("kind", "source", "note", "recorded_at")
 DEFAULT_SOURCE = "file"
 
 
-def read_feedback_file(path: str, default_kind: str) -> pa.Table:
+def read_feedback_file(path: str, default_kind: str, origin: str = "") -> pa.Table:
     """Statements (FEEDBACK contract, each once, sorted) of the file or folder ``path``.
 
-    Columns ``entity_id, start, end, verdict`` and optionally ``kind, source, note, recorded_at`` (default: ``end``);
-    others are not read. Times need a zone. Raises BadInput naming file, row and column.
+    Columns (or JSON fields) ``entity_id, start, end, verdict`` and optionally ``kind, source, note, recorded_at``
+    (default: ``end``); others are not read. Times need a zone. ``.jsonl`` is JSON lines, ``.json`` a webhook payload of
+    Alertmanager. ``origin`` names a single file in messages. Raises BadInput naming file, row and column.
     """
     rows: list[dict[str, Any]] = []
     for file in list_files(path):
-        for batch in read_batches(file):
-            if batch.broken_lines:
-                raise BadInput(f"{file.origin}: line {batch.broken_lines[0]!r} has too few or too many columns")
-            rows += _statements(batch.table, batch.first_row, file.origin, default_kind)
+        where = origin or file.origin
+        for table, first_row in _tables(file, where):
+            rows += _statements(table, first_row, where, default_kind)
     return unique(pa.Table.from_pylist(rows, schema=FEEDBACK.schema))
+
+
+def _tables(file: SourceFile, origin: str) -> Iterator[tuple[pa.Table, int]]:
+    """The rows of one file, and the number of the first in each table."""
+    name = file.path.name.lower()
+    if name.endswith(".jsonl"):
+        yield _json_lines(file.path.read_bytes(), origin), 1
+    elif name.endswith(".json"):
+        yield read_payload(file.path.read_bytes(), origin), 1
+    else:
+        for batch in read_batches(SourceFile(file.path, origin)):
+            if batch.broken_lines:
+                raise BadInput(f"{origin}: line {batch.broken_lines[0]!r} has too few or too many columns")
+            yield batch.table, batch.first_row
+
+
+def _json_lines(data: bytes, origin: str) -> pa.Table:
+    """The feedback columns of JSON lines, all text; row numbers are line numbers, so a blank line is refused."""
+    rows = []
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise BadInput(f"{origin}: line {number} is not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise BadInput(f"{origin}: line {number} is not a JSON object of {', '.join(REQUIRED)}")
+        rows.append(row)
+    given = {name for row in rows for name in row}
+    names = [name for name in (*REQUIRED, *OPTIONAL) if name in given or not rows]
+    return pa.table({name: pa.array([_as_text(row.get(name)) for row in rows], pa.string()) for name in names})
+
+
+def _as_text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _statements(table: pa.Table, first_row: int, origin: str, default_kind: str) -> list[dict[str, Any]]:

@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from fleetalign.align.plan import plan_config, read_plan
-from fleetalign.contracts.tables import DEFAULT_ENTITY
+from fleetalign.align.plan import plan_config, read_plan, read_statements
+from fleetalign.contracts.mutes import ANY, in_words
+from fleetalign.contracts.tables import DEFAULT_ENTITY, RETRACTED
 from fleetalign.errors import NotFound, UsageError
 from fleetalign.evaluate.tables import gates_text, release_text
+from fleetalign.interval import format_time
 from fleetalign.release.judging import aligner_rows
 from fleetalign.release.manifest import read_manifest
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
+STATEMENTS_SHOWN = 5
 STATES = {
     "aligned": "its own feedback moved it away from the fleet's values",
     "shared": "the fleet's condition and tail probability, its own quantile",
@@ -74,6 +79,8 @@ def explain_entity(store: Store, release_id: str, name: str) -> str:
             "(chosen by leave-one-incident-out)"
         )
     lines += _held_out(aligned, kind, row["entity_id"])
+    lines += said_about(read_statements(store, plan, "feedback"), kind, row["entity_id"])
+    lines += muted_of(read_statements(store, plan, "mutes"), kind, row["entity_id"])
     own = np.array([r["threshold"] for r in rows if r["kind"] == kind and r["entity_id"] != DEFAULT_ENTITY])
     if len(own) > 1:
         lines.append(
@@ -90,6 +97,33 @@ def _alarm(row: Mapping[str, Any], window: int) -> str:
         f"score - max(E of the {before} window positions before) > {row['threshold']:.6g}"
         f"   (C = {row['condition']} of {window} steps)"
     )
+
+
+def said_about(feedback: pa.Table, kind: str, entity_id: str) -> list[str]:
+    """A line for each of the newest statements about the entity, taken back or not; ``feedback`` comes from ``unique``."""
+    taken_back = dict(zip(feedback["retracts"].to_pylist(), feedback["source"].to_pylist(), strict=True))
+    mine = feedback.filter(pc.and_(pc.equal(feedback["kind"], kind), pc.equal(feedback["entity_id"], entity_id)))
+    rows = [row for row in mine.to_pylist() if row["verdict"] != RETRACTED]
+    lines = []
+    for row in rows[: -STATEMENTS_SHOWN - 1 : -1]:
+        by = taken_back.get(row["feedback_id"])
+        gone = f", retracted by {by}" if by is not None else ""
+        note = f": {row['note']}" if row["note"] else ""
+        lines.append(
+            f"  said        {row['feedback_id']} {row['verdict']} from {format_time(row['start'])} to "
+            f"{format_time(row['end'])}, by {row['source']}{note}{gone}"
+        )
+    if len(rows) > len(lines):
+        lines.append(
+            f"  said        and {len(rows) - len(lines)} earlier statements; `fleetalign feedback list` shows them"
+        )
+    return lines
+
+
+def muted_of(mutes: pa.Table, kind: str, entity_id: str) -> list[str]:
+    """The mutes of the entity, and those of every entity of its kind."""
+    rows = [r for r in mutes.to_pylist() if r["kind"] == kind and r["entity_id"] in (ANY, entity_id)]
+    return [f"  muted       {in_words(row)}" for row in rows]
 
 
 def _find(rows: list[dict[str, Any]], name: str, kinds: list[str]) -> dict[str, Any]:

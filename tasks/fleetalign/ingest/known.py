@@ -1,0 +1,60 @@
+"""Who there is: kinds, entities and metrics of the stored telemetry, for checking what people say about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow.compute as pc
+
+from fleetalign.errors import BadInput, UsageError
+from fleetalign.storage import lake
+from fleetalign.storage.store import Store
+
+
+class Known:
+    """The entities of a store's raw partitions, the newest looked at first."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._partitions = sorted(lake.list_partitions(store, "raw"), key=lambda p: p.interval, reverse=True)
+        self.kinds = sorted({p.kind for p in self._partitions})
+
+    def missing(self, kind: str, entities: Iterable[str]) -> set[str]:
+        """Those of ``entities`` that no stored partition of ``kind`` has; stops as soon as all are found."""
+        wanted = set(entities)
+        for partition in self._partitions:
+            if not wanted:
+                break
+            if partition.kind == kind:
+                between = (min(wanted), max(wanted))
+                for part in lake.read_parts(self._store, partition, ["entity_id"], between):
+                    wanted.difference_update(pc.unique(part["entity_id"]).to_pylist())
+        return wanted
+
+    def metrics(self, kind: str) -> set[str]:
+        return {m for p in self._partitions if p.kind == kind for m in p.metrics}
+
+    def resolve(self, name: str) -> tuple[str, str]:
+        """``(kind, entity_id)`` of ``[KIND/]ID``. Raises BadInput when nobody is called so, UsageError when several are."""
+        before, _, after = name.partition("/")
+        possible = [(kind, name) for kind in self.kinds]
+        if before in self.kinds and after:
+            possible.append((before, after))
+        found = [(kind, entity) for kind, entity in possible if not self.missing(kind, [entity])]
+        if len(found) > 1:
+            raise UsageError(
+                f"{name!r} names {len(found)} entities; write KIND/ID with a kind of {', '.join(self.kinds)}"
+            )
+        if not found:
+            raise BadInput(
+                f"{self._store.uri}: no telemetry of an entity {name!r}; write [KIND/]ID as in the telemetry "
+                f"(kinds: {', '.join(self.kinds) or 'none is stored yet'})"
+            )
+        return found[0]
+
+    def check_kind(self, kind: str) -> None:
+        """Raises BadInput when no telemetry of ``kind`` is stored."""
+        if kind not in self.kinds:
+            raise BadInput(
+                f"{self._store.uri}: no telemetry of kind {kind!r}; there is {', '.join(self.kinds) or 'none yet'}"
+            )

@@ -1,0 +1,125 @@
+"""What the verbs of ``fleetalign feedback`` and ``fleetalign mute`` do, each named VERB_WHAT."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from fleetalign import config as configuration
+from fleetalign import given, steps
+from fleetalign.errors import BadInput
+from fleetalign.interval import format_time, parse_time
+from fleetalign.storage.store import Store, open_store
+
+
+def feedback_add(options: argparse.Namespace) -> int:
+    from fleetalign.ingest.word import FIELDS
+
+    form = {name: value for name in FIELDS if (value := getattr(options, name))}
+    by = options.by or given.user()
+    return _tell(steps.add_feedback(given.config(options), configuration.store_uri(options.store), form, by=by))
+
+
+def feedback_pages(options: argparse.Namespace) -> int:
+    from fleetalign.ingest.pages import read_pages
+
+    for page in read_pages(options.scores, given.config(options).align.merge_steps):
+        print(f"{page.page_id}  until {format_time(page.end)}")
+    return 0
+
+
+def feedback_list(options: argparse.Namespace) -> int:
+    from fleetalign.ingest.known import Known
+    from fleetalign.storage.statements import read_feedback
+
+    store = _store(options)
+    only = Known(store).resolve(options.entity) if options.entity else None
+    rows = read_feedback(store).to_pylist()
+    taken_back = {row["retracts"] for row in rows}
+    for row in rows:
+        if only in (None, (row["kind"], row["entity_id"])):
+            about = f"{row['kind']}/{row['entity_id']}  {format_time(row['start'])} to {format_time(row['end'])}"
+            what = f"retracts {row['retracts']}" if row["retracts"] else row["verdict"]
+            gone = "  (retracted)" if row["feedback_id"] in taken_back else ""
+            note = f": {row['note']}" if row["note"] else ""
+            print(
+                f"{row['feedback_id']}  {format_time(row['recorded_at'])}  {about}  {what}{gone}  {row['source']}{note}"
+            )
+    return 0
+
+
+def feedback_retract(options: argparse.Namespace) -> int:
+    from fleetalign.ingest.word import retract
+
+    by = options.by or given.user()
+    return _tell(retract(_store(options), options.statement, by=by, why=options.why, now=_now()))
+
+
+def feedback_import(options: argparse.Namespace) -> int:
+    from fleetalign.ingest.feedback_files import read_feedback_file
+    from fleetalign.ingest.ingest import DEFAULT_KIND
+    from fleetalign.ingest.known import Known
+    from fleetalign.ingest.word import hear
+
+    store = _store(options)
+    table = read_feedback_file(options.file, options.kind or given.config(options).source.kind or DEFAULT_KIND)
+    return _tell(hear(store, table, options.file, _now(), Known(store)).as_json())
+
+
+def feedback_collect(options: argparse.Namespace) -> int:
+    """A quarantined object is bad input, and everything else is imported all the same."""
+    collected = steps.collect_feedback(given.config(options), configuration.store_uri(options.store))
+    _tell(collected)
+    if collected["quarantined"]:
+        raise BadInput(
+            f"{len(collected['quarantined'])} of {collected['objects']} objects of the inbox went to quarantine/objects/, "
+            f"the others are imported; first: {next(iter(collected['quarantined'].values()))}"
+        )
+    return 0
+
+
+def mute_add(options: argparse.Namespace) -> int:
+    from fleetalign.ingest.mute import mute
+
+    start, end = (parse_time(text) if text else None for text in (options.start, options.end))
+    said = mute(
+        _store(options), entity=options.entity, kind=options.kind, metric=options.metric,
+        start=start, end=end, by=options.by or given.user(), why=options.why,
+    )  # fmt: skip
+    return _tell({"mute_id": said})
+
+
+def mute_list(options: argparse.Namespace) -> int:
+    from fleetalign.contracts.mutes import in_words
+    from fleetalign.storage.statements import list_mutes
+
+    for row in list_mutes(_store(options)):
+        lifted = "".join(f"; lifted at {format_time(x['at'])} by {x['by']}: {x['why']}" for x in row["lifts"][:1])
+        print(f"{row['mute_id']}  {row['kind']}/{row['entity_id']}  {in_words(row)}{lifted}")
+    return 0
+
+
+def mute_lift(options: argparse.Namespace) -> int:
+    from fleetalign.ingest.mute import lift
+
+    at = parse_time(options.at) if options.at else _now()
+    lifted = lift(_store(options), options.mute, at=at, by=options.by or given.user(), why=options.why)
+    return _tell({"mute_id": lifted, "until": format_time(at)})
+
+
+def _store(options: argparse.Namespace) -> Store:
+    return open_store(configuration.store_uri(options.store))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _tell(said: dict[str, Any]) -> int:
+    for warning in said.get("warnings", ()):
+        print(f"note: {warning}", file=sys.stderr)
+    print(json.dumps(said, indent=2, sort_keys=True))
+    return 0
