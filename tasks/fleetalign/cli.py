@@ -201,6 +201,7 @@ def _explain(p: argparse.ArgumentParser) -> None:
     which.add_argument("--channel", help="explain what this channel serves (default: the newest release)")
     which.add_argument("--release", metavar="ID", help="explain this release")
     p.add_argument("--entity", metavar="[KIND/]ID", help="explain this entity's row instead of the release's gates")
+    p.add_argument("--at", metavar="TIME", help="with --entity: and its page at this instant, from stored telemetry")
 
 
 def _tune(p: argparse.ArgumentParser) -> None:

@@ -291,7 +291,12 @@ def explain(options: argparse.Namespace) -> int:
     store = open_store(configuration.store_uri(options.store))
     named = options.release or options.channel
     release_id = given.release_id(options) if named else given.newest_release(options)
-    print(explain_entity(store, release_id, options.entity) if options.entity else explain_release(store, release_id))
+    if options.at and not options.entity:
+        raise UsageError("explain: --at needs --entity; name whose page it is")
+    at = parse_time(options.at) if options.at else None
+    print(
+        explain_entity(store, release_id, options.entity, at) if options.entity else explain_release(store, release_id)
+    )
     return 0
 
 

@@ -145,6 +145,27 @@ def test_a_backtest_counts_the_pages_that_a_consumer_would_get(build: Build, tmp
     assert "no validated telemetry" in nothing.stderr
 
 
+def test_explain_tells_a_page_its_metrics_and_its_likes(build: Build, tmp_path: Path):
+    arguments = ["--store", build.store, "--release", build.release_id]
+    scored = tmp_path / "scores.parquet"
+    fleetalign("score", *arguments, "--telemetry", build.folder / "telemetry", "--out", scored)
+    rows = pq.read_table(scored).sort_by("timestamp").to_pylist()
+    calm = {(r["kind"], r["entity_id"]): r for r in rows if r["margin"] is not None and r["margin"] < 0}
+    newest = [r for r in rows if r["alarm"] and (r["kind"], r["entity_id"]) in calm][-1]
+    entity = f"{newest['kind']}/{newest['entity_id']}"
+    told = fleetalign("explain", *arguments, "--entity", entity, "--at", newest["timestamp"].isoformat()).stdout
+    assert "alarm when  score > " in told, "views has no condition"
+    assert "over its threshold at" in told
+    shares = [int(line.split("%")[0]) for line in told.splitlines() if "% " in line and "usually" in line]
+    assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 101
+    then = calm[newest["kind"], newest["entity_id"]]["timestamp"].isoformat()
+    quiet = fleetalign("explain", *arguments, "--entity", entity, "--at", then).stdout
+    assert "no page: margin -" in quiet
+    gone = fleetalign("explain", *arguments, "--entity", entity, "--at", "2031-01-01", check=3)
+    assert "no validated telemetry of it at 2031-01-01" in gone.stderr
+    assert "--at needs --entity" in fleetalign("explain", *arguments, "--at", "2031-01-01", check=2).stderr
+
+
 def grouped(table: pa.Table) -> dict[str, pa.Table]:
     keys = sorted({(r["kind"], r["entity_id"]) for r in table.select(["kind", "entity_id"]).to_pylist()})
     return {

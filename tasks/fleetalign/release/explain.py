@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.align.plan import plan_config, read_plan, read_statements
+from fleetalign.contracts.feedback import Statements, unique
 from fleetalign.contracts.mutes import ANY, in_words
 from fleetalign.contracts.tables import DEFAULT_ENTITY, RETRACTED
 from fleetalign.errors import NotFound, UsageError
@@ -17,7 +19,10 @@ from fleetalign.evaluate.tables import gates_text, release_text
 from fleetalign.interval import format_time
 from fleetalign.release.judging import aligner_rows
 from fleetalign.release.manifest import read_manifest
+from fleetalign.release.page import explain_page
+from fleetalign.release.scorer import Scorer
 from fleetalign.storage import layout
+from fleetalign.storage.statements import read_feedback
 from fleetalign.storage.store import Store
 
 STATEMENTS_SHOWN = 5
@@ -50,8 +55,11 @@ def explain_release(store: Store, release_id: str) -> str:
     return "\n".join(lines)
 
 
-def explain_entity(store: Store, release_id: str, name: str) -> str:
-    """Where the row of one entity comes from. ``name`` is ``ID`` or ``KIND/ID``. Raises NotFound, UsageError."""
+def explain_entity(store: Store, release_id: str, name: str, at: datetime | None = None) -> str:
+    """Where the row of one entity comes from, and what happened at ``at``. ``name`` is ``ID`` or ``KIND/ID``.
+
+    Raises NotFound, UsageError, and BadInput when there is no telemetry at ``at``.
+    """
     manifest = read_manifest(store, release_id)
     rows = aligner_rows(store, manifest)
     found = _find(rows, name, sorted(manifest.kinds))
@@ -86,6 +94,11 @@ def explain_entity(store: Store, release_id: str, name: str) -> str:
         lines.append(
             f"  rank        its threshold is higher than that of {np.mean(own < row['threshold']):.0%} of its kind"
         )
+    if at is not None:
+        said = Statements(unique(read_feedback(store)), kind)
+        scorer = Scorer.open(store, release=release_id)
+        merge_steps = plan_config(plan).align.merge_steps
+        lines.append(explain_page(store, scorer, kind, row["entity_id"], at, said, merge_steps))
     return "\n".join(lines)
 
 

@@ -112,6 +112,11 @@ class KindScorer:
             return index
         return 0 if self.settle_steps is None else max(index - self.settle_steps, 0)
 
+    def location(self, entity_id: str) -> np.ndarray:
+        """The usual level of every metric of an entity in raw units, float64 [metric]; NaN where nobody knows it."""
+        row = self._rows.of(entity_id)
+        return np.where(row.usable, row.location, np.nan)
+
     def score(
         self, entity_id: str, values: np.ndarray, times: np.ndarray, first: int, positions: np.ndarray, batch: int
     ) -> Scores:
