@@ -1,10 +1,11 @@
 PYTHON ?= python3.11
 PORT ?= 8080
+EXAMPLES ?= 1300
 BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo down test lint format structure docs pictures bench lock clean
+.PHONY: help env demo down test fuzz lint format structure docs pictures bench lock clean
 
 help:  ## Show every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ down: env  ## Stop the demo's Airflow
 test: env  ## Lint, then every test; the slowest 15 are listed
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/python -m pytest --durations=15
+
+fuzz: env  ## Thousands of generated files at every reader (minutes): make fuzz EXAMPLES=1300, of each of eight tests
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/fuzz
 
 lint: env  ## Lint and check the format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -82,7 +82,7 @@ def _as_of(parser: argparse.ArgumentParser) -> None:
 def _run(p: argparse.ArgumentParser) -> None:
     _replace(p)
     _as_of(p)
-    p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR", help="Parquet or CSV, wide or long")
+    p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR", help="Parquet or CSV, wide or long; or s3://…")
     p.add_argument("--feedback", metavar="FILE", help="what operators said: entity_id,start,end,verdict")
     p.add_argument("--no-promote", action="store_true", help="stop at the release, leave the channel alone")
     _files(p)
@@ -108,6 +108,12 @@ def _ingest(p: argparse.ArgumentParser) -> None:
     p.add_argument("--feedback", metavar="FILE", help="feedback to import")
     _files(p)
     _range(p)
+
+
+def _inspect(p: argparse.ArgumentParser) -> None:
+    p.add_argument("telemetry", metavar="FILE_OR_DIR", help="a file, a folder or s3://bucket/prefix")
+    p.add_argument("--out", metavar="FILE", help="write the proposed mapping there, for --map")
+    _files(p)
 
 
 def _validate(p: argparse.ArgumentParser) -> None:
@@ -234,6 +240,11 @@ VERBS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], list[argparse.Ar
         _simulate,
         "fleetalign simulate --out ./fleet --days 14",
     ),
+    "inspect": (
+        "say what files would be read as, and propose a mapping",
+        _inspect,
+        "fleetalign inspect metrics.csv --out mapping.yaml",
+    ),
     "ingest": (
         "files or the configured source into raw partitions",
         _ingest,
@@ -320,7 +331,7 @@ def parser() -> argparse.ArgumentParser:
             name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=f"example: {example}"
         )
         for leaf in arguments(verb) or [verb]:
-            _common(leaf, store=name not in ("simulate", "bench"))
+            _common(leaf, store=name not in ("simulate", "inspect", "bench"))
     return root
 
 

@@ -24,6 +24,8 @@ from fleetalign.storage.store import Store, open_store
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fleetalign.ingest.intake import IngestResult
+
 ALL_TIME = ("1990-01-01", "2100-01-01")
 
 
@@ -72,10 +74,11 @@ def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, ba
 
     store = open_store(store_uri)
     # Read before telemetry is written: a wrong feedback file should cost nothing.
-    feedback = read_feedback_file(options.feedback, default_kind(options)) if options.feedback else None
+    feedback = read_feedback_file(options.feedback, default_kind(options), store=store) if options.feedback else None
     result = ingest_files(
         store, config, options.telemetry, mapping(options), interval(options), bar, replace=options.replace
     )
+    _say_what_was_taken_out(result)
     if feedback is not None:
         _name_strangers(store, result.partitions, feedback, options.feedback)
         append_feedback(store, feedback)
@@ -124,11 +127,15 @@ def read_telemetry(options: argparse.Namespace):
     scratch = MemoryStore()
     end = Interval.parse(ALL_TIME[0], options.end) if options.end else None
     result = ingest_files(scratch, config(options), options.telemetry, mapping(options), end)
+    _say_what_was_taken_out(result)
+    tables = [lake.read_partition(scratch, partition) for partition in result.partitions]
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _say_what_was_taken_out(result: IngestResult) -> None:
     taken = {**result.quarantined_rows, **{f"{rule} (cells)": n for rule, n in result.quarantined_cells.items()}}
     if taken:
         print("left out: " + ", ".join(f"{n} {rule}" for rule, n in taken.items()), file=sys.stderr)
-    tables = [lake.read_partition(scratch, partition) for partition in result.partitions]
-    return pa.concat_tables(tables, promote_options="default")
 
 
 def default_kind(options: argparse.Namespace) -> str:

@@ -100,6 +100,18 @@ def ingest(options: argparse.Namespace) -> int:
     return _print(result)
 
 
+def inspect(options: argparse.Namespace) -> int:
+    from fleetalign.ingest import inspect as inspecting
+    from fleetalign.ingest.inspect_text import inspection_text, mapping_yaml
+
+    out = given.output(options.out) if options.out else None
+    found = inspecting.inspect(options.telemetry, given.mapping(options))
+    print(inspection_text(found))
+    if out:
+        out.write_text(mapping_yaml(found))
+    return 0
+
+
 def validate(options: argparse.Namespace) -> int:
     config, store_uri = given.config(options), configuration.store_uri(options.store)
     raw = lake.list_partitions(open_store(store_uri), "raw", within=given.interval(options))

@@ -56,11 +56,12 @@ class TableContract:
             known = set(self.schema.names)
             fields += [pa.field(n, self.open_columns) for n in sorted(table.schema.names) if n not in known]
         columns = []
+        given = set(table.schema.names)
         for field in fields:
-            if field.name in self.later_columns and field.name not in table.schema.names:
+            if field.name in self.later_columns and field.name not in given:
                 columns.append(pa.nulls(table.num_rows, field.type))
                 continue
-            if field.name not in table.schema.names:
+            if field.name not in given:
                 raise BadInput(f"table {self.name}: column {field.name!r} is missing; it has {table.schema.names}")
             column = table.column(field.name)
             try:

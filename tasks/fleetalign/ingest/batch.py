@@ -24,7 +24,7 @@ from fleetalign.ingest.mapping import Mapping, refuse_label
 from fleetalign.ingest.numbers import plain, to_float64
 from fleetalign.ingest.times import to_utc
 from fleetalign.interval import Interval
-from fleetalign.storage.quarantine import Rule, rows_as_json
+from fleetalign.storage.quarantine import Rule, plain_values, rows_as_json
 
 UNKNOWN_KIND = "unknown"
 """Rows whose kind cannot be used are quarantined under this one."""
@@ -85,17 +85,18 @@ def read_batch(
         "timestamp": times.values.filter(keep),
     }
     if mapping.layout == "long":
-        value, bad_cells = to_float64(columns[mapping.value_column].filter(keep))
+        value, bad_cells = to_float64(columns[mapping.value_column].filter(keep), mapping.decimal)
         names = metric_names.filter(keep)
         kept = pa.table({**key, "metric": names, "value": value})
         cells = [_cells(kept, names, columns[mapping.value_column].filter(keep), bad_cells)]
     else:
-        kept, cells = pa.table(key), []
+        key_table, cells, measured = pa.table(key), [], {}
         for name in mapping.metrics:
             source = columns[name].filter(keep)
-            value, bad_cells = to_float64(source)
-            kept = kept.append_column(name, value)
-            cells.append(_cells(kept, name, source, bad_cells))
+            measured[name], bad_cells = to_float64(source, mapping.decimal)
+            if bad_cells.any():
+                cells.append(_cells(key_table, name, source, bad_cells))
+        kept = pa.table({**key, **measured})
     rows = [
         _rows(table, np.flatnonzero(broken), rules, kinds, entities, times.values, mapping, origin, row_numbers),
         _broken_lines(broken_lines, mapping, origin),
@@ -204,7 +205,7 @@ def _rows(
         kinds.take(take),
         # A reader of the quarantine looks entities up; one that cannot be stored is found in row_json.
         [e if e is not None and len(e.encode()) <= MAX_ENTITY_ID_BYTES else "" for e in named],
-        ["" if t is None else str(t) for t in originals[mapping.time_column].to_pylist()],
+        ["" if t is None else str(t) for t in plain_values(originals[mapping.time_column])],
         rows_as_json(originals),
         rules[positions].tolist(),
         [f"{origin} row {n}" for n in row_numbers[positions].tolist()],

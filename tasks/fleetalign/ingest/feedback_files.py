@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -12,42 +13,52 @@ from fleetalign.contracts.feedback import feedback_id, unique
 from fleetalign.contracts.tables import DEFAULT_ENTITY, FEEDBACK, MAX_ENTITY_ID_BYTES, VERDICTS
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.ingest.alertmanager import read_payload
-from fleetalign.ingest.files import SourceFile, list_files, read_batches
+from fleetalign.ingest.files import read_batches
+from fleetalign.ingest.mapping import refuse_twice
 from fleetalign.ingest.numbers import plain
+from fleetalign.ingest.sources import SourceFile, list_files
 from fleetalign.ingest.times import to_utc
 from fleetalign.storage.layout import checked_kind
+from fleetalign.storage.quarantine import plain_values, quarantine_object
+from fleetalign.storage.store import Store
 
 REQUIRED = ("entity_id", "start", "end", "verdict")
 OPTIONAL = ("kind", "source", "note", "recorded_at")
 DEFAULT_SOURCE = "file"
 
 
-def read_feedback_file(path: str, default_kind: str, origin: str = "") -> pa.Table:
-    """Statements (FEEDBACK contract, each once, sorted) of the file or folder ``path``.
+def read_feedback_file(path: str, default_kind: str, origin: str = "", store: Store | None = None) -> pa.Table:
+    """Statements (FEEDBACK contract, each once, sorted) of the file, folder or ``s3://`` prefix ``path``.
 
     Columns (or JSON fields) ``entity_id, start, end, verdict`` and optionally ``kind, source, note, recorded_at``
     (default: ``end``); others are not read. Times need a zone. ``.jsonl`` is JSON lines, ``.json`` a webhook payload of
-    Alertmanager. ``origin`` names a single file in messages. Raises BadInput naming file, row and column.
+    Alertmanager. ``origin`` names a single file in messages. Raises BadInput naming file, row and column; a copy
+    of that file then lies in the quarantine of ``store``.
     """
     rows: list[dict[str, Any]] = []
     for file in list_files(path):
         where = origin or file.origin
-        for table, first_row in _tables(file, where):
-            rows += _statements(table, first_row, where, default_kind)
+        try:
+            for table, first_row in _tables(file, where):
+                rows += _statements(table, first_row, where, default_kind)
+        except BadInput as error:
+            if store is not None:
+                quarantine_object(store, where, file.content(), str(error))
+            raise
     return unique(pa.Table.from_pylist(rows, schema=FEEDBACK.schema))
 
 
 def _tables(file: SourceFile, origin: str) -> Iterator[tuple[pa.Table, int]]:
     """The rows of one file, and the number of the first in each table."""
-    name = file.path.name.lower()
+    name = file.origin.lower()
     if name.endswith(".jsonl"):
-        yield _json_lines(file.path.read_bytes(), origin), 1
+        yield _json_lines(file.content(), origin), 1
     elif name.endswith(".json"):
-        yield read_payload(file.path.read_bytes(), origin), 1
+        yield read_payload(file.content(), origin), 1
     else:
-        for batch in read_batches(SourceFile(file.path, origin)):
+        for batch in read_batches(dataclasses.replace(file, origin=origin)):
             if batch.broken_lines:
-                raise BadInput(f"{origin}: line {batch.broken_lines[0]!r} has too few or too many columns")
+                raise BadInput(f"{origin}: line {batch.broken_lines[0][:200]!r} has too few or too many columns")
             yield batch.table, batch.first_row
 
 
@@ -72,11 +83,15 @@ def _as_text(value: Any) -> str | None:
 
 
 def _statements(table: pa.Table, first_row: int, origin: str, default_kind: str) -> list[dict[str, Any]]:
+    try:
+        refuse_twice(table.schema.names, origin)
+    except UsageError as error:
+        raise BadInput(str(error)) from None
     missing = [c for c in REQUIRED if c not in table.schema.names]
     if missing:
         raise BadInput(f"{origin}: column {missing[0]!r} is missing; feedback needs {', '.join(REQUIRED)}")
     columns = {c: plain(table.column(c)) for c in (*REQUIRED, *OPTIONAL) if c in table.schema.names}
-    values = {name: column.to_pylist() for name, column in columns.items()}
+    values = {name: plain_values(column) for name, column in columns.items()}
     given_times = {name: values[name] for name in ("start", "end", "recorded_at") if name in values}
     times = {name: _times(columns[name], f"{origin}: column {name!r}") for name in given_times}
     out = []

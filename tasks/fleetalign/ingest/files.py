@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from fleetalign.contracts.tables import first_line
-from fleetalign.errors import BadInput, UsageError
+from fleetalign.errors import BadInput
+from fleetalign.ingest.csv_format import HEAD_BYTES, CsvFormat, sniff
+from fleetalign.ingest.sources import SourceFile
 
 BATCH_ROWS = 65_536
 CSV_BLOCK_BYTES = 8 << 20
-PARQUET_SUFFIXES = (".parquet", ".pq")
-CSV_SUFFIXES = (".csv", ".csv.gz")
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """``origin`` is the file's name below the folder that was asked for: it goes into the quarantine."""
-
-    path: Path
-    origin: str
-
-    @property
-    def bytes(self) -> int:
-        return self.path.stat().st_size
+LINE_BREAK = r"[\r\n]+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,46 +35,37 @@ class FileBatch:
     bytes_done: int
 
 
-def list_files(path: str | Path) -> list[SourceFile]:
-    """The file, or every file below the folder in name order; names that start with ``.`` or ``_`` are skipped.
-
-    Raises UsageError when there is none.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [SourceFile(path, path.name)]
-    if not path.is_dir():
-        raise UsageError(f"{path}: no such file or folder; name a Parquet or CSV file, or a folder of them")
-    found = [
-        SourceFile(p, p.relative_to(path).as_posix())
-        for p in sorted(path.rglob("*"))
-        if p.is_file() and not any(part.startswith((".", "_")) for part in p.relative_to(path).parts)
-    ]
-    if not found:
-        raise UsageError(f"{path}: the folder is empty; it must hold Parquet or CSV files")
-    return found
-
-
-def read_batches(file: SourceFile) -> Iterator[FileBatch]:
+def read_batches(file: SourceFile, csv_format: CsvFormat = CsvFormat()) -> Iterator[FileBatch]:  # noqa: B008 - frozen
     """The file's rows in order; CSV columns are all text. At least one batch, which may have no rows.
 
     Raises BadInput naming the file when it is not readable, also in the middle.
     """
-    name = file.path.name.lower()
-    if name.endswith(PARQUET_SUFFIXES):
+    if file.is_parquet:
         batches = _parquet(file)
-    elif name.endswith(CSV_SUFFIXES):
-        batches = _csv(file)
+    elif file.is_text:
+        batches = _csv(file, csv_format)
     else:
-        raise BadInput(f"{file.origin}: neither Parquet nor CSV; it must end in .parquet, .pq, .csv or .csv.gz")
+        raise BadInput(
+            f"{file.origin}: neither Parquet nor CSV; it must end in .parquet, .pq, .csv or .tsv "
+            "(text also in .gz or .zst)"
+        )
     try:
         yield from batches
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file.origin}: not readable: {first_line(error)}") from None
+    except UnicodeError as error:
+        raise BadInput(f"{file.origin}: not readable: {first_line(error)}; name its encoding in the mapping") from None
+    except (pa.ArrowException, OSError) as error:
+        hint = "; name its encoding in the mapping" if "UTF8" in str(error) else ""
+        raise BadInput(f"{file.origin}: not readable: {first_line(error)}{hint}") from None
+
+
+def text_format(file: SourceFile, csv_format: CsvFormat) -> CsvFormat:
+    """How the text file is written, guessed where ``csv_format`` is silent."""
+    with file.open() as raw:
+        return sniff(_decompressed(file, raw).read(HEAD_BYTES), csv_format)
 
 
 def _parquet(file: SourceFile) -> Iterator[FileBatch]:
-    with pq.ParquetFile(file.path) as reader:
+    with file.open() as raw, pq.ParquetFile(raw) as reader:
         total_rows = max(1, reader.metadata.num_rows)
         row = 0
         for batch in reader.iter_batches(batch_size=BATCH_ROWS):
@@ -95,43 +77,64 @@ def _parquet(file: SourceFile) -> Iterator[FileBatch]:
             yield FileBatch(reader.schema_arrow.empty_table(), 1, (), file.bytes)
 
 
-def _csv(file: SourceFile) -> Iterator[FileBatch]:
+def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
+    written = text_format(file, csv_format)
     broken: list[str] = []
 
     def keep_broken(line: csv.InvalidRow) -> str:
         broken.append(line.text)
         return "skip"
 
-    names = _csv_header(file)
-    with pa.OSFile(str(file.path)) as raw:
-        stream = _decompressed(file, raw)
+    # One thread: broken lines are then reported with the batch they belong to.
+    read = csv.ReadOptions(block_size=CSV_BLOCK_BYTES, use_threads=False, encoding=written.encoding)
+    parse = csv.ParseOptions(
+        delimiter=written.delimiter, newlines_in_values=True, invalid_row_handler=lambda line: "skip"
+    )
+    with file.open() as raw, csv.open_csv(_decompressed(file, raw), read, parse) as reader:
+        names = reader.schema.names
+    parse.invalid_row_handler = keep_broken
+    with file.open() as raw:
         reader = csv.open_csv(
-            stream,
-            # One thread: broken lines are then reported with the batch they belong to.
-            read_options=csv.ReadOptions(block_size=CSV_BLOCK_BYTES, use_threads=False),
-            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep_broken),
-            convert_options=csv.ConvertOptions(
+            _decompressed(file, raw),
+            read,
+            parse,
+            csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
             ),
         )
         row, any_batch = 1, False
         for batch in reader:
             taken, broken[:] = tuple(broken), []
-            yield FileBatch(pa.Table.from_batches([batch]), row, taken, min(raw.tell(), file.bytes))
+            part = FileBatch(pa.Table.from_batches([batch]), row, taken, min(raw.tell(), file.bytes))
+            _refuse_open_quote(part, written.delimiter, file.origin)
+            yield part
             row += batch.num_rows + len(taken)
             any_batch = True
         if broken or not any_batch:
-            yield FileBatch(reader.schema.empty_table(), row, tuple(broken), file.bytes)
-
-
-def _csv_header(file: SourceFile) -> list[str]:
-    tolerant = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda line: "skip")
-    with (
-        pa.OSFile(str(file.path)) as raw,
-        csv.open_csv(_decompressed(file, raw), parse_options=tolerant) as reader,
-    ):
-        return reader.schema.names
+            part = FileBatch(reader.schema.empty_table(), row, tuple(broken), file.bytes)
+            _refuse_open_quote(part, written.delimiter, file.origin)
+            yield part
 
 
 def _decompressed(file: SourceFile, raw: pa.NativeFile) -> pa.NativeFile:
-    return pa.CompressedInputStream(raw, "gzip") if file.path.name.lower().endswith(".gz") else raw
+    return pa.CompressedInputStream(raw, file.compression) if file.compression else raw
+
+
+def _refuse_open_quote(part: FileBatch, delimiter: str, origin: str) -> None:
+    """A quote that is never closed turns the lines after it into one cell: whole rows would vanish unseen."""
+    cells = [(part.first_row, line) for line in part.broken_lines]
+    for column in part.table.columns:
+        spans_lines = pc.fill_null(pc.match_substring_regex(column, LINE_BREAK), False).to_numpy()
+        cells += [(part.first_row + int(i), column[int(i)].as_py()) for i in np.flatnonzero(spans_lines)]
+    for row, text in cells:
+        if any(_looks_like_row(line, delimiter, part.table.num_columns) for line in re.split(LINE_BREAK, text)[1:]):
+            raise BadInput(
+                f"{origin}: near row {row} a quote is opened and not closed, and swallows the lines after it; "
+                "close it or take it out"
+            )
+
+
+def _looks_like_row(line: str, delimiter: str, num_columns: int) -> bool:
+    """Prose has blanks after its commas; rows seldom do."""
+    fields = line.split(delimiter)
+    return len(fields) == num_columns and not any(field[:1].isspace() for field in fields)

@@ -14,16 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.config import Config, SourceConfig
-from fleetalign.contracts.hashing import readable_json, sha256
+from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.tables import TIME
 from fleetalign.errors import BadInput, ConfigError, UsageError
 from fleetalign.ingest.batch import Batch, read_batch
 from fleetalign.ingest.feedback_files import read_feedback_file
-from fleetalign.ingest.files import SourceFile, list_files, read_batches
+from fleetalign.ingest.files import read_batches
+from fleetalign.ingest.header import refuse_other_header
 from fleetalign.ingest.intake import IngestResult, Intake, merged
 from fleetalign.ingest.mapping import Mapping, load_mapping, resolve
+from fleetalign.ingest.sources import SourceFile, list_files, with_path_columns
 from fleetalign.interval import Interval, format_time, split
 from fleetalign.storage import layout
+from fleetalign.storage.quarantine import plain_values, quarantine_object
 from fleetalign.storage.statements import append_feedback
 from fleetalign.storage.store import Store
 
@@ -72,7 +75,7 @@ def ingest_files(
     *,
     replace: bool = False,
 ) -> IngestResult:
-    """Write the raw partitions of a Parquet or CSV file, or of a folder of them.
+    """Write the raw partitions of a Parquet or CSV file, or of a folder or ``s3://`` prefix of them.
 
     A file that cannot be read is copied to the quarantine with the reason beside it; the others are ingested, then
     BadInput is raised. Raises UsageError when a file's columns do not fit ``mapping`` (before anything is written), and
@@ -87,10 +90,10 @@ def ingest_files(
     for file in files:
         try:
             # All or nothing: half of a file whose end is unreadable must not look like the whole.
-            intake.add(_read_file(file, mapping, interval, seen, progress, done, total))
+            intake.add(read_file(file, mapping, interval, seen, progress, done, total))
         except BadInput as error:
             unreadable.append(str(error))
-            _quarantine_object(store, file, str(error))
+            quarantine_object(store, file.origin, file.content(), str(error))
         done += file.bytes
     if progress:
         progress(total, total, READING)
@@ -125,7 +128,7 @@ def ingest_partition(
     if source.type == "files" and not source.path:
         raise ConfigError("source.type is files but source.path is empty; name a file or folder in params.yaml")
     if source.feedback_path:
-        feedback = read_feedback_file(source.feedback_path, source.kind or DEFAULT_KIND)
+        feedback = read_feedback_file(source.feedback_path, source.kind or DEFAULT_KIND, store=store)
         fresh = append_feedback(store, _recorded_before(feedback, interval))
     if source.type == "prometheus":
         result = _ingest_prometheus(store, config, interval, progress)
@@ -193,32 +196,38 @@ def source_mapping(source: SourceConfig) -> Mapping:
     )
 
 
-def _read_file(
+def read_file(
     file: SourceFile,
     mapping: Mapping,
     interval: Interval | None,
     seen: set[str],
-    progress: Progress | None,
-    done: int,
-    total: int,
+    progress: Progress | None = None,
+    done: int = 0,
+    total: int = 1,
 ) -> list[Batch]:
+    """Everything in one file; its columns (long layout: metrics) are added to ``seen``.
+
+    Raises BadInput when it cannot be read to its end, UsageError when its columns do not fit ``mapping``.
+    """
     resolved: Mapping | None = None
     batches = []
-    for part in read_batches(file):
+    for part in read_batches(file, mapping.csv_format):
         if resolved is None:
-            resolved = _resolve(mapping, part.table, file.origin)
-            seen.update(part.table.schema.names)
+            resolved = _resolve(mapping, part.table, file.origin, tuple(file.path_columns))
+            seen.update(part.table.schema.names, file.path_columns)
+        refuse_other_header(part, resolved, file.origin)
+        table = with_path_columns(part.table, file, resolved.key_columns)
         if resolved.layout == "long":
-            seen.update(map(str, pc.unique(part.table.column(resolved.metric_column).drop_null()).to_pylist()))
-        batches.append(read_batch(part.table, resolved, interval, file.origin, part.first_row, part.broken_lines))
+            seen.update(map(str, plain_values(pc.unique(table.column(resolved.metric_column).drop_null()))))
+        batches.append(read_batch(table, resolved, interval, file.origin, part.first_row, part.broken_lines))
         if progress:
             progress(min(done + part.bytes_done, total - 1), total, READING)
     return batches
 
 
-def _resolve(mapping: Mapping, sample: pa.Table, origin: str) -> Mapping:
+def _resolve(mapping: Mapping, sample: pa.Table, origin: str, path_columns: tuple[str, ...] = ()) -> Mapping:
     """An unnamed kind is decided per file: its column called ``kind``, else ``DEFAULT_KIND``."""
-    resolved = resolve(mapping, sample, origin)
+    resolved = resolve(mapping, sample, origin, path_columns)
     return resolved if resolved.kind or resolved.kind_column else dataclasses.replace(resolved, kind=DEFAULT_KIND)
 
 
@@ -244,13 +253,6 @@ def _finish(intake: Intake, store: Store, config: Config, origin: str, replace: 
             f"{result.outside} outside the range); check the range and the mapping"
         )
     return result
-
-
-def _quarantine_object(store: Store, file: SourceFile, reason: str) -> None:
-    data = file.path.read_bytes()
-    key = layout.quarantined_object(sha256(data))
-    store.put_immutable(key, data)
-    store.put(f"{key}.reason.json", readable_json({"origin": file.origin, "bytes": len(data), "reason": reason}))
 
 
 def _recorded_before(feedback: pa.Table, interval: Interval) -> pa.Table:

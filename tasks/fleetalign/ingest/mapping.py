@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,12 +15,14 @@ import pyarrow as pa
 from fleetalign.config import read_yaml
 from fleetalign.contracts.tables import TELEMETRY
 from fleetalign.errors import ConfigError, UsageError
+from fleetalign.ingest.csv_format import CsvFormat
 from fleetalign.ingest.labels import looks_like_label
 from fleetalign.ingest.numbers import is_number, is_text, plain, to_float64
 from fleetalign.storage.layout import checked_kind
 
 Layout = Literal["", "wide", "long"]
 TimeUnit = Literal["", "s", "ms", "us", "ns"]
+Decimal = Literal["", ".", ","]
 
 ENTITY_NAMES = (
     *("entity_id", "entity", "host", "hostname", "service", "instance", "pod", "pod_name", "podname", "machine"),
@@ -52,11 +55,21 @@ class Mapping:
     """IANA zone of times that carry none, for example ``Europe/Berlin``."""
     time_unit: TimeUnit = ""
     """Unit of times that are numbers since 1970; empty = the one that puts them between 1990 and 2100."""
+    decimal: Decimal = ""
+    """Decimal mark of numbers in text; empty = a point. A comma is never guessed: 1,234 may be a thousand."""
+    delimiter: str = ""
+    """One ASCII character between the columns of a text file; empty = guessed from the header."""
+    encoding: str = ""
+    """Encoding of a text file, a Python codec such as ``cp1252``; empty = UTF-8, or UTF-16 with its mark."""
 
     def __post_init__(self) -> None:
         if self.kind:
             checked_kind(self.kind)
-        for name, known in (("layout", get_args(Layout)), ("time_unit", get_args(TimeUnit))):
+        for name, known in (
+            ("layout", get_args(Layout)),
+            ("time_unit", get_args(TimeUnit)),
+            ("decimal", get_args(Decimal)),
+        ):
             if getattr(self, name) not in known:
                 choices = ", ".join(known[1:])
                 raise ConfigError(f"mapping: {name} is {getattr(self, name)!r}; must be one of {choices}")
@@ -67,9 +80,26 @@ class Mapping:
                 raise ConfigError(
                     f"mapping: time_zone {self.time_zone!r} is unknown; use an IANA name such as Europe/Berlin or UTC"
                 ) from None
+        self._check_text_format()
         both = sorted(set(self.metrics) & set(self.ignore))
         if both:
             raise ConfigError(f"mapping: {both[0]!r} is named in metrics and in ignore; drop one of them")
+
+    def _check_text_format(self) -> None:
+        if self.delimiter and (len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0'):
+            raise ConfigError(
+                f"mapping: delimiter is {self.delimiter!r}; must be one ASCII character, such as ; or \\t"
+            )
+        try:
+            "a".encode(self.encoding or "utf8")
+        except (LookupError, ValueError):
+            raise ConfigError(
+                f"mapping: encoding {self.encoding!r} is unknown; use a name such as cp1252 or utf-16"
+            ) from None
+
+    @property
+    def csv_format(self) -> CsvFormat:
+        return CsvFormat(self.delimiter, self.encoding)
 
     @property
     def key_columns(self) -> tuple[str, ...]:
@@ -104,18 +134,19 @@ def mapping_from(document: Any, where: str) -> Mapping:
     return Mapping(**fields)
 
 
-def resolve(mapping: Mapping, sample: pa.Table, where: str) -> Mapping:
+def resolve(mapping: Mapping, sample: pa.Table, where: str, path_columns: Collection[str] = ()) -> Mapping:
     """``mapping`` with every field filled for a file whose first rows are ``sample``.
 
+    ``path_columns`` are known from the file's path alone: they may name an entity, a kind or a time, never a metric.
     Raises UsageError naming the file and the column when a column is not there, cannot be guessed, is not numeric,
     or looks like a label and was not named in ``metrics``.
     """
-    names = sample.schema.names
-    duplicates = sorted({n for n in names if names.count(n) > 1})
-    if duplicates:
-        raise UsageError(f"{where}: column {duplicates[0]!r} appears {names.count(duplicates[0])} times; rename one")
+    in_file = sample.schema.names
+    names = [*in_file, *(n for n in path_columns if n not in in_file)]
+    refuse_twice(in_file, where)
     entity = _pick(mapping.entity_column, ENTITY_NAMES, names, "entity_column", where)
-    time = _pick(mapping.time_column, TIME_NAMES, names, "time_column", where)
+    # A folder called date=2024-05-01 is no time of a sample, unless the mapping says so.
+    time = _pick(mapping.time_column, TIME_NAMES, names if mapping.time_column else in_file, "time_column", where)
     kind_column = "" if mapping.kind else _find(mapping.kind_column, KIND_NAMES, names, "kind_column", where)
     filled = dataclasses.replace(mapping, entity_column=entity, time_column=time, kind_column=kind_column)
     if _is_long(mapping, names):
@@ -125,6 +156,7 @@ def resolve(mapping: Mapping, sample: pa.Table, where: str) -> Mapping:
             metric_column=_pick(mapping.metric_column, METRIC_NAMES, names, "metric_column", where),
             value_column=_pick(mapping.value_column, VALUE_NAMES, names, "value_column", where),
         )
+        _check_value(filled.value_column, sample, where)
     else:
         filled = dataclasses.replace(filled, layout="wide", metric_column="", value_column="")
     if len(set(filled.key_columns)) < len(filled.key_columns):
@@ -132,6 +164,13 @@ def resolve(mapping: Mapping, sample: pa.Table, where: str) -> Mapping:
     if filled.layout == "wide":
         filled = dataclasses.replace(filled, metrics=_wide_metrics(filled, sample, where))
     return filled
+
+
+def refuse_twice(names: Sequence[str], where: str) -> None:
+    """Raises UsageError when two columns have one name."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise UsageError(f"{where}: column {twice[0]!r} appears {names.count(twice[0])} times; rename one")
 
 
 def refuse_label(name: str, where: str) -> UsageError:
@@ -145,10 +184,11 @@ def _is_long(mapping: Mapping, names: Sequence[str]) -> bool:
     if mapping.layout:
         return mapping.layout == "long"
     named = bool(mapping.metric_column or mapping.value_column)
-    return named or bool(_first(METRIC_NAMES, names) and _first(VALUE_NAMES, names))
+    return named or bool(first_of(METRIC_NAMES, names) and first_of(VALUE_NAMES, names))
 
 
-def _first(candidates: Sequence[str], names: Sequence[str]) -> str:
+def first_of(candidates: Sequence[str], names: Sequence[str]) -> str:
+    """The one of ``names`` that equals the earliest of ``candidates`` in any case, or nothing."""
     by_lower = {n.lower(): n for n in reversed(names)}
     return next((by_lower[c] for c in candidates if c in by_lower), "")
 
@@ -157,7 +197,7 @@ def _find(given: str, candidates: Sequence[str], names: Sequence[str], field: st
     """The given or guessed column, or nothing."""
     if given and given not in names:
         raise UsageError(f"{where}: {field} {given!r} is not a column; it has {', '.join(names)}")
-    return given or _first(candidates, names)
+    return given or first_of(candidates, names)
 
 
 def _pick(given: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str) -> str:
@@ -170,6 +210,12 @@ def _pick(given: str, candidates: Sequence[str], names: Sequence[str], field: st
     return found
 
 
+def _check_value(name: str, sample: pa.Table, where: str) -> None:
+    kind = plain(sample.column(name)).type if name in sample.schema.names else pa.string()
+    if not (is_number(kind) or is_text(kind) or pa.types.is_boolean(kind)):
+        raise UsageError(f"{where}: column {name!r} is not numeric (type {kind}); name another as value_column")
+
+
 def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, ...]:
     """The metric columns of this file, sorted. Named metrics and ignored columns may belong to another file."""
     # With an explicit kind, a column of that name is no measurement either.
@@ -179,15 +225,16 @@ def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, 
     chosen = [n for n in candidates if n in on_purpose] if on_purpose else candidates
     for name in chosen:
         column = plain(sample.column(name))
-        numeric = is_number(column.type) or _text_has_numbers(column)
+        numeric = is_number(column.type) or text_has_numbers(column, mapping.decimal)
         if name in on_purpose:
             if not numeric and not pa.types.is_boolean(column.type):
                 raise UsageError(f"{where}: metric {name!r} is not numeric (type {column.type}); name another column")
-        elif looks_like_label(name, _numbers(column)):
+        elif looks_like_label(name, _numbers(column, mapping.decimal)):
             raise refuse_label(name, where)
         elif not numeric:
+            comma = '; with decimal: "," in the mapping it would be' if text_has_numbers(column, ",") else ""
             raise UsageError(
-                f"{where}: column {name!r} is not numeric (type {column.type}); leave it out with --ignore {name}"
+                f"{where}: column {name!r} is not numeric (type {column.type}){comma}; leave it out with --ignore {name}"
             )
         if name in TELEMETRY.schema.names:
             raise UsageError(f"{where}: a metric cannot be called {name!r}; rename the column or --ignore {name}")
@@ -196,15 +243,15 @@ def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, 
     return tuple(sorted(chosen))
 
 
-def _text_has_numbers(column: pa.ChunkedArray) -> bool:
+def text_has_numbers(column: pa.ChunkedArray, decimal: str) -> bool:
     """Text with at least one number, or with nothing at all: single bad cells are quarantined, not refused."""
     if not is_text(column.type):
         return False
-    values, bad = to_float64(column)
+    values, bad = to_float64(column, decimal)
     return values.null_count < len(values) or not bad.any()
 
 
-def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+def _numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray | None:
     if is_number(column.type) or is_text(column.type) or pa.types.is_boolean(column.type):
-        return to_float64(column)[0]
+        return to_float64(column, decimal)[0]
     return None

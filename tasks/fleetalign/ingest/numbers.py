@@ -26,16 +26,19 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def to_float64(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]:
+def to_float64(column: pa.ChunkedArray, decimal: str = ".") -> tuple[pa.ChunkedArray, np.ndarray]:
     """``column`` (numbers, booleans or text) as float64, and which cells are text but no number, bool [row].
 
-    Those cells are null in the result. Infinities and NaN are kept as they are.
+    Those cells are null in the result. Infinities and NaN are kept as they are. With ``decimal`` a comma, a text with
+    a point is no number: it could be a thousand or a fraction.
     """
     if not is_text(column.type):
         if pa.types.is_boolean(column.type):
             column = column.cast(pa.int8())
         return column.cast(pa.float64(), safe=False), np.zeros(len(column), dtype=bool)
     text = pc.utf8_trim_whitespace(column)
+    if decimal == ",":
+        text = _swap(text, ",", ".")
     missing = pc.is_in(pc.utf8_lower(text), value_set=pa.array(MISSING_TEXTS, text.type))
     number = pc.fill_null(pc.match_substring_regex(text, NUMBER_PATTERN), False)
     bad = pc.and_not(pc.and_not(pc.is_valid(text), pc.fill_null(missing, False)), number)
@@ -43,3 +46,8 @@ def to_float64(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, np.ndarray]:
     readable = pc.replace_substring_regex(pc.utf8_ltrim(text, "+"), r"\.($|[eE])", r".0\1")
     values = pc.if_else(number, readable, pa.scalar(None, text.type)).cast(pa.float64())
     return values, bad.to_numpy()
+
+
+def _swap(text: pa.ChunkedArray, one: str, other: str) -> pa.ChunkedArray:
+    aside = pc.replace_substring(text, one, "\0")
+    return pc.replace_substring(pc.replace_substring(aside, other, one), "\0", other)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from fleetalign.contracts.tables import TIME
 from fleetalign.errors import UsageError
 from fleetalign.ingest.numbers import is_number, is_text, to_float64
-from fleetalign.storage.quarantine import Rule
+from fleetalign.storage.quarantine import Rule, plain_values
 
 EARLIEST, LATEST = datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 UNIT_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -83,7 +83,7 @@ def _refuse_without_zone(where: str, example: object) -> UsageError:
 def _from_timestamps(column: pa.ChunkedArray, time_zone: str, where: str) -> pa.ChunkedArray:
     if column.type.tz is None:
         if not time_zone:
-            raise _refuse_without_zone(where, column[0] if len(column) else "none")
+            raise _refuse_without_zone(where, next(iter(plain_values(column.slice(0, 1))), "none"))
         column = _assume(column, time_zone)
     # Not safe: nanoseconds beyond a microsecond are cut.
     return column.cast(TIME, safe=False)

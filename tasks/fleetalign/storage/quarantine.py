@@ -105,6 +105,13 @@ def read_quarantine(
     return contract.conform(pa.concat_tables(tables))
 
 
+def quarantine_object(store: Store, origin: str, data: bytes, reason: str) -> None:
+    """Keep a copy of a file that could not be used, and why; ``origin`` is its name."""
+    key = layout.quarantined_object(sha256(data))
+    store.put_immutable(key, data)
+    store.put(f"{key}.reason.json", readable_json({"origin": origin, "bytes": len(data), "reason": reason}))
+
+
 def count_rules(table: pa.Table) -> dict[str, int]:
     """Rows per rule, rules sorted."""
     counts = {c["values"]: c["counts"] for c in pc.value_counts(table["rule"].combine_chunks()).to_pylist()}
@@ -117,10 +124,28 @@ def rows_as_json(table: pa.Table) -> list[str]:
     def text(value: object) -> str | None:
         return None if value is None else str(value)
 
+    columns = [plain_values(column) for column in table.columns]
     return [
-        json.dumps({name: text(value) for name, value in row.items()}, sort_keys=True, ensure_ascii=False)
-        for row in table.to_pylist()
+        json.dumps(
+            {n: text(v) for n, v in zip(table.schema.names, row, strict=True)}, sort_keys=True, ensure_ascii=False
+        )
+        for row in zip(*columns, strict=True)
     ]
+
+
+def plain_values(column: pa.ChunkedArray) -> list[Any]:
+    """``to_pylist`` that survives times beyond Python's calendar: those are the text of their number since 1970."""
+
+    def value(scalar: pa.Scalar) -> object:
+        try:
+            return scalar.as_py()
+        except (OverflowError, ValueError):
+            return str(scalar.value)
+
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        return [value(scalar) for scalar in column]
 
 
 def _listing_name(stage: Stage) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.ingest import files
-from fleetalign.ingest.files import list_files, read_batches
+from fleetalign.ingest.files import read_batches
+from fleetalign.ingest.sources import SourceFile, list_files
 
 
 def write(path: Path, text: str) -> Path:
@@ -18,7 +19,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def only(path: Path) -> files.SourceFile:
+def only(path: Path) -> SourceFile:
     (file,) = list_files(path)
     return file
 

@@ -73,3 +73,8 @@ def test_rows_as_json_keep_what_json_has_no_word_for() -> None:
     (text,) = rows_as_json(pa.table({"b": [math.inf], "a": [None], "c": ["é"]}))
     assert text == '{"a": null, "b": "inf", "c": "é"}'
     assert json.loads(text)["b"] == "inf"
+
+
+def test_times_beyond_the_calendar_are_written_as_numbers() -> None:
+    far = pa.table({"ts": pa.array([0, 2**50], pa.timestamp("s")), "x": [1, None]})
+    assert rows_as_json(far) == ['{"ts": "1970-01-01 00:00:00", "x": "1"}', f'{{"ts": "{2**50}", "x": null}}']
