@@ -46,7 +46,7 @@ def to_utc(column: pa.ChunkedArray, time_zone: str, time_unit: str, where: str) 
     if pa.types.is_timestamp(kind):
         values = _from_timestamps(column, time_zone, where)
     elif pa.types.is_date(kind):
-        values = _from_timestamps(column.cast(pa.timestamp("us")), time_zone, where)
+        values = _from_timestamps(column.cast(pa.timestamp("s")), time_zone, where)
     elif is_number(kind):
         values = _from_epochs(column, time_unit, where)
     elif is_text(kind):
@@ -85,7 +85,10 @@ def _from_timestamps(column: pa.ChunkedArray, time_zone: str, where: str) -> pa.
         if not time_zone:
             raise _refuse_without_zone(where, next(iter(plain_values(column.slice(0, 1))), "none"))
         column = _assume(column, time_zone)
-    # Not safe: nanoseconds beyond a microsecond are cut.
+    # Not safe: nanoseconds beyond a microsecond are cut. What would wrap around is taken out first.
+    far = pa.scalar(int(2 * LATEST.timestamp() / UNIT_SECONDS[column.type.unit]), pa.int64())
+    near = pc.less(pc.abs(column.cast(pa.int64())), far)
+    column = pc.if_else(near, column, pa.scalar(None, column.type))
     return column.cast(TIME, safe=False)
 
 

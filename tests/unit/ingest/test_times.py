@@ -85,6 +85,14 @@ def test_the_range_is_half_open(instant: datetime, rule: str | None) -> None:
     assert read([instant], type_=pa.timestamp("us", tz="UTC"))[1] == [rule]
 
 
+@pytest.mark.parametrize("type_", [pa.timestamp("s", tz="UTC"), pa.date32()])
+def test_times_that_microseconds_cannot_hold_do_not_wrap_around(type_: pa.DataType) -> None:
+    width = pa.int32() if type_ == pa.date32() else pa.int64()
+    far = pa.array([106_751_992 if type_ == pa.date32() else 2**50], width).cast(type_)
+    times = to_utc(pa.chunked_array([far]), "UTC", "", "f")
+    assert (times.values.to_pylist(), times.rules.tolist()) == ([None], ["unreadable_time"])
+
+
 def test_other_types_are_refused() -> None:
     with pytest.raises(UsageError, match="is not a time"):
         read([True])
