@@ -17,9 +17,9 @@ from fleetalign.contracts.tables import DEFAULT_ENTITY, RETRACTED
 from fleetalign.errors import NotFound, UsageError
 from fleetalign.evaluate.tables import gates_text, release_text
 from fleetalign.interval import format_time
+from fleetalign.release.explain_page import explain_page
 from fleetalign.release.judging import aligner_rows
 from fleetalign.release.manifest import read_manifest
-from fleetalign.release.page import explain_page
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.statements import read_feedback

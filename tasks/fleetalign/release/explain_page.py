@@ -28,9 +28,9 @@ BATCH = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ExplainedPage:
     """``share`` float64 [M]: mean share of the score over the page's samples; ``peak`` the sample furthest over the
-    threshold; ``said`` what operators said of it (empty: nothing)."""
+    threshold, ``values`` float64 [2, M] every metric there and usually; ``said`` what operators said (empty: nothing)."""
 
     start: datetime
     end: datetime
@@ -88,7 +88,7 @@ def _pages(
     at: datetime,
     said: Statements,
     merge_steps: int,
-) -> tuple[list[Page], float]:
+) -> tuple[list[ExplainedPage], float]:
     """Pages of ``span`` in order, and the margin at ``at`` (NaN: no score)."""
     by_kind = scorer.kind(kind)
     step = timedelta(seconds=by_kind.step_seconds)
@@ -110,7 +110,7 @@ def _pages(
     for a, b in pages(scored.margin > 0, merge_steps):
         peak = a + int(np.nanargmax(scored.margin[a:b]))
         found.append(
-            Page(
+            ExplainedPage(
                 _time(times[positions[a]]),
                 _time(times[positions[b - 1]]) + step,
                 _time(times[positions[peak]]),
@@ -137,5 +137,5 @@ def _short(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M}"
 
 
-def _span(page: Page) -> str:
+def _span(page: ExplainedPage) -> str:
     return f"{_short(page.start)} to {page.end:%m-%d %H:%M} UTC"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetalign.release.page import likeness
+from fleetalign.release.explain_page import likeness
 
 shares = st.lists(st.floats(0, 1), min_size=3, max_size=3).map(np.array)
 
