@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ GAP = range(600, 720)
 """Scrapes that web-2 misses."""
 NUM_MANY = 500
 READY_SECONDS = 60
+SCRAPED_SECONDS = 120
 
 
 @contextmanager
@@ -49,6 +52,19 @@ def prometheus(folder: Path) -> Iterator[str]:
     ):  # fmt: skip
         _wait(f"{url}/-/ready", server)
         yield url
+
+
+def wait_for_scrapes(url: str, least: int, within_seconds: int) -> None:
+    """Until the exporter was scraped ``least`` times in the last ``within_seconds``: how soon depends on the machine's load."""
+    query = urllib.parse.urlencode({"query": f"count_over_time(node_load1[{within_seconds}s])"})
+    deadline = time.monotonic() + SCRAPED_SECONDS
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"{url}/api/v1/query?{query}", timeout=10) as answer:
+            found = json.load(answer)["data"]["result"]
+        if found and float(found[0]["value"][1]) >= least:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"{url}: fewer than {least} scrapes in {within_seconds} s, after {SCRAPED_SECONDS} s")
 
 
 def _history() -> Iterable[str]:
