@@ -16,7 +16,7 @@ TOP = {"steps", "cli", "verbs", "given", "word_cli", "word_verbs", "bench"}
 SIDEWAYS = {
     ("align", "evaluate"),  # thresholds are chosen by the measures that judge them
     ("align", "model"),  # scores come from the exported graph's runtime
-    ("ingest", "release"),  # a word about a page names it as the scorer's output does
+    ("ingest", "evaluate"),  # what a page is
     ("ingest", "simulate"),  # the simulator is a source
     ("release", "align"),  # a release bundles and judges what a plan aligned
     ("release", "evaluate"),  # gates and figures

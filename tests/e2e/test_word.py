@@ -110,7 +110,7 @@ def test_a_mute_reaches_the_scorer_until_it_is_lifted(build: Build, tmp_path: Pa
     ]
     assert rows
     assert {r["timestamp"].date() for r in rows} == {datetime(2026, 3, 6).date()}
-    page = Page(kind, entity, rows[0]["timestamp"], rows[-1]["timestamp"], 0.0, ())
+    page = Page(kind, entity, rows[0]["timestamp"], rows[-1]["timestamp"])
     assert "muted       maintenance, from 2026-03-06T00:00:00Z" in fleet.explain(release_id, page)
     fleet.say("mute", "lift", said["mute_id"], "--at", "2026-03-06T00:00:00Z", "--why", "cancelled", "--by", "bo")
     assert read_mutes(fleet.store).num_rows == 0
