@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "tasks" / "fleetalign"
 BASE = {"errors", "interval", "settings", "settings_build", "config", "contracts", "storage"}
 MIDDLE = {"ingest", "validate", "model", "align", "evaluate", "release", "emit", "versioning", "simulate"}
-TOP = {"steps", "cli", "verbs", "given", "word_cli", "word_verbs", "bench"}
+TOP = {"steps", "cli", "bench"}
 SIDEWAYS = {
     ("align", "evaluate"),  # thresholds are chosen by the measures that judge them
     ("align", "model"),  # scores come from the exported graph's runtime

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 
-def feedback_arguments(verb: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+def feedback(verb: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
     """The verbs of ``feedback``."""
     verbs = verb.add_subparsers(dest="word", metavar="WHAT", required=True)
     add = _verb(verbs, "add", "say what an interval or a page of one entity was")
@@ -32,7 +32,7 @@ def feedback_arguments(verb: argparse.ArgumentParser) -> list[argparse.ArgumentP
     return [add, pages, listed, retract, imported, collect]
 
 
-def mute_arguments(verb: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+def mute(verb: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
     """The verbs of ``mute``."""
     verbs = verb.add_subparsers(dest="word", metavar="WHAT", required=True)
     add = _verb(verbs, "add", "silence a metric, or everything for a maintenance window")

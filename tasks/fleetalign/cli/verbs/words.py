@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from datetime import UTC, datetime
-from typing import Any
 
 from fleetalign import config as configuration
-from fleetalign import given, steps
+from fleetalign import steps
+from fleetalign.cli import given
+from fleetalign.cli.tell import tell
 from fleetalign.errors import BadInput
 from fleetalign.interval import format_time, parse_time
 from fleetalign.storage.store import Store, open_store
@@ -20,7 +19,7 @@ def feedback_add(options: argparse.Namespace) -> int:
 
     form = {name: value for name in FIELDS if (value := getattr(options, name))}
     by = options.by or given.user()
-    return _tell(steps.add_feedback(given.config(options), configuration.store_uri(options.store), form, by=by))
+    return tell(steps.add_feedback(given.config(options), configuration.store_uri(options.store), form, by=by))
 
 
 def feedback_pages(options: argparse.Namespace) -> int:
@@ -55,7 +54,7 @@ def feedback_retract(options: argparse.Namespace) -> int:
     from fleetalign.ingest.word import retract
 
     by = options.by or given.user()
-    return _tell(retract(_store(options), options.statement, by=by, why=options.why, now=_now()))
+    return tell(retract(_store(options), options.statement, by=by, why=options.why, now=_now()))
 
 
 def feedback_import(options: argparse.Namespace) -> int:
@@ -66,13 +65,13 @@ def feedback_import(options: argparse.Namespace) -> int:
 
     store = _store(options)
     table = read_feedback_file(options.file, options.kind or given.config(options).source.kind or DEFAULT_KIND)
-    return _tell(hear(store, table, options.file, _now(), Known(store)).as_json())
+    return tell(hear(store, table, options.file, _now(), Known(store)).as_json())
 
 
 def feedback_collect(options: argparse.Namespace) -> int:
     """A quarantined object is bad input, and everything else is imported all the same."""
     collected = steps.collect_feedback(given.config(options), configuration.store_uri(options.store))
-    _tell(collected)
+    tell(collected)
     if collected["quarantined"]:
         raise BadInput(
             f"{len(collected['quarantined'])} of {collected['objects']} objects of the inbox went to quarantine/objects/, "
@@ -89,7 +88,7 @@ def mute_add(options: argparse.Namespace) -> int:
         _store(options), entity=options.entity, kind=options.kind, metric=options.metric,
         start=start, end=end, by=options.by or given.user(), why=options.why,
     )  # fmt: skip
-    return _tell({"mute_id": said})
+    return tell({"mute_id": said})
 
 
 def mute_list(options: argparse.Namespace) -> int:
@@ -107,7 +106,7 @@ def mute_lift(options: argparse.Namespace) -> int:
 
     at = parse_time(options.at) if options.at else _now()
     lifted = lift(_store(options), options.mute, at=at, by=options.by or given.user(), why=options.why)
-    return _tell({"mute_id": lifted, "until": format_time(at)})
+    return tell({"mute_id": lifted, "until": format_time(at)})
 
 
 def _store(options: argparse.Namespace) -> Store:
@@ -116,10 +115,3 @@ def _store(options: argparse.Namespace) -> Store:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _tell(said: dict[str, Any]) -> int:
-    for warning in said.get("warnings", ()):
-        print(f"note: {warning}", file=sys.stderr)
-    print(json.dumps(said, indent=2, sort_keys=True))
-    return 0

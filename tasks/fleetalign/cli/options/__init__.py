@@ -1,0 +1,1 @@
+"""What each verb takes: modules that load with every start, so they import argparse and little else."""

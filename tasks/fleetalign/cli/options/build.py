@@ -1,0 +1,43 @@
+"""Options of the verbs from telemetry to a release."""
+
+from __future__ import annotations
+
+import argparse
+
+from fleetalign.cli.options import shared
+
+
+def run(p: argparse.ArgumentParser) -> None:
+    shared.replace(p)
+    shared.as_of(p)
+    p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR", help="Parquet or CSV, wide or long; or s3://…")
+    p.add_argument("--feedback", metavar="FILE", help="what operators said: entity_id,start,end,verdict")
+    p.add_argument("--no-promote", action="store_true", help="stop at the release, leave the channel alone")
+    shared.files(p)
+    shared.time_range(p)
+
+
+def plan(p: argparse.ArgumentParser) -> None:
+    shared.as_of(p)
+    p.add_argument("--reuse-model", action="store_true", help="align the newest model anew instead of training one")
+    p.add_argument("--receipt", metavar="FILE", help="also write the step's result as JSON")
+    shared.time_range(p)
+
+
+def pretrain(p: argparse.ArgumentParser) -> None:
+    shared.build_step(p)
+    p.add_argument("--force", action="store_true", help="train again although the plan has its model")
+
+
+def align_shard(p: argparse.ArgumentParser) -> None:
+    shared.build_step(p)
+    which = p.add_mutually_exclusive_group(required=True)
+    which.add_argument("--shard", type=int, metavar="INDEX")
+    which.add_argument("--all", action="store_true", help="every shard, one after another")
+
+
+def tune(p: argparse.ArgumentParser) -> None:
+    shared.build_step(p)
+    p.add_argument("--kind", required=True)
+    p.add_argument("--trials", type=int, default=20)
+    p.add_argument("--out", required=True, metavar="DIR", help="study, plot and best.yaml")

@@ -1,0 +1,36 @@
+"""Options of the verbs that bring telemetry in."""
+
+from __future__ import annotations
+
+import argparse
+from typing import get_args
+
+from fleetalign.cli.options import shared
+from fleetalign.settings import SourceType
+
+
+def simulate(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for telemetry, feedback and truth")
+    p.add_argument("--seed", type=int, help="(default: source.seed)")
+    p.add_argument("--days", type=int, help="(default: source.days)")
+    p.add_argument("--entities", type=int, help="(default: source.entities)")
+
+
+def inspect(p: argparse.ArgumentParser) -> None:
+    p.add_argument("telemetry", metavar="FILE_OR_DIR", help="a file, a folder or s3://bucket/prefix")
+    p.add_argument("--out", metavar="FILE", help="write the proposed mapping there, for --map")
+    shared.files(p)
+
+
+def ingest(p: argparse.ArgumentParser) -> None:
+    shared.replace(p)
+    p.add_argument(
+        "--telemetry",
+        metavar="FILE_OR_DIR",
+        help="files to read (default: the configured source, which needs --from and --to)",
+    )
+    p.add_argument("--source", choices=get_args(SourceType), help="configured source to use (default: source.type)")
+    p.add_argument("--prometheus", metavar="URL", help="server of --source prometheus (default: source.prometheus_url)")
+    p.add_argument("--feedback", metavar="FILE", help="feedback to import")
+    shared.files(p)
+    shared.time_range(p)

@@ -1,0 +1,71 @@
+"""``simulate``, ``inspect``, ``ingest`` and ``validate``: telemetry into the store."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from fleetalign import config as configuration
+from fleetalign import steps
+from fleetalign.cli import given
+from fleetalign.cli.tell import tell
+from fleetalign.errors import BadInput, PartitionHeld, UsageError
+from fleetalign.progress import Bar
+from fleetalign.storage import lake
+from fleetalign.storage.store import open_store
+
+
+def simulate(options: argparse.Namespace) -> int:
+    from fleetalign.simulate.simulation import Simulation
+
+    source = given.config(options).source
+    overrides = {name: getattr(options, name) for name in ("seed", "days", "entities")}
+    source = dataclasses.replace(source, **{k: v for k, v in overrides.items() if v is not None})
+    for path in Simulation.from_source(source).write(options.out):
+        print(path)
+    return 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    from fleetalign.ingest import inspect as inspecting
+    from fleetalign.ingest.inspect_text import inspection_text, mapping_yaml
+
+    out = given.output(options.out) if options.out else None
+    found = inspecting.inspect(options.telemetry, given.mapping(options))
+    print(inspection_text(found))
+    if out:
+        out.write_text(mapping_yaml(found))
+    return 0
+
+
+def ingest(options: argparse.Namespace) -> int:
+    config, store_uri = given.config(options), configuration.store_uri(options.store)
+    bar = Bar()
+    if options.telemetry:
+        if options.source or options.prometheus:
+            raise UsageError("ingest: --telemetry names files; drop it, or drop --source and --prometheus")
+        result = given.ingest_files(config, store_uri, options, bar)
+        bar.close()
+        return tell(steps.ingest_summary(result))
+    interval = given.interval(options)
+    if interval is None:
+        raise UsageError("ingest: give --telemetry FILE_OR_DIR, or --from and --to for the configured source")
+    result = steps.ingest(given.with_source(config, options), store_uri, interval, progress=bar)
+    bar.close()
+    return tell(result)
+
+
+def validate(options: argparse.Namespace) -> int:
+    config, store_uri = given.config(options), configuration.store_uri(options.store)
+    raw = lake.list_partitions(open_store(store_uri), "raw", within=given.interval(options))
+    if not raw:
+        raise BadInput(f"{store_uri}: no raw partition in that range; run ingest first")
+    held = []
+    for interval in sorted({p.interval for p in raw}):
+        try:
+            tell(steps.validate(config, store_uri, interval))
+        except PartitionHeld as error:
+            held.append(error)
+    if held:
+        raise PartitionHeld("; ".join(map(str, held)))
+    return 0
