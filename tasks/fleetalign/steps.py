@@ -20,8 +20,8 @@ from typing import Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
-from fleetalign.errors import BadInput, UsageError
-from fleetalign.interval import Interval, format_time
+from fleetalign.errors import UsageError
+from fleetalign.interval import Interval
 from fleetalign.storage import layout, receipts
 from fleetalign.storage.store import open_store
 
@@ -83,36 +83,15 @@ def plan(
     since the plan that trained or last aligned it, that plan is returned and every later step is a no-op.
     Feedback recorded after ``as_of`` does not exist.
     """
-    from fleetalign.align import plan as planning
+    from fleetalign.align.plan import write_plan
+    from fleetalign.align.realign import plan_realignment
 
     store = open_store(store_uri)
-    reuse = None
     if reuse_model:
-        trained = latest(config, store_uri, "pretrain")
-        if trained is None:
-            raise BadInput(
-                f"{store.uri}: no trained model to reuse; run pretrain first (or plan without --reuse-model)"
-            )
-        receipt = store.get_json(layout.receipt(trained, "pretrain"))
-        base = planning.read_plan(store, trained)
-        aligned = latest(config, store_uri, "align_reduce")
-        newest = planning.read_plan(store, aligned) if aligned else base
-        previous = candidate = None
-        if aligned and (aligned == trained or (newest["reuse"] or {}).get("plan_id") == trained):
-            before = store.get_json(layout.receipt(aligned, "align_reduce"))
-            previous, candidate = before["aligner_id"], before["shared"]["candidate"]
-        said = {which: newest[which]["sha256"] for which in ("feedback", "mutes")} if previous else None
-        reuse = planning.Reuse(trained, base, receipt["models"], receipt["normalizer_id"], previous, candidate, said)
-        candidate = planning.draft(store, config, interval, reuse, as_of)
-        if previous and planning.same_inputs(newest, candidate):
-            return _described(aligned, newest, new=False)
-        if planning.same_inputs(base, candidate):
-            return _described(trained, base, new=False)
-    plan_id, document = planning.write_plan(store, config, interval, reuse, as_of)
-    return _described(plan_id, document, new=True)
-
-
-def _described(plan_id: str, document: dict[str, Any], new: bool) -> dict[str, Any]:
+        plan_id, document, new = plan_realignment(store, config, interval, as_of)
+    else:
+        plan_id, document = write_plan(store, config, interval, as_of)
+        new = True
     return {
         "plan_id": plan_id,
         "new": new,
@@ -144,37 +123,18 @@ def pretrain(
     A finished training is not repeated unless ``force``; an interrupted one goes on from its checkpoint.
     """
     from fleetalign.align.plan import plan_config, read_plan
-    from fleetalign.contracts.hashing import ID_LENGTH, sha256
-    from fleetalign.contracts.tables import NORMALIZER, to_parquet
 
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
-    key = layout.receipt(plan_id, "pretrain")
     if document["reuse"]:
         return receipts.trained(store, plan_id, document)
+    key = layout.receipt(plan_id, "pretrain")
     if store.exists(key) and not force:
         return store.get_json(key)
-    import pyarrow as pa
-
-    from fleetalign.model.candidate import pretrain_kind
+    from fleetalign.model.pretrain import pretrain_plan
 
     settings = dataclasses.replace(plan_config(document), storage=config.storage)
-    candidates = {
-        kind: pretrain_kind(store, document, plan_id, kind, settings, progress=progress, resume=not force)
-        for kind in sorted(document["kinds"])
-    }
-    data = to_parquet(NORMALIZER.conform(pa.concat_tables([c.normalizer for c in candidates.values()])))
-    normalizer_id = sha256(data)[:ID_LENGTH]
-    store.put_immutable(layout.normalizer(normalizer_id), data)
-    receipt = {
-        "plan_id": plan_id,
-        "models": {kind: c.model_id for kind, c in candidates.items()},
-        "normalizer_id": normalizer_id,
-    }
-    store.put_immutable(key, readable_json(receipt))
-    for kind in candidates:
-        store.delete(layout.checkpoint(plan_id, kind))
-    return receipt
+    return pretrain_plan(store, document, plan_id, settings, resume=not force, progress=progress)
 
 
 def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]:
@@ -199,19 +159,18 @@ def align_shard(
     from fleetalign.align.plan import plan_config, read_plan
     from fleetalign.align.shard import align_shard as work
     from fleetalign.contracts.hashing import sha256
-    from fleetalign.contracts.tables import DEFAULT_ENTITY, NORMALIZER, from_parquet, to_parquet
+    from fleetalign.contracts.tables import DEFAULT_ENTITY, to_parquet
 
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
     if not 0 <= index < len(document["shards"]):
         raise UsageError(f"plan {plan_id} has shards 0 to {len(document['shards']) - 1}; there is no shard {index}")
     trained = receipts.trained(store, plan_id, document)
-    shard, key = document["shards"][index], layout.normalizer(trained["normalizer_id"])
-    entity = pc.field("entity_id")
+    shard, entity = document["shards"][index], pc.field("entity_id")
     # Sorting the whole fleet's rows in every shard would cost more than the alignment.
     mine = ((entity >= shard["first"]) & (entity <= shard["last"])) | (entity == DEFAULT_ENTITY)
-    normalizer = from_parquet(store.get(key), f"{store.uri}/{key}", filters=(pc.field("kind") == shard["kind"]) & mine)
-    given = (store, document, index, trained["models"], NORMALIZER.conform(normalizer), config.storage, progress)
+    normalizer = receipts.normalizer(store, trained["normalizer_id"], (pc.field("kind") == shard["kind"]) & mine)
+    given = (store, document, index, trained["models"], normalizer, config.storage, progress)
     table = work(*given)
     data = to_parquet(table)
     store.put_immutable(layout.shard(plan_id, index), data)
@@ -314,7 +273,6 @@ __all__ = [
     "add_feedback",
     "collect_feedback",
     "collect_garbage",
-    "format_time",
     "ingest",
     "latest",
     "pretrain_due",

@@ -43,17 +43,18 @@ class Reuse:
 
 
 def write_plan(
-    store: Store,
-    config: Config,
-    interval: Interval | None = None,
-    reuse: Reuse | None = None,
-    as_of: datetime | None = None,
+    store: Store, config: Config, interval: Interval | None = None, as_of: datetime | None = None
 ) -> tuple[str, dict[str, Any]]:
     """Write the plan for what the store holds now; returns (plan_id, plan). Raises as ``draft``."""
-    plan = draft(store, config, interval, reuse, as_of)
+    plan = draft(store, config, interval, as_of=as_of)
+    return store_plan(store, plan), plan
+
+
+def store_plan(store: Store, plan: Mapping[str, Any]) -> str:
+    """Store a drafted plan; returns its id."""
     plan_id = content_id(plan)
     store.put_immutable(layout.plan(plan_id), readable_json(plan))
-    return plan_id, plan
+    return plan_id
 
 
 def candidates(store: Store, config: Config, interval: Interval | None = None) -> list[lake.Partition]:

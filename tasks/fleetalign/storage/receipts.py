@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fleetalign.contracts.tables import NORMALIZER, from_parquet
 from fleetalign.errors import BadInput, NotFound
@@ -36,7 +37,7 @@ def trained(store: Store, plan_id: str, document: Mapping[str, Any]) -> dict[str
         raise BadInput(f"plan {plan_id} has no model yet; run pretrain first") from None
 
 
-def normalizer(store: Store, normalizer_id: str) -> pa.Table:
-    """The normalizer table of that id. Raises NotFound."""
+def normalizer(store: Store, normalizer_id: str, rows: pc.Expression | None = None) -> pa.Table:
+    """The normalizer table of that id, those ``rows`` of it only. Raises NotFound."""
     key = layout.normalizer(normalizer_id)
-    return NORMALIZER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))
+    return NORMALIZER.conform(from_parquet(store.get(key), f"{store.uri}/{key}", filters=rows))

@@ -1,0 +1,44 @@
+"""The pre-training of a plan: a candidate of every kind, their normalizers in one table, and the receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from fleetalign.config import Config
+from fleetalign.contracts.hashing import ID_LENGTH, readable_json, sha256
+from fleetalign.contracts.tables import NORMALIZER, to_parquet
+from fleetalign.model.candidate import pretrain_kind
+from fleetalign.model.train import Progress
+from fleetalign.storage import layout
+from fleetalign.storage.store import Store
+
+
+def pretrain_plan(
+    store: Store,
+    plan: Mapping[str, Any],
+    plan_id: str,
+    config: Config,
+    *,
+    resume: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train every kind of ``plan``; returns the stored receipt. Raises as ``candidate.pretrain_kind``."""
+    candidates = {
+        kind: pretrain_kind(store, plan, plan_id, kind, config, progress=progress, resume=resume)
+        for kind in sorted(plan["kinds"])
+    }
+    data = to_parquet(NORMALIZER.conform(pa.concat_tables([c.normalizer for c in candidates.values()])))
+    normalizer_id = sha256(data)[:ID_LENGTH]
+    store.put_immutable(layout.normalizer(normalizer_id), data)
+    receipt = {
+        "plan_id": plan_id,
+        "models": {kind: c.model_id for kind, c in candidates.items()},
+        "normalizer_id": normalizer_id,
+    }
+    store.put_immutable(layout.receipt(plan_id, "pretrain"), readable_json(receipt))
+    for kind in candidates:
+        store.delete(layout.checkpoint(plan_id, kind))
+    return receipt
