@@ -143,7 +143,7 @@ class AlignConfig:
     prior_weights: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
     """Candidate k: how many average entities the fleet counts for; leave-one-incident-out chooses."""
     pages_per_entity_day: float = 0.2
-    """Page budget of the cold start and of ``page_budget``."""
+    """Page budget of the cold start, of time that nobody spoke about, and of ``page_budget``."""
     max_pages_per_entity_day: float | None = None
     """Cap: of the settings that feedback may choose, only those whose pages without an incident stay within this, for every
     entity with feedback of its own and for the rest of the fleet as a whole. Empty = none."""

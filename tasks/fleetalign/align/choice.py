@@ -1,7 +1,7 @@
 """Chooses a grid point (C, p) from counts: the fleet's shared pair, each entity's own, and how much to believe it.
 
 Shapes: n entities whose counts are held, C candidates, P tail probabilities, G own incidents. Totals are true, false,
-missed and days, stacked float64 [4, ..., C, P].
+missed, days and silent, stacked float64 [5, ..., C, P].
 
 Fleet prior (docs/method.md): an entity's counts are its own plus ``k`` times the mean counts of the other entities,
 so few own incidents cannot over-fit; ``k`` comes from leave-one-incident-out. Entities nobody spoke about need not be
@@ -27,9 +27,9 @@ from fleetalign.config import AlignConfig
 def best(
     totals: np.ndarray, config: AlignConfig, candidate: np.ndarray | None = None, bound: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Index (C, P) int64 [...] of the best grid point of ``totals`` [4, ..., C, P], of those of ``candidate`` int64 [...].
+    """Index (C, P) int64 [...] of the best grid point of ``totals`` [5, ..., C, P], of those of ``candidate`` int64 [...].
 
-    ``bound`` totals must keep the cap on pages as well. Among equals the larger p (lower threshold: better recall) wins, then the first candidate (smaller C: less state).
+    ``bound`` totals must keep the caps on pages as well. Among equals the larger p (lower threshold: better recall) wins, then the first candidate (smaller C: less state).
     """
     values = np.round(objective_values(totals, config), 12)
     if bound is not None:
@@ -143,7 +143,8 @@ class Chooser:
                 missed += entity.credit[g] * (1 - float(entity.hits[c, p, g]))
             at = chosen or [tuple(points[i])]
             false += sum(float(entity.false[c, p]) for c, p in at) / len(at)
-        summed = np.reshape([true, false, missed, self._pool.totals[3, 0, 0]], (4, 1, 1))
+        # No silent pages: every point that a fold may choose keeps their budget already.
+        summed = np.reshape([true, false, missed, self._pool.totals[3, 0, 0], 0.0], (5, 1, 1))
         return float(objective_values(summed, self._config)[0, 0])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.align.counts import EntityCounts, Pool
+from fleetalign.align.counts import EntityCounts, Pool, silence
 from fleetalign.align.grid import Grid
 from fleetalign.config import AlignConfig
 
@@ -54,7 +54,7 @@ class Counted:
 
 def count(shards: Shards, grid: Grid, config: AlignConfig, plan: Mapping[str, Any]) -> Counted:
     """Add up every shard, entity after entity, so that the sums do not depend on how the fleet was cut."""
-    found = Counted(np.zeros((4, *grid.shape)), np.zeros((4, 1, len(grid.tails))))
+    found = Counted(np.zeros((5, *grid.shape)), np.zeros((5, 1, len(grid.tails))))
     adjusted = config.objective == "point_adjusted_f1"
     false = "false_points" if adjusted else "detector_false_pages"
     for table in shards([*_COUNTED, false, "detector_hits", "random_hits", "random_false_pages"]):
@@ -81,13 +81,15 @@ def _add(
     for i, (kind, entity_id) in enumerate(zip(table["kind"].to_pylist(), table["entity_id"].to_pylist(), strict=True)):
         days = observed[i] * plan["kinds"][kind]["step_seconds"] / 86_400
         if judged[i] == 0:
-            found.detector[1] += false[i]
-            found.random[1] += random_false[i]
+            for row in (1, 4):  # all its pages are in silence
+                found.detector[row] += false[i]
+                found.random[row] += random_false[i]
             found.detector[3] += days
             found.random[3] += days
             continue
         mine = steps[bounds[i] : bounds[i + 1]].astype(np.float64)
         credit = mine if adjusted else np.ones(len(mine))
+        unheard = silence(judged[i], observed[i])
         shape = (candidates, tails, len(mine))
         own, chance = (
             hits[source][candidates * tails * bounds[i] : candidates * tails * bounds[i + 1]].reshape(shape)
@@ -97,8 +99,8 @@ def _add(
             kind,
             entity_id,
             int(judged[i]),
-            EntityCounts(own.copy(), credit, false[i].copy(), days),
-            EntityCounts(chance[:1].copy(), credit, random_false[i][None].copy(), days),
+            EntityCounts(own.copy(), credit, false[i].copy(), days, unheard),
+            EntityCounts(chance[:1].copy(), credit, random_false[i][None].copy(), days, unheard),
         )
         found.spoken.append(spoken)
         found.detector += spoken.detector.totals()

@@ -37,7 +37,7 @@ class Preference:
         random = np.random.default_rng(config.seed)
         drawn = random.multinomial(count, np.full(count, 1 / count), size=DRAWS)
         self._draws = np.concatenate([np.ones((1, count)), drawn])
-        self._sums = np.zeros((4, len(self._draws), *pool.totals.shape[1:]))
+        self._sums = np.zeros((5, len(self._draws), *pool.totals.shape[1:]))
         rest = pool.totals.copy()
         for column, entity in zip(self._draws.T, entities, strict=True):
             totals = entity.totals()
@@ -49,7 +49,7 @@ class Preference:
         """Index of the candidate; ``without`` (entity, incident) leaves that incident out."""
         if not self._open:
             return self._default
-        true, false, missed, days = self._sums
+        true, false, missed, days, silent = self._sums
         if without is not None:
             i, g = without
             entity, weight = self._entities[i], self._draws[:, i, None, None]
@@ -57,7 +57,7 @@ class Preference:
                 return self._default
             gone = weight * (entity.hits[..., g] * entity.credit[g])
             true, missed = true - gone, missed - (weight * entity.credit[g] - gone)
-        value = objective_values((true, false, missed, days), self._config).max(axis=-1)  # [D, R]
+        value = objective_values((true, false, missed, days, silent), self._config).max(axis=-1)  # [D, R]
         gain = value - value[:, [self._default]]
         sure = gain[0] > CONFIDENCE_SD * gain[1:].std(axis=0)
         ranked = np.where(sure & (gain[0] > 1e-12), value[0], -np.inf)

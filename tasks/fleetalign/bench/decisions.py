@@ -15,7 +15,7 @@ import numpy as np
 
 from fleetalign.align import tpe
 from fleetalign.align.choice import Choice, choose
-from fleetalign.align.counts import EntityCounts
+from fleetalign.align.counts import EntityCounts, silence
 from fleetalign.align.drift import followed
 from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
 from fleetalign.align.grid import Grid, upper_quantiles
@@ -110,11 +110,12 @@ def choice_of(
 def _counts(tables: EntityTables, given: Given, e: int, config: AlignConfig) -> EntityCounts:
     """Counts of one entity as the fleet step reads them from a shard."""
     days = given.feedback_steps(e) / given.steps_per_day
+    unheard = silence(tables.judged_steps, given.feedback_steps(e))
     hits = tables.detector.hits
     if config.objective == "point_adjusted_f1":
         lengths = (tables.incidents[:, 1] - tables.incidents[:, 0]).astype(np.float64)
-        return EntityCounts(hits, lengths, tables.false_points, days)
-    return EntityCounts(hits, np.ones(len(tables.incidents)), tables.detector.false_pages, days)
+        return EntityCounts(hits, lengths, tables.false_points, days, unheard)
+    return EntityCounts(hits, np.ones(len(tables.incidents)), tables.detector.false_pages, days, unheard)
 
 
 def _aligned(

@@ -102,6 +102,7 @@ def _second(first: Sequence[Job], paths: Sequence[Path], size: Size) -> list[Job
     for path in paths:
         cost = _cost(path)
         found += [Job(jobs.MASKED, path, seed, size, 2 * cost), Job(jobs.HISTORY, path, seed, size, 2 * cost)]
+        found.append(Job(jobs.OPERATORS, path, seed, size, 3 * cost))
         found += [Job(jobs.TRANSFER, path, seed, size, cost, other=p.stem) for p in paths if p != path]
     return _dearest_first(found)
 

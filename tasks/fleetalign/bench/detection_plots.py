@@ -20,7 +20,11 @@ def plots(result: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write the pictures that ``result`` has figures for into ``folder``; returns their paths."""
     sets = result["sets"]
     made = {"detection_ranking.png": _panels(sets, _ranking, 3.4), "detection_pages.png": _panels(sets, _pages, 3.8)}
-    for name, key, draw in (("masked", "masked_metrics", _masked), ("history", "history", _history)):
+    for name, key, draw in (
+        ("masked", "masked_metrics", _masked),
+        ("history", "history", _history),
+        ("marks", "marks", _marks),
+    ):
         with_curve = {n: found for n, found in sets.items() if found.get(key)}
         if with_curve:
             made[f"detection_{name}.png"] = _panels(with_curve, draw, 3.0)
@@ -118,6 +122,28 @@ def _history(axes, found: Mapping[str, Any], leftmost: bool) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("days of history", fontsize=8)
     axes.set_title(f"{found['name']} ({points[0]['entities']} newcomers)", fontsize=9, color=INK)
+
+
+def _marks(axes, found: Mapping[str, Any], leftmost: bool) -> None:
+    """Event F1 with its interval and false pages per entity-day against marks per entity, pooled and worst decile."""
+    points = found["marks"]["points"]
+    across = range(len(points))
+    values = {name: [p["measures"][name] for p in points] for name in points[0]["measures"]}
+    shown = [(x, m) for x, m in zip(across, values["event_f1"], strict=True) if m["low"] is not None]
+    axes.fill_between(
+        [x for x, _ in shown], *([m[end] for _, m in shown] for end in ("low", "high")), color=PRODUCT, alpha=0.15
+    )
+    for name, colour, style, label in (
+        ("event_f1", PRODUCT, "-", "event F1 [95 %]"),
+        ("worst_event_f1", PRODUCT, "--", "event F1, worst decile"),
+        ("false_pages_per_entity_day", REFERENCE, "-", "false pages per entity-day"),
+        ("worst_false_pages_per_entity_day", REFERENCE, "--", "false pages, worst decile"),
+    ):
+        _line(axes, across, [m["value"] for m in values[name]], colour, style, label)
+    _line(axes, across, [m["random"] for m in values["event_f1"]], QUIET, ":", "event F1, random score")
+    axes.set_xticks(list(across), ["all" if p["marks"] is None else str(p["marks"]) for p in points])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("marks per entity (all: every sample labelled)", fontsize=8)
 
 
 def _line(axes, across: Sequence[float], up: Sequence[float | None], colour: str, style: str, label: str) -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fleetalign.bench import operators_report
 from fleetalign.bench.decisions import PUBLISHED
 from fleetalign.bench.detection_plots import plots
 from fleetalign.bench.methods import ORDER, RANDOM, SHAREAD, UNTOLD
+from fleetalign.bench.tables import Column, change, figure, number, table, text
 
 __all__ = ["plots", "tables"]
 
-Row = Sequence[str]
+ALIGNED = (text("method", "method"), text("aligner", "policy"))
+CURVE: tuple[Column, ...] = (
+    ("VUS-PR", lambda point: number(point["vus_pr"])),
+    ("event F1", lambda point: number(point["event_f1"])),
+    ("false pages / entity-day", lambda point: number(point["false_pages_per_entity_day"])),
+)
 
 
 def tables(result: Mapping[str, Any]) -> str:
@@ -26,6 +33,7 @@ def tables(result: Mapping[str, Any]) -> str:
             _chosen(found["decisions"]),
             _masked(found.get("masked_metrics")),
             _history(found.get("history")),
+            *operators_report.sections(found),
             _time(found),
         ]
     sections.append(_transfer(result))
@@ -64,105 +72,76 @@ def _sizes(found: Mapping[str, Any]) -> str:
 
 
 def _ranking(rows: Sequence[Mapping[str, Any]]) -> str:
-    header = ["method", "VUS-PR", "Δ VUS-PR", "AP", "Δ AP", "AP, pooled", "PA%K area (best thresholds)"]
-    body = [
-        [
-            row["method"],
-            _over(row["vus_pr"]),
-            _difference(row["vus_pr"]),
-            _over(row["average_precision"]),
-            _difference(row["average_precision"]),
-            _over(row["pooled_average_precision"]),
-            _over(row["pa_k_area"]),
-        ]
-        for row in rows
+    columns = [
+        text("method", "method"),
+        figure("VUS-PR", "vus_pr"),
+        change("Δ VUS-PR", "vus_pr"),
+        figure("AP", "average_precision"),
+        change("Δ AP", "average_precision"),
+        figure("AP, pooled", "pooled_average_precision"),
+        figure("PA%K area (best thresholds)", "pa_k_area"),
     ]
     return (
         "**Ranking**, before any threshold; mean over entities with judged incidents. A random score gets the share of "
-        f"anomalies in AP, and more than that in the others.\n\n{_table(header, body)}"
+        f"anomalies in AP, and more than that in the others.\n\n{table(rows, columns)}"
     )
 
 
 def _pages(rows: Sequence[Mapping[str, Any]]) -> str:
-    header = [
-        "method", "aligner", "event F1", "Δ event F1", "shifted", "per entity", "precision", "recall",
-        "false pages / entity-day", "Δ false pages", "median delay, min",
-    ]  # fmt: skip
-    body = []
-    for row in rows:
-        m = row["measures"]
-        body.append(
-            [
-                row["method"],
-                row["policy"],
-                _over(m["event_f1"]),
-                _difference(m["event_f1"]),
-                _number(m["event_f1"]["shifted"]),
-                _over(m["event_f1_mean_over_entities"]),
-                _over(m["event_precision"]),
-                _over(m["event_recall"]),
-                _over(m["false_pages_per_entity_day"]),
-                _difference(m["false_pages_per_entity_day"]),
-                _over(m["median_delay_seconds"], 1 / 60),
-            ]
-        )
+    columns = [
+        *ALIGNED,
+        figure("event F1", "event_f1", "measures"),
+        change("Δ event F1", "event_f1", "measures"),
+        ("shifted", lambda row: number(row["measures"]["event_f1"]["shifted"])),
+        figure("per entity", "event_f1_mean_over_entities", "measures"),
+        figure("precision", "event_precision", "measures"),
+        figure("recall", "event_recall", "measures"),
+        figure("false pages / entity-day", "false_pages_per_entity_day", "measures"),
+        change("Δ false pages", "false_pages_per_entity_day", "measures"),
+        figure("median delay, min", "median_delay_seconds", "measures", 1 / 60),
+    ]
     return (
         "**Pages**: what somebody on call feels. *shifted*: event F1 of the same alarms at random times; the random score "
-        f"through the same aligner has rows of its own. *per entity*: mean over entities.\n\n{_table(header, body)}"
+        f"through the same aligner has rows of its own. *per entity*: mean over entities.\n\n{table(rows, columns)}"
     )
 
 
 def _points(rows: Sequence[Mapping[str, Any]]) -> str:
-    header = [
-        "method", "aligner", "point F1", "Δ point F1", "PA-F1", "random's PA-F1", "Δ PA-F1", "affiliation F1", "Δ affiliation F1"
-    ]  # fmt: skip
     chance = {r["policy"]: r["measures"]["point_adjusted_f1"]["value"] for r in rows if r["method"] == RANDOM}
-    body = []
-    for row in rows:
-        m = row["measures"]
-        body.append(
-            [
-                row["method"],
-                row["policy"],
-                _over(m["point_f1"]),
-                _difference(m["point_f1"]),
-                _over(m["point_adjusted_f1"]),
-                _number(chance.get(row["policy"])),
-                _difference(m["point_adjusted_f1"]),
-                _over(m["affiliation_f1"]),
-                _difference(m["affiliation_f1"]),
-            ]
-        )
+    columns = [
+        *ALIGNED,
+        figure("point F1", "point_f1", "measures"),
+        change("Δ point F1", "point_f1", "measures"),
+        figure("PA-F1", "point_adjusted_f1", "measures"),
+        ("random's PA-F1", lambda row: number(chance.get(row["policy"]))),
+        change("Δ PA-F1", "point_adjusted_f1", "measures"),
+        figure("affiliation F1", "affiliation_f1", "measures"),
+        change("Δ affiliation F1", "affiliation_f1", "measures"),
+    ]
     return (
         "**Points**. Point-adjusted F1 credits a whole incident for one alarm: read it beside the random score's through "
-        f"the same aligner. Affiliation F1 of random alarms is near one half or above.\n\n{_table(header, body)}"
+        f"the same aligner. Affiliation F1 of random alarms is near one half or above.\n\n{table(rows, columns)}"
     )
 
 
 def _chosen(rows: Sequence[Mapping[str, Any]]) -> str:
-    header = [
-        "method",
-        "aligner",
-        "candidate of the fleet",
-        "tail probability",
-        "weight k of the fleet",
-        "own grid point",
+    first = [{**row["chosen"][0], "method": row["method"], "policy": row["policy"]} for row in rows]
+    columns = [
+        *ALIGNED,
+        ("candidate of the fleet", _candidate),
+        (
+            "tail probability",
+            lambda row: number(row.get("tail_probability", row.get("tail_probability_median"))),
+        ),
+        ("weight k of the fleet", lambda row: number(row.get("prior_weight"))),
+        ("own grid point", _own),
     ]
-    body = []
-    for row in rows:
-        first = row["chosen"][0]
-        own = first.get("entities_with_their_own")
-        body.append(
-            [
-                row["method"],
-                row["policy"],
-                _candidate(first),
-                _number(first.get("tail_probability", first.get("tail_probability_median"))),
-                _number(first.get("prior_weight")),
-                "all" if own is None else f"{own} of {first['entities']}",
-            ]
-        )
-    return f"**Chosen on feedback** (first seed).\n\n{_table(header, body)}"
+    return f"**Chosen on feedback** (first seed).\n\n{table(first, columns)}"
+
+
+def _own(chosen: Mapping[str, Any]) -> str:
+    own = chosen.get("entities_with_their_own")
+    return "all" if own is None else f"{own} of {chosen['entities']}"
 
 
 def _candidate(chosen: Mapping[str, Any]) -> str:
@@ -178,23 +157,20 @@ def _candidate(chosen: Mapping[str, Any]) -> str:
 def _masked(curve: Sequence[Mapping[str, Any]] | None) -> str:
     if not curve:
         return ""
-    header = ["metrics missing", "method", "VUS-PR", "event F1", "false pages / entity-day"]
-    body = [[str(point["dropped"]), point["method"], *_curve_cells(point)] for point in curve]
     return (
         "**Metrics that are missing while scoring**, drawn at random for each entity; thresholds (event F1) are those of all "
-        f"metrics. Some entities, first seed.\n\n{_table(header, body)}"
+        "metrics. Some entities, first seed.\n\n"
+        + table(curve, [text("metrics missing", "dropped"), text("method", "method"), *CURVE])
     )
 
 
 def _history(curve: Sequence[Mapping[str, Any]] | None) -> str:
     if not curve:
         return ""
-    header = ["days of history", "VUS-PR", "event F1", "false pages / entity-day"]
-    body = [[_days(point), *_curve_cells(point)] for point in curve]
     return (
         f"**Newcomers**: {curve[0]['entities']} entities that the network was not trained with; their own numbers come "
         "from their last days before the feedback part, thresholds from the feedback part. First seed.\n\n"
-        f"{_table(header, body)}"
+        f"{table(curve, [('days of history', _days), *CURVE])}"
     )
 
 
@@ -202,23 +178,17 @@ def _days(point: Mapping[str, Any]) -> str:
     return f"all ({point['train_days']:.3g})" if point["days"] is None else f"{point['days']:g}"
 
 
-def _curve_cells(point: Mapping[str, Any]) -> list[str]:
-    return [_number(point[name]) for name in ("vus_pr", "event_f1", "false_pages_per_entity_day")]
-
-
 def _time(found: Mapping[str, Any]) -> str:
-    steps = ("train", "export", "score", "align")
-    spent = found["time"]
-    body = [
-        [name, *(_number(spent[name][step]) if step in spent[name] else "" for step in steps)]
-        for name in ORDER
-        if name in spent
-    ]
-    header = ["method", *(f"{step}, s" for step in steps)]
+    spent = [{"method": name, **found["time"][name]} for name in ORDER if name in found["time"]]
+    columns = [text("method", "method"), *(_seconds(step) for step in ("train", "export", "score", "align"))]
     return (
         "**Time**: processor seconds of one thread, mean over seeds; scoring is of every test sample, with all candidates, "
-        f"and aligning by event F1. What two rows share is in both.\n\n{_table(header, body)}"
+        f"and aligning by event F1. What two rows share is in both.\n\n{table(spent, columns)}"
     )
+
+
+def _seconds(step: str) -> Column:
+    return f"{step}, s", lambda row: number(row[step]) if step in row else ""
 
 
 def _transfer(result: Mapping[str, Any]) -> str:
@@ -227,48 +197,15 @@ def _transfer(result: Mapping[str, Any]) -> str:
         return ""
     names = list(result["sets"])
     found = {(move["source"], move["target"]): move["vus_pr"] for move in moves}
-    body = []
-    for source in names:
-        body.append([source, *("own" if source == t else _number(found.get((source, t))) for t in names)])
+    rows = [
+        {"on": source} | {t: "own" if source == t else number(found.get((source, t))) for t in names}
+        for source in names
+    ]
     for method in (UNTOLD, SHAREAD):
-        rows = {t: {r["method"]: r["vus_pr"]["value"] for r in result["sets"][t]["ranking"]} for t in names}
-        body.append([f"*trained on the target: {method}*", *(_number(rows[t].get(method)) for t in names)])
+        own = {t: {r["method"]: r["vus_pr"]["value"] for r in result["sets"][t]["ranking"]} for t in names}
+        rows.append({"on": f"*trained on the target: {method}*"} | {t: number(own[t].get(method)) for t in names})
+    columns = [text("trained on", "on"), *(text(name, name) for name in names)]
     return (
         "### A network from another set\n\nVUS-PR of `views` without feedback where only the entities' own numbers come "
-        f"from the target's train part (first seed).\n\n{_table(['trained on', *names], body)}"
+        f"from the target's train part (first seed).\n\n{table(rows, columns)}"
     )
-
-
-def _over(found: Mapping[str, Any], factor: float = 1.0) -> str:
-    """Mean and, over several seeds, range."""
-    if found["value"] is None:
-        return "n/a"
-    value, low, high = (factor * found[key] for key in ("value", "low", "high"))
-    text = _number(value)
-    return text if low == high else f"{text} ({_number(low)}–{_number(high)})"
-
-
-def _difference(found: Mapping[str, Any]) -> str:
-    apart = found.get("difference")
-    if apart is None or apart["value"] is None:
-        return "–"
-    text = _signed(apart["value"])
-    return text if apart["low"] is None else f"{text} [{_signed(apart['low'])}, {_signed(apart['high'])}]"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "n/a"
-    size = abs(value)
-    if size == 0 or size >= 100:
-        return f"{value:.0f}"
-    return f"{value:.3g}" if size >= 1 else f"{value:.3f}" if size >= 0.01 else f"{value:.2g}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}" if abs(value) < 1 else f"{value:+.3g}"
-
-
-def _table(header: Row, rows: Sequence[Row]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells).replace("|z|", "\\|z\\|") + " |" for cells in lines)

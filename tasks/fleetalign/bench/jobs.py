@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fleetalign.bench import curves, learned, methods
+from fleetalign.bench import curves, grouped, learned, marks, methods, muting
 from fleetalign.bench.decisions import ADJUSTED, EVENTS, FOLLOWED, PUBLISHED, SILENT, Decision, decide
 from fleetalign.bench.judging import Judged, Ranked, judged, rank
 from fleetalign.bench.labelled import Given, Truth, describe, read
@@ -21,7 +21,7 @@ from fleetalign.bench.methods import Method
 from fleetalign.config import AlignConfig, TrainingConfig
 
 BASELINES, SHAREAD, VIEWS, LINEAR = "baselines", "sharead", "views", "near-linear"
-MASKED, HISTORY, TRANSFER = "masked metrics", "history", "transfer"
+MASKED, HISTORY, TRANSFER, OPERATORS = "masked metrics", "history", "transfer", "operators"
 SILENT_TOO = (methods.RANDOM, methods.SHAREAD, methods.UNTOLD)
 """Methods that are also aligned without a label: a page budget says enough about the rest."""
 
@@ -178,6 +178,18 @@ def _transfer(job: Job, given: Given, truth: Truth) -> Done:
     return Done(job, curve=curves.transfer(job.models[job.other], job.models[VIEWS], given, truth))
 
 
+def _operators(job: Job, given: Given, truth: Truth) -> Done:
+    """What operators do and feel beyond full labels: few marks, mutes, pages grouped. With one network, scored once."""
+    config, size, fitted = AlignConfig(), job.size, job.models[VIEWS]
+    method = learned.views(methods.VIEWS, fitted, given, config)
+    found = {
+        "marks": marks.curve(method, given, truth, config, job.seed, size.bootstrap_samples),
+        "muting": muting.experiment(fitted, method, given, truth, config, job.seed, size.bootstrap_samples),
+        "grouping": grouped.experiment(fitted, method, given, truth, config, job.seed),
+    }
+    return Done(job, curve=found)
+
+
 WORK: dict[str, Callable[[Job, Given, Truth], Done]] = {
     BASELINES: _baselines,
     SHAREAD: _sharead,
@@ -186,4 +198,5 @@ WORK: dict[str, Callable[[Job, Given, Truth], Done]] = {
     MASKED: _masked,
     HISTORY: _history,
     TRANSFER: _transfer,
+    OPERATORS: _operators,
 }

@@ -13,7 +13,7 @@ import numpy as np
 from fleetalign.bench.decisions import Decision
 from fleetalign.bench.labelled import Given, Truth
 from fleetalign.config import AlignConfig
-from fleetalign.contracts.feedback import UNLABELLED
+from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals
 from fleetalign.evaluate.counts import EntityCounts
 from fleetalign.evaluate.judge import JudgedEntity, judge
 from fleetalign.evaluate.metrics import affiliation, average_precision, pa_k_area, vus_pr
@@ -89,3 +89,22 @@ def judged(
     found = judge(rows, merge_steps=config.merge_steps, samples=0, seed=config.seed, control_seeds=control_seeds)
     near = [affiliation(alarms, heard(truth, e)) for e, alarms in enumerate(decision.alarms) if truth.judged[e].any()]
     return Judged(found.detector, found.random, found.shifted, np.array([(one.precision, one.recall) for one in near]))
+
+
+def faults_of(pages: Sequence[tuple[int, int, int]], truth: Truth) -> list[int]:
+    """The fault that each page (entity, and its samples ``[start, end)``) belongs to, -1 for a page without an incident.
+
+    Judged incidents of any entities that overlap in time are one fault.
+    """
+    incidents = sorted((int(a), int(b), e) for e in range(len(truth.labels)) for a, b in _incidents(truth, e))
+    fault, reached = -1, -1
+    by_entity: dict[int, list[tuple[int, int, int]]] = {}
+    for start, end, e in incidents:
+        fault += start >= reached
+        reached = max(reached, end)
+        by_entity.setdefault(e, []).append((start, end, fault))
+    return [next((f for a, b, f in by_entity.get(e, ()) if a < end and start < b), -1) for e, start, end in pages]
+
+
+def _incidents(truth: Truth, e: int) -> np.ndarray:
+    return intervals(heard(truth, e) == ANOMALY)

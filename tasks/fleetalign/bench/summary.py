@@ -60,6 +60,7 @@ def _set(finished: Sequence[Done], size: Size) -> dict[str, Any]:
     }
     by_method = {name: mine for name, mine in by_method.items() if mine}
     curves = {d.job.work.replace(" ", "_"): d.curve for d in finished if d.job.work in (jobs.MASKED, jobs.HISTORY)}
+    operators = next((d.curve for d in finished if d.job.work == jobs.OPERATORS), {})
     return {
         **next(done.about for done in finished if done.about),
         "ranking": _rankings(by_method, size),
@@ -67,6 +68,7 @@ def _set(finished: Sequence[Done], size: Size) -> dict[str, Any]:
         "time": {name: _times(mine) for name, mine in by_method.items()},
         "job_seconds": sum(done.seconds for done in finished),
         **curves,
+        **operators,
     }
 
 

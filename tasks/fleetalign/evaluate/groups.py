@@ -19,3 +19,20 @@ def pair_precision_recall(found: Sequence[Hashable], true: Sequence[Hashable]) -
 
 def _pairs(groups: Iterable[Hashable]) -> int:
     return sum(count * (count - 1) // 2 for count in Counter(groups).values())
+
+
+def whole_precision_recall(found: Sequence[Hashable], true: Sequence[Hashable]) -> tuple[float, float]:
+    """Precision and recall of whole groups, of those with several pages alone.
+
+    Precision: the share of groups in ``found`` whose pages belong to one group of ``true``; recall: the share of groups in
+    ``true`` whose pages are all in one group of ``found``. NaN where no group has several pages.
+    """
+    return _kept_whole(found, true), _kept_whole(true, found)
+
+
+def _kept_whole(groups: Sequence[Hashable], other: Sequence[Hashable]) -> float:
+    members: dict[Hashable, list[Hashable]] = {}
+    for name, elsewhere in zip(groups, other, strict=True):
+        members.setdefault(name, []).append(elsewhere)
+    several = [names for names in members.values() if len(names) > 1]
+    return sum(len(set(names)) == 1 for names in several) / len(several) if several else float("nan")

@@ -49,7 +49,7 @@ def _event_recall(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray
     return _ratio(hits, hits + missed)
 
 
-def _false_pages_per_entity_day(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
+def false_pages_per_entity_day(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
     return _ratio(draws @ _column(side, "false_pages"), draws @ _column(side, "judged_seconds") / DAY_SECONDS)
 
 
@@ -86,7 +86,7 @@ MEASURES: tuple[tuple[str, str, Measure], ...] = (
     ("event_f1_mean_over_entities", "", _event_f1_mean),
     ("event_precision", "", _event_precision),
     ("event_recall", "", _event_recall),
-    ("false_pages_per_entity_day", "1/d", _false_pages_per_entity_day),
+    ("false_pages_per_entity_day", "1/d", false_pages_per_entity_day),
     ("median_delay_seconds", "s", _median_delay),
     ("point_f1", "", _points_f1("points")),
     ("point_adjusted_f1", "", _points_f1("adjusted")),

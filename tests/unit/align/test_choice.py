@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetalign.align.choice import Chooser, best, choose
-from fleetalign.align.counts import EntityCounts, Pool, pooled
+from fleetalign.align.counts import EntityCounts, Pool, pooled, silence
 from fleetalign.align.grid import make_grid
 from fleetalign.config import AlignConfig
 
@@ -178,6 +178,31 @@ def test_a_cap_on_pages_holds_for_who_spoke_and_for_the_fleet(cap, rates):
         assert sent.sum() <= cap * days * len(fleet) + 1e-6
 
 
+@given(budget=st.floats(0.02, 3.0), rates=st.lists(st.floats(1.0, 2000.0), min_size=2, max_size=8))
+def test_where_nobody_spoke_pages_keep_the_budget_whatever_was_marked(budget, rates):
+    config = dataclasses.replace(CONFIG, pages_per_entity_day=budget)
+    fleet = [dataclasses.replace(entity(0.02, 2, rate), silence=1.0) for rate in rates]
+    choice = choose(fleet, np.ones(len(fleet), dtype=bool), GRID, config)
+    for one, (c, p) in zip(fleet, choice.own, strict=True):
+        assert one.false[c, p] <= max(budget * one.days, one.false[0, 0]) + 1e-9
+
+
+def test_where_everything_was_said_the_objective_alone_decides():
+    fleet = [entity(0.02, 2, 2000.0) for _ in range(4)]
+    spoken = np.ones(4, dtype=bool)
+    said = choose(fleet, spoken, GRID, CONFIG)
+    marked = choose([dataclasses.replace(e, silence=1.0) for e in fleet], spoken, GRID, CONFIG)
+    assert fleet[0].hits[*said.shared].all() and not fleet[0].hits[*marked.shared].any()
+    gaps = choose([dataclasses.replace(e, silence=silence(98, 100)) for e in fleet], spoken, GRID, CONFIG)
+    assert gaps.shared == said.shared
+
+
+def test_silence_is_whole_with_a_few_marks_and_none_where_all_was_said():
+    assert silence(0, 100) == silence(5, 100) == 1.0
+    assert silence(100, 100) == silence(120, 100) == 0.0
+    assert 0 < silence(75, 100) < 1
+
+
 def test_a_cap_costs_nothing_where_it_is_kept_anyway():
     fleet = [entity(0.003, 2) for _ in range(6)]
     free = choose(fleet, np.ones(6, dtype=bool), GRID, CONFIG)
@@ -189,6 +214,6 @@ def test_a_cap_costs_nothing_where_it_is_kept_anyway():
 
 
 def test_ties_go_to_more_recall_then_to_less_state():
-    totals = np.zeros((4, *GRID.shape))
+    totals = np.zeros((5, *GRID.shape))
     totals[0] = 1.0
     assert tuple(int(i) for i in best(totals, CONFIG)) == (0, len(GRID.tails) - 1)

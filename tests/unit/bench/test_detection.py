@@ -135,6 +135,7 @@ def test_curves_get_the_networks_of_the_first_seed(folder):
     pending = detection._second([], paths, size)
     assert sorted((j.work, j.other) for j in pending) == [
         (jobs.HISTORY, ""), (jobs.HISTORY, ""), (jobs.MASKED, ""), (jobs.MASKED, ""),
+        (jobs.OPERATORS, ""), (jobs.OPERATORS, ""),
         (jobs.TRANSFER, "pumps"), (jobs.TRANSFER, "valves"),
     ]  # fmt: skip
     done = [

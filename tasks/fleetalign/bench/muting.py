@@ -1,0 +1,181 @@
+"""What muting the noisiest metrics of the noisiest entities does, beside muting as many of their metrics at random.
+
+Noise is looked for in the feedback part alone: at a generous page budget, who pages where operators said that nothing was
+wrong, and which metrics those pages name. Mutes take the way of every mute (``contracts.mutes``, the graph's ``weight``).
+
+Shapes: E entities, t samples of an entity's test part, b bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.bench.curves import again
+from fleetalign.bench.decisions import EVENTS, SILENT, decide
+from fleetalign.bench.judging import judged, rank
+from fleetalign.bench.labelled import Given, Truth
+from fleetalign.bench.learned import Learned, series_of
+from fleetalign.bench.methods import Method
+from fleetalign.bench.paging import pages_between, position
+from fleetalign.config import AlignConfig
+from fleetalign.contracts.feedback import ANOMALY, UNLABELLED
+from fleetalign.contracts.mutes import Mutes
+from fleetalign.contracts.tables import MUTES
+from fleetalign.evaluate.bootstrap import estimate, resample, rounded
+from fleetalign.evaluate.counts import EntityCounts, mean
+from fleetalign.evaluate.measures import event_f1, false_pages_per_entity_day
+
+MUTED = (1, 3)
+"""Metrics muted per noisy entity."""
+NOISY_SHARE = 0.25
+LEAST_NOISY = 3
+"""Noisy entities: a quarter of the fleet, and no fewer than the published experiment has."""
+GENEROUS = 2.0
+"""Pages per entity-day at which noise is looked for: an aligned release hardly has a false page on its own feedback."""
+RANDOM_DRAWS = 3
+KEPT, ANEW = "kept", "aligned anew"
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """Counts of every judged entity under kept thresholds and aligned anew; ``vus_pr`` float64 [noisy entity]."""
+
+    counts: dict[str, tuple[EntityCounts, ...]]
+    vus_pr: np.ndarray
+
+
+def experiment(
+    learned: Learned, method: Method, given: Given, truth: Truth, config: AlignConfig, seed: int, samples: int
+) -> dict[str, Any]:
+    """Figures on judged time before and after, as JSON; ``rows`` is empty where nobody pages without a reason."""
+    noise = noisiest(learned, method, given, config)
+    out = {"entities": len(noise), "generous_pages_per_day": GENEROUS, "random_draws": RANDOM_DRAWS, "rows": []}
+    if not noise:
+        return out
+    before = decide(method, given, config, (EVENTS,))[0]
+
+    def figures(names: Mapping[int, Sequence[str]]) -> _Figures:
+        quieter = muted(learned, method, given, names, config) if any(names.values()) else method
+        decisions = {KEPT: again(before, quieter), ANEW: decide(quieter, given, config, (EVENTS,))[0]}
+        counts = {name: judged(d, d.tails, given, truth, config, 1).counts for name, d in decisions.items()}
+        said = truth.subset(list(noise))
+        ranked = rank([quieter.margins[e][before.candidate] for e in noise], said, area=False)
+        return _Figures(counts, ranked.vus_pr)
+
+    reference = figures({e: () for e in noise})
+    ids = {given.panel.entity_ids[e] for e in noise}
+    out["rows"] = [_row(0, KEPT, reference, reference, None, ids, config, samples)]
+    for number in MUTED:
+        found = figures({e: names[:number] for e, names in noise.items()})
+        chance = [figures(_at_random(given, noise, number, seed + draw)) for draw in range(RANDOM_DRAWS)]
+        out["rows"] += [_row(number, how, found, reference, chance, ids, config, samples) for how in (KEPT, ANEW)]
+    return out
+
+
+def noisiest(learned: Learned, method: Method, given: Given, config: AlignConfig) -> dict[int, list[str]]:
+    """The entities with most false pages in the feedback part, each with its noisy metrics, noisiest first.
+
+    A metric is noisy when its mean share in the entity's false pages is larger than in its true ones: what shows real
+    incidents nobody mutes.
+    """
+    loose = replace(config, pages_per_entity_day=GENEROUS)
+    decision = decide(method, given, loose, (SILENT,))[0]
+    parts = [(0, given.feedback_steps(e)) for e in range(given.entities)]
+    number = {entity_id: e for e, entity_id in enumerate(given.panel.entity_ids)}
+    named: dict[tuple[int, bool], list[dict[str, float]]] = {}
+    for page in pages_between(learned, method, decision, given, parts, config):
+        e = number[page.entity_id]
+        said = given.feedback[e][position(given, page.start) : position(given, page.end)]
+        if (said != UNLABELLED).any():
+            named.setdefault((e, bool((said == ANOMALY).any())), []).append(dict(page.metrics))
+    wanted = min(max(LEAST_NOISY, round(NOISY_SHARE * given.entities)), given.entities)
+    count = {e: len(pages) for (e, true), pages in named.items() if not true}
+    loudest = sorted(count, key=lambda e: (-count[e], e))[:wanted]
+    return {e: _noisy_metrics(named[e, False], named.get((e, True), [])) for e in loudest}
+
+
+def _noisy_metrics(false: Sequence[Mapping[str, float]], true: Sequence[Mapping[str, float]]) -> list[str]:
+    def mean_share(pages: Sequence[Mapping[str, float]], name: str) -> float:
+        return sum(page.get(name, 0.0) for page in pages) / max(len(pages), 1)
+
+    names = sorted({name for page in false for name in page})
+    excess = {name: mean_share(false, name) - mean_share(true, name) for name in names}
+    return sorted((name for name in names if excess[name] > 0), key=lambda name: -excess[name])
+
+
+def muted(
+    learned: Learned, method: Method, given: Given, names: Mapping[int, Sequence[str]], config: AlignConfig
+) -> Method:
+    """``method`` where the metrics ``names`` of each entity are muted from the beginning."""
+    panel = given.panel
+    rows = [
+        {
+            "kind": panel.kind, "entity_id": panel.entity_ids[e], "metric": name,
+            "from": None, "until": None, "by": "benchmark", "why": "noisy",
+        }
+        for e, metrics in names.items()
+        for name in metrics
+    ]  # fmt: skip
+    mutes = Mutes(panel.kind, pa.Table.from_pylist(rows, schema=MUTES.schema))
+    signal, series = learned.signal(config), series_of(learned, given)
+    margins = list(method.margins)
+    for e in names:
+        weight, _ = mutes.weights(panel.entity_ids[e], panel.metrics, panel.times)
+        margins[e] = signal.margins(replace(series[e], weight=weight), given.start, int(given.stop[e]))
+    return replace(method, margins=tuple(margins), scores=None)
+
+
+def _at_random(given: Given, noise: Mapping[int, Sequence[str]], number: int, seed: int) -> dict[int, list[str]]:
+    """As many metrics of the same entities, drawn at random; those of a larger ``number`` hold those of a smaller."""
+    metrics = np.array(given.panel.metrics)
+    return {
+        e: np.random.default_rng([seed, e]).permutation(metrics)[: min(number, len(names))].tolist()
+        for e, names in noise.items()
+    }
+
+
+def _row(
+    number: int,
+    how: str,
+    found: _Figures,
+    before: _Figures,
+    chance: Sequence[_Figures] | None,
+    noisy: set[str],
+    config: AlignConfig,
+    samples: int,
+) -> dict[str, Any]:
+    def compared(values: np.ndarray, old: np.ndarray, random: np.ndarray | None, entities: int) -> dict[str, Any]:
+        entry: dict[str, Any] = {"value": rounded(float(values[0]))}
+        if random is not None:
+            entry |= {
+                "gain": estimate(values - old, entities).as_json(),
+                "random": rounded(float(random[0])),
+                "over_random": estimate(values - random, entities).as_json(),
+            }
+        return entry
+
+    measures = {}
+    for name, measure in (("event_f1", event_f1), ("false_pages_per_entity_day", false_pages_per_entity_day)):
+        for whose, keep in (("noisy", noisy), ("all", None)):
+            sides = [_of(f.counts[how if number else KEPT], keep) for f in (found, *(chance or ()))]
+            old = _of(before.counts[KEPT], keep)
+            draws = resample(len(old), samples, config.seed)
+            random = measure([mean(runs) for runs in zip(*sides[1:], strict=True)], draws) if chance else None
+            measures[f"{name}_{whose}"] = compared(measure(sides[0], draws), measure(old, draws), random, len(old))
+    known = np.isfinite(before.vus_pr)
+    draws = resample(int(known.sum()), samples, config.seed)
+    random = np.mean([f.vus_pr for f in chance], axis=0) if chance else None
+    measures["vus_pr_noisy"] = compared(
+        *(None if v is None else draws @ v[known] / max(known.sum(), 1) for v in (found.vus_pr, before.vus_pr, random)),
+        int(known.sum()),
+    )
+    return {"muted": number, "thresholds": how, "measures": measures}
+
+
+def _of(counts: Sequence[EntityCounts], keep: set[str] | None) -> list[EntityCounts]:
+    return [one for one in counts if keep is None or one.entity_id in keep]
