@@ -189,20 +189,23 @@ def test_rollback_refuses_a_misspelt_key(run: Run, step: Callable[[str, Any], Re
     assert not rollback.calls
 
 
+def refused_by_the_form(dag: Any, conf: dict[str, Any]) -> None:
+    from airflow.sdk.definitions.param import ParamsDict
+    from airflow.sdk.exceptions import ParamValidationError
+
+    form = ParamsDict({name: copy.deepcopy(dag.params.get_param(name)) for name in dag.params})
+    with pytest.raises(ParamValidationError):
+        form.update(conf)
+        form.validate()
+
+
 @pytest.mark.parametrize(
     "conf",
     [{}, {"reason": "short"}, {"reason": "long enough", "channel": "prod"}, {"reason": "long enough", "release": "x"}],
     ids=["no reason", "short reason", "unknown channel", "no release id"],
 )
 def test_rollback_form_refuses(dags: dict[str, Any], conf: dict[str, Any]) -> None:
-    from airflow.sdk.definitions.param import ParamsDict
-    from airflow.sdk.exceptions import ParamValidationError
-
-    params = dags["release_rollback"].params
-    form = ParamsDict({name: copy.deepcopy(params.get_param(name)) for name in params})
-    with pytest.raises(ParamValidationError):
-        form.update(conf)
-        form.validate()
+    refused_by_the_form(dags["release_rollback"], conf)
 
 
 def test_scoring_takes_the_interval_of_its_key(run: Run, step: Callable[[str, Any], Recorder]) -> None:
@@ -266,11 +269,4 @@ def test_the_operators_form_refuses_with_a_sentence(
     ids=["no time", "unknown verdict", "nobody"],
 )
 def test_the_operators_form_refuses_by_its_schema(dags: dict[str, Any], conf: dict[str, Any]) -> None:
-    from airflow.sdk.definitions.param import ParamsDict
-    from airflow.sdk.exceptions import ParamValidationError
-
-    params = dags["operator_feedback"].params
-    form = ParamsDict({name: copy.deepcopy(params.get_param(name)) for name in params})
-    with pytest.raises(ParamValidationError):
-        form.update(conf)
-        form.validate()
+    refused_by_the_form(dags["operator_feedback"], conf)
