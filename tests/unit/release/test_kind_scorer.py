@@ -12,6 +12,7 @@ import pytest
 
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import ALIGNER, MUTES, NORMALIZER
+from fleetalign.contracts.views import STATISTICS
 from fleetalign.errors import BadInput
 from fleetalign.release.entity_rows import EntityRows
 from fleetalign.release.kind_scorer import KindScorer, Scores, Series
@@ -185,33 +186,19 @@ VIEWS_WINDOW, LENGTH, ENTITIES = 16, 260, ("a", "b", "broken", "stranger")
 
 
 @pytest.fixture(scope="module", params=[None, 24], ids=["views", "views with a period"])
-def views_scorer(request) -> KindScorer:
-    """The ``views`` graph with random weights; entities differ in threshold, location and statistics."""
-    import torch
-
-    from fleetalign.config import ModelConfig, TrainingConfig
-    from fleetalign.contracts.views import SETTLE_STEPS, STATE_SIZE, STATISTICS
-    from fleetalign.model.export import export
-    from fleetalign.model.networks import create
-
-    torch.manual_seed(3)
-    network = create(ModelConfig(window_steps=VIEWS_WINDOW), TrainingConfig(), request.param)
-    entry = {
-        "window_steps": VIEWS_WINDOW,
-        "step_seconds": 60,
-        "metrics": list(METRICS),
-        "inputs": list(network.inputs),
-        "seasonal_lags_steps": list(network.lags),
-        "statistics_columns": list(STATISTICS),
-        "state_size": STATE_SIZE,
-        "state_chains": True,
-        "state_settle_steps": SETTLE_STEPS,
-    }
+def views_scorer(request, views_kind) -> KindScorer:
+    """Entities differ in threshold, location and statistics."""
     own = {name: [0.5, 0.6, 0.7] for name in STATISTICS[:4]}
     fleet = dict(zip(STATISTICS[4:], ([1.0] * 3, [1.0] * 3, [0.5] * 3, [0.5] * 3, [0.2] * 3), strict=True))
-    table = normalizer(*NORMALIZER_ROWS, statistics=own | fleet)
-    model = export(network, VIEWS_WINDOW)
-    return KindScorer("service", entry, model, table, aligner(*ALIGNER_ROWS), MUTES.empty())
+    return views_kind(
+        "service",
+        METRICS,
+        normalizer(*NORMALIZER_ROWS, statistics=own | fleet),
+        aligner(*ALIGNER_ROWS),
+        window_steps=VIEWS_WINDOW,
+        step_seconds=60,
+        period_steps=request.param,
+    )
 
 
 def series_of(entity_id: str, length: int = LENGTH, first: int = 0, missing: float = 0.1) -> Series:

@@ -10,13 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetalign.contracts.graph import Graph, expose
-from fleetalign.contracts.tables import ALIGNER, MUTES, NORMALIZER, TELEMETRY, TIME
-from fleetalign.contracts.views import SETTLE_STEPS, STATE_SIZE, STATISTICS
+from fleetalign.contracts.tables import ALIGNER, NORMALIZER, TELEMETRY, TIME
+from fleetalign.contracts.views import STATISTICS
 from fleetalign.errors import BadInput
 from fleetalign.release.kind_scorer import KindScorer
 from fleetalign.release.session import Session
-from fleetalign.settings import ModelConfig, TrainingConfig, for_network
 
 METRICS = ("a", "b", "c")
 STEP = 3600
@@ -24,15 +22,7 @@ PERIOD = 24
 
 
 @pytest.fixture(scope="module")
-def scorer():
-    import torch
-
-    from fleetalign.model import networks
-    from fleetalign.model.export import export
-
-    torch.manual_seed(3)
-    network = networks.create(ModelConfig(), for_network(TrainingConfig(), "views"), PERIOD)
-    model = export(network, 32)
+def scorer(views_kind):
     rows = [("__default__", m, 5.0, 2.0) for m in METRICS] + [("x", m, 5.5, 1.5) for m in METRICS]
     normalizer = pa.table(
         {
@@ -45,19 +35,15 @@ def scorer():
         [{"kind": "web", "entity_id": "__default__", "condition": 0, "threshold": 1.5, "state": "default"}],
         schema=ALIGNER.schema,
     )
-    entry = {
-        "window_steps": 32,
-        "step_seconds": STEP,
-        "metrics": list(METRICS),
-        "inputs": list(network.inputs),
-        "seasonal_lags_steps": list(network.lags),
-        "statistics_columns": list(STATISTICS),
-        "state_size": STATE_SIZE,
-        "state_chains": True,
-        "state_settle_steps": SETTLE_STEPS,
-    }
-    assert "views" in Graph(expose(model)).outputs
-    kind = KindScorer("web", entry, model, NORMALIZER.conform(normalizer), aligner, MUTES.empty())
+    kind = views_kind(
+        "web",
+        METRICS,
+        NORMALIZER.conform(normalizer),
+        aligner,
+        window_steps=32,
+        step_seconds=STEP,
+        period_steps=PERIOD,
+    )
 
     class One:
         """As much of a Scorer as a session needs."""
