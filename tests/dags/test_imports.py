@@ -16,7 +16,6 @@ TOP = {"steps", "cli", "bench"}
 SIDEWAYS = {
     ("align", "evaluate"),  # thresholds are chosen by the measures that judge them
     ("align", "model"),  # scores come from the exported graph's runtime
-    ("ingest", "evaluate"),  # what a page is
     ("ingest", "simulate"),  # the simulator is a source
     ("release", "align"),  # a release bundles and judges what a plan aligned
     ("release", "evaluate"),  # gates and figures

@@ -13,7 +13,8 @@ from e2e.conftest import Build, fleetalign
 
 from fleetalign import steps
 from fleetalign.config import load
-from fleetalign.ingest.pages import Page, pages_of, read_pages
+from fleetalign.contracts.pages import Page
+from fleetalign.ingest.pages import pages_of, read_pages
 from fleetalign.release.judging import aligner_rows
 from fleetalign.release.manifest import read_manifest
 from fleetalign.release.scorer import Scorer
@@ -110,7 +111,7 @@ def test_a_mute_reaches_the_scorer_until_it_is_lifted(build: Build, tmp_path: Pa
     ]
     assert rows
     assert {r["timestamp"].date() for r in rows} == {datetime(2026, 3, 6).date()}
-    page = Page(kind, entity, rows[0]["timestamp"], rows[-1]["timestamp"])
+    page = Page(kind, entity, rows[0]["timestamp"], rows[-1]["timestamp"], 0.0, ())
     assert "muted       maintenance, from 2026-03-06T00:00:00Z" in fleet.explain(release_id, page)
     fleet.say("mute", "lift", said["mute_id"], "--at", "2026-03-06T00:00:00Z", "--why", "cancelled", "--by", "bo")
     assert read_mutes(fleet.store).num_rows == 0

@@ -208,6 +208,8 @@ SCORES = TableContract(
     ),
     ("kind", "entity_id", "timestamp"),
 )
+CONTRIBUTIONS = pa.field("contributions", pa.map_(pa.string(), pa.float32()))
+"""A further column of SCORES when it is asked for: each metric's share of the score."""
 
 TABLES: dict[str, TableContract] = {
     t.name: t for t in (TELEMETRY, QUARANTINED_CELLS, QUARANTINED_ROWS, FEEDBACK, MUTES, NORMALIZER, ALIGNER, SCORES)

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.pages import find_pages
 from fleetalign.contracts.tables import SCORES, to_parquet
 from fleetalign.emit import alertmanager, openmetrics
 from fleetalign.emit.firing import advance, read_firing, write_firing
 from fleetalign.emit.targets import Target, write
 from fleetalign.release.grouping import Incident, group_pages
-from fleetalign.release.pages import find_pages
 from fleetalign.release.scorer import Scorer
 from fleetalign.settings import Config
 from fleetalign.storage.store import Store

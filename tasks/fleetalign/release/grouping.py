@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fleetalign.contracts.hashing import content_id
+from fleetalign.contracts.pages import Page
 from fleetalign.interval import format_time
-from fleetalign.release.pages import Page
 
 SHOWN = 10
 

@@ -11,14 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.contracts.tables import SCORES, TELEMETRY, TIME
+from fleetalign.contracts.tables import CONTRIBUTIONS, SCORES, TELEMETRY, TIME
 from fleetalign.errors import BadInput
 from fleetalign.release.kind_scorer import REASONS, SCORED, KindScorer, Scores, Series
 
 KEY_COLUMNS = ("kind", "entity_id", "timestamp")
 MAX_GRID_STEPS = 10_000_000
 """Longest dense grid of one entity: 19 years of minutes. Beyond, one row with a wrong clock would fill the disk."""
-CONTRIBUTIONS = pa.field("contributions", pa.map_(pa.string(), pa.float32()))
 Contributions = bool | Literal["alarms"]
 """Of which samples the shares of metrics are wanted. Those of every sample are many times larger than the scores."""
 

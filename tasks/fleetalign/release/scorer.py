@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.golden import worst_difference
-from fleetalign.contracts.tables import ALIGNER, MUTES, NORMALIZER, SCORES, from_parquet
+from fleetalign.contracts.tables import ALIGNER, CONTRIBUTIONS, MUTES, NORMALIZER, SCORES, from_parquet
 from fleetalign.errors import BadInput, NotFound
 from fleetalign.release import channel as channels
 from fleetalign.release.kind_scorer import KindScorer
 from fleetalign.release.manifest import Manifest, read_manifest
-from fleetalign.release.rows import CONTRIBUTIONS, Contributions, grids, kinds_of, measured, score_table, unknown_kind
+from fleetalign.release.rows import Contributions, grids, kinds_of, measured, score_table, unknown_kind
 from fleetalign.storage.panel import Panel, as_datetime64
 from fleetalign.storage.store import Store, open_store
 

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetalign.contracts.pages import Page
 from fleetalign.evaluate.groups import pair_precision_recall
 from fleetalign.release.grouping import Incident, group_pages, overlap
-from fleetalign.release.pages import Page
 
 START = datetime(2026, 3, 9, tzinfo=UTC)
 GAP = timedelta(minutes=15)

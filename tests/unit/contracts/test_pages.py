@@ -9,10 +9,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetalign.contracts.tables import SCORES
+from fleetalign.contracts.pages import find_pages, merge_pages
+from fleetalign.contracts.tables import CONTRIBUTIONS, SCORES
 from fleetalign.evaluate.events import pages as index_pages
-from fleetalign.release.pages import find_pages, merge_pages
-from fleetalign.release.rows import CONTRIBUTIONS
 
 START = datetime(2026, 3, 9, tzinfo=UTC)
 STEP = timedelta(minutes=1)

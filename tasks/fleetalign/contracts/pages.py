@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from fleetalign.release.rows import CONTRIBUTIONS
+from fleetalign.contracts.tables import CONTRIBUTIONS
+from fleetalign.interval import format_time
 
 TOP_METRICS = 3
 """How many metrics a page names: what a person reads, and what grouping compares."""
@@ -29,9 +30,17 @@ class Page:
     margin: float
     metrics: tuple[tuple[str, float], ...]
 
+    @property
+    def page_id(self) -> str:
+        """``KIND/ENTITY/START``: the start is the first alarm's time, so the id needs no register."""
+        return f"{self.kind}/{self.entity_id}/{format_time(self.start)}"
+
 
 def find_pages(scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: int) -> list[Page]:
-    """Pages of ``scores`` (SCORES with contributions), sorted by kind, entity and start. ``step_seconds`` is by kind."""
+    """Pages of ``scores`` (SCORES), sorted by kind, entity and start. ``step_seconds`` is by kind.
+
+    Without CONTRIBUTIONS among the columns the pages name no metrics.
+    """
     alarms = scores.filter(scores["alarm"]).to_pylist()
     samples = (
         Page(
@@ -40,7 +49,7 @@ def find_pages(scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: i
             row["timestamp"],
             row["timestamp"] + timedelta(seconds=step_seconds[row["kind"]]),
             row["margin"],
-            _largest(row[CONTRIBUTIONS.name]),
+            _largest(row.get(CONTRIBUTIONS.name, [])),
         )
         for row in alarms
     )
