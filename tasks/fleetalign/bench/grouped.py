@@ -23,10 +23,10 @@ from fleetalign.bench.learned import Learned
 from fleetalign.bench.methods import Method
 from fleetalign.bench.paging import pages_between, position
 from fleetalign.config import AlignConfig
+from fleetalign.contracts.pages import Page
 from fleetalign.evaluate.bootstrap import rounded
 from fleetalign.evaluate.groups import pair_precision_recall, whole_precision_recall
 from fleetalign.release.grouping import group_pages
-from fleetalign.release.pages import Page
 from fleetalign.settings import EmitConfig
 
 DRAWS = 20

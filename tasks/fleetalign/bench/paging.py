@@ -17,12 +17,12 @@ from fleetalign.bench.learned import Learned
 from fleetalign.bench.methods import Method
 from fleetalign.config import AlignConfig
 from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.pages import Page, find_pages
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES
 from fleetalign.contracts.views import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
 from fleetalign.evaluate import events
 from fleetalign.model import normalizer
 from fleetalign.release.kind_scorer import KindScorer, Series
-from fleetalign.release.pages import Page, find_pages
 from fleetalign.release.rows import score_table
 
 BATCH = 1024
