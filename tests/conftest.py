@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("fleetalign", deadline=None)
+hypothesis.settings.load_profile("fleetalign")
 
 
 def skip_or_fail(reason: str) -> None:

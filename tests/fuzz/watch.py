@@ -22,7 +22,6 @@ MOST_MIB = 1024
 
 FUZZ = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     database=None,
     phases=(Phase.generate, Phase.shrink),
     derandomize="FUZZ_EXAMPLES" not in os.environ,

@@ -120,7 +120,7 @@ def found_by_all(incidents: int) -> EntityCounts:
     return dataclasses.replace(found, hits=np.broadcast_to(found.hits[:1], found.hits.shape).copy())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=2, max_size=6), st.sampled_from([0.3, 3.0]))
 def test_a_fold_of_the_fleets_candidate_is_the_choice_of_a_fleet_that_never_had_the_incident(fleet_of, k):
     fleet = [finds(*which) for which in fleet_of]

@@ -67,7 +67,7 @@ def test_tables_hold_the_same_counts_as_the_measures():
     assert np.all(tables.tails < 0.01)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(4, 196), st.integers(1, 4))
 def test_shifted_counts_equal_rolling_the_alarms(seed, offset, merge_steps):
     """The truth is moved one way instead of the alarms the other way. Where the roll cuts it is quiet: a page that it

@@ -46,7 +46,7 @@ def assert_equal_to_the_measures(margins, thresholds, incident, judged, merge_st
         assert either.false_judged[k] == event_counts(alarms, incidents, merge_steps, labelled).false_pages
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(scenes())
 def test_the_counts_of_every_threshold_are_those_of_the_measures(scene):
     assert_equal_to_the_measures(*scene)

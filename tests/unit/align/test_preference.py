@@ -78,7 +78,7 @@ def test_without_the_incident_that_made_the_difference_the_default_is_back(other
     assert {preferred(fleet, without=(i, 0)) for i in range(4, 4 + others)} == {OTHER}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.sampled_from([ALL, ONLY_OTHER, NONE, (DEFAULT,)]), max_size=3), min_size=2, max_size=7))
 def test_leaving_out_equals_never_having_had_the_incident(incidents):
     fleet = [entity(*finders) for finders in incidents]

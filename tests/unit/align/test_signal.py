@@ -118,7 +118,7 @@ def test_margins_of_every_candidate_are_what_the_graph_says_row_by_row(graph, si
         close(row, row_by_row(graph, signal, one, candidate))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**31), missing=st.sampled_from([0.0, 0.1, 0.4]), weights=st.permutations([1.0, 0.25, 2.0, 0.0]),
        smoothing=st.floats(0.2, 1.0))  # fmt: skip
 def test_any_candidate_of_views(seed, missing, weights, smoothing):
@@ -164,7 +164,7 @@ def test_an_empty_range_and_one_without_a_full_window(signal):
     assert np.isnan(signal.margins(one, 0, 100)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     count=st.integers(0, 400),

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetalign.contracts.feedback import intervals
@@ -55,7 +55,6 @@ def brute(series: Series, profile: NabProfile, threshold: float) -> float:
     return total
 
 
-@settings(deadline=None)
 @given(corpus(), st.sampled_from(list(NAB_PROFILES)))
 def test_the_sweep_finds_what_trying_every_threshold_finds(series: Series, name: str) -> None:
     profile = NAB_PROFILES[name]
@@ -69,7 +68,6 @@ def test_the_sweep_finds_what_trying_every_threshold_finds(series: Series, name:
         assert nab_score(series, profile, cut - 0.01).raw == pytest.approx(raw)
 
 
-@settings(deadline=None)
 @given(corpus())
 def test_perfect_is_100_and_silence_0_whatever_the_scale(series: Series) -> None:
     if not any((labels[min(int(0.15 * len(labels)), 750) :] == 1).any() for _, labels in series):

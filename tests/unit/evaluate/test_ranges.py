@@ -36,7 +36,7 @@ def reward(one: tuple[int, int], others: np.ndarray, alpha: float, cardinality: 
     return alpha + (1 - alpha) * share * (1 / len(hit) if cardinality == "reciprocal" else 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     series,
     st.sampled_from([0.0, 0.3, 1.0]),
@@ -79,7 +79,7 @@ def brute_affiliation(alarms: np.ndarray, labels: np.ndarray, parts: int) -> tup
     return float(np.mean(precision)) if precision else float("nan"), float(np.mean(recall))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(series)
 def test_affiliation_is_the_limit_of_its_sums(both: tuple[np.ndarray, np.ndarray]) -> None:
     alarms, labels = both

@@ -67,7 +67,7 @@ def defined(scores: np.ndarray, labels: np.ndarray) -> bool:
     return bool((labels == 1).any() and (labels == 0).any() and len(np.unique(said)) > 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(series())
 def test_range_aucs_are_their_definition(both: tuple[np.ndarray, np.ndarray]) -> None:
     pr, roc = range_aucs(*both, BUFFERS)
@@ -75,7 +75,6 @@ def test_range_aucs_are_their_definition(both: tuple[np.ndarray, np.ndarray]) ->
         np.testing.assert_allclose(np.stack([pr, roc], 1), [brute_range_aucs(*both, b) for b in BUFFERS], atol=1e-12)
 
 
-@settings(deadline=None)
 @given(series(), st.integers(0, 12))
 def test_vus_is_the_mean_over_buffer_lengths(both: tuple[np.ndarray, np.ndarray], buffer: int) -> None:
     pr, roc = range_aucs(*both, range(buffer + 1))
@@ -83,7 +82,6 @@ def test_vus_is_the_mean_over_buffer_lengths(both: tuple[np.ndarray, np.ndarray]
     assert vus_pr(*both, buffer, buffers=[buffer]) == pytest.approx(range_pr_auc(*both, buffer), nan_ok=True)
 
 
-@settings(deadline=None)
 @given(series())
 def test_only_the_order_of_scores_counts(both: tuple[np.ndarray, np.ndarray]) -> None:
     scores, labels = both
@@ -91,7 +89,6 @@ def test_only_the_order_of_scores_counts(both: tuple[np.ndarray, np.ndarray]) ->
         assert measure(np.exp(3 * scores) - 7, labels) == pytest.approx(measure(scores, labels), nan_ok=True)
 
 
-@settings(deadline=None)
 @given(series(), st.integers(2, 4), st.floats(0, 1))
 def test_unlabelled_time_changes_nothing(both: tuple[np.ndarray, np.ndarray], times: int, score: float) -> None:
     scores, labels = both

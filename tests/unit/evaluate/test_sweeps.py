@@ -68,7 +68,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(series())
 def test_a_sweep_finds_what_trying_every_threshold_finds(name: str, both: tuple[np.ndarray, np.ndarray]) -> None:
     scores, labels = both
@@ -82,7 +82,7 @@ def test_a_sweep_finds_what_trying_every_threshold_finds(name: str, both: tuple[
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(series())
 def test_order_alone_counts_perfect_is_one_and_silence_zero(name: str, both: tuple[np.ndarray, np.ndarray]) -> None:
     scores, labels = both
@@ -93,7 +93,6 @@ def test_order_alone_counts_perfect_is_one_and_silence_zero(name: str, both: tup
         assert sweep(np.full(len(labels), np.nan), labels).f1 == 0
 
 
-@settings(deadline=None)
 @given(series())
 def test_pa_k_falls_with_k_and_its_area_lies_between(both: tuple[np.ndarray, np.ndarray]) -> None:
     scores, labels = both
@@ -107,14 +106,12 @@ def test_pa_k_falls_with_k_and_its_area_lies_between(both: tuple[np.ndarray, np.
     assert pa_k_area((labels == 1).astype(float), labels) == pytest.approx(1)
 
 
-@settings(deadline=None)
 @given(series(), st.integers(0, 4))
 def test_a_longer_delay_never_lowers_the_best(both: tuple[np.ndarray, np.ndarray], delay: int) -> None:
     if (both[1] == 1).any():
         assert best_delay_limited_f1(*both, delay).f1 <= best_delay_limited_f1(*both, delay + 1).f1 + 1e-12
 
 
-@settings(deadline=None)
 @given(series(), st.integers(2, 4))
 def test_unlabelled_time_changes_no_point_sweep(both: tuple[np.ndarray, np.ndarray], times: int) -> None:
     scores, labels = both
@@ -127,7 +124,7 @@ def test_unlabelled_time_changes_no_point_sweep(both: tuple[np.ndarray, np.ndarr
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(series(), st.sampled_from([0, 0.1, 0.25, 0.5]), st.integers(0, 4))
 def test_event_sweep_within_a_share_of_alarms(
     both: tuple[np.ndarray, np.ndarray], share: float, merge_steps: int

@@ -301,7 +301,7 @@ moment = st.one_of(
 cell = st.sampled_from(["1", "-2.5", "inf", "nan", "", "oops"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(entity, moment, cell, cell), max_size=30), long=st.booleans(), whole=st.booleans())
 def test_every_row_read_is_kept_quarantined_or_outside(rows: list[tuple], long: bool, whole: bool) -> None:
     anchor = [("a", f"2024-05-01T0{h}:00:00Z", "1", "1") for h in range(3)]

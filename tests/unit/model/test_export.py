@@ -125,7 +125,7 @@ def test_parity_with_torch(example, exposed, device, batch, metrics, missing):
     assert_parity(example, exposed, windows(exposed, batch + metrics, batch, metrics, missing), device)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), batch=st.integers(1, 9), metrics=st.integers(1, 9), missing=st.floats(0, 1))
 def test_parity_with_torch_on_anything(example, exposed, seed, batch, metrics, missing):
     feeds = windows(exposed, seed, batch, metrics, missing)
@@ -137,7 +137,7 @@ def test_parity_with_torch_on_anything(example, exposed, seed, batch, metrics, m
         assert_parity(example, exposed, feeds)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), batch=st.integers(1, 4), metrics=st.integers(1, 12), padding=st.integers(1, 20))
 def test_padding_changes_nothing(graph, seed, batch, metrics, padding):
     feeds = windows(graph, seed, batch, metrics)
@@ -153,7 +153,7 @@ def test_padding_changes_nothing(graph, seed, batch, metrics, padding):
     assert (given.contribution[:, metrics:] == 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), batch=st.integers(1, 4), metrics=st.integers(1, 12), data=st.data())
 def test_permuting_metrics_permutes_contributions(graph, seed, batch, metrics, data):
     feeds, order = windows(graph, seed, batch, metrics), data.draw(st.permutations(range(metrics)))
@@ -162,7 +162,7 @@ def test_permuting_metrics_permutes_contributions(graph, seed, batch, metrics, d
     assert_close(given.contribution, plain.contribution[:, order], 1.0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), batch=st.integers(2, 9))
 def test_a_window_scores_the_same_alone_and_in_a_batch(graph, seed, batch):
     feeds = windows(graph, seed, batch, 4)
@@ -174,7 +174,7 @@ def test_a_window_scores_the_same_alone_and_in_a_batch(graph, seed, batch):
             np.testing.assert_allclose(alone.state, together.state[row : row + 1], rtol=1e-5, atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**31), batch=st.integers(1, 6), metrics=st.integers(1, 9), missing=st.floats(0, 1))
 def test_shares_are_not_negative_and_sum_to_one_or_there_is_no_score(graph, seed, batch, metrics, missing):
     feeds = windows(graph, seed, batch, metrics, missing)

@@ -134,7 +134,7 @@ def naive_fill(z, present):
     return out
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.booleans(), min_size=1, max_size=70))
 def test_filling_takes_the_nearest_earlier_sample_else_the_location(present):
     z = np.where(present, np.arange(1.0, len(present) + 1), 0.0).astype(np.float32)

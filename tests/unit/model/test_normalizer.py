@@ -56,7 +56,7 @@ def test_fit_does_not_change_the_panel(make_panel):
     np.testing.assert_array_equal(panel.values, before)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(level=st.floats(-1e12, 1e12, allow_subnormal=False), move=st.floats(-1e12, 1e12, allow_subnormal=False))
 def test_a_constant_metric_has_a_finite_z_and_stays_at_zero(as_panel, level, move):
     table = normalizer.build(as_panel(np.full((3, 50, 1), level)), CONFIG, 10)
@@ -74,7 +74,7 @@ def test_a_constant_metric_that_moves_by_a_thousandth_is_far_out(as_panel):
     assert (64.1e9 - location[0, 0]) / scale[0, 0] > CONFIG.clip
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(factor=st.sampled_from([1e-9, 1e-3, 0.5, 7.0, 1e6]), offset=st.floats(-100, 100), seed=st.integers(0, 2**31))
 def test_z_does_not_depend_on_the_unit(as_panel, factor, offset, seed):
     """Celsius or Fahrenheit, bytes or gigabytes: the same z."""

@@ -108,7 +108,7 @@ def naive_reference(c: np.ndarray, period: int) -> np.ndarray:
     return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31), period=st.sampled_from([1, 7, 24, 50, 100]), missing=st.sampled_from([0.0, 0.3, 0.95])
 )

@@ -138,7 +138,7 @@ def test_nothing_seen_knows_nothing(fitter, views):
     assert np.isnan(fitted(fitter, views, panel, 0)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**31), st.integers(1, 6))
 def test_the_residual_is_orthogonal_to_the_direction_among_what_is_seen(seed, metrics):
     random = np.random.default_rng(seed)

@@ -81,7 +81,7 @@ def assert_same(given, expected):
     np.testing.assert_allclose(given[1], expected[1], rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31), cuts=st.lists(st.integers(1, STEPS - 1), max_size=5), missing=st.sampled_from([0, 0.3])
 )
@@ -97,7 +97,7 @@ def joined(parts: list[dict]) -> dict:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**31), lengths=st.lists(st.integers(1, STEPS), min_size=2, max_size=4))
 def test_entities_chained_in_one_batch_do_not_mix(graph, seed, lengths):
     random = np.random.default_rng(seed)
@@ -161,7 +161,7 @@ def test_a_smoothing_of_one_has_no_memory(graph):
     assert np.nanmax(np.abs(smoothed.score - alone.score)) > 0.1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     views=st.lists(st.floats(0, 100, width=32), min_size=1, max_size=30),
     smoothing=st.floats(0.2, 1.0),
@@ -214,7 +214,7 @@ def test_a_kind_without_a_period_has_no_seasonal_input(views, graph):
     assert off.lags == () and "seasonal" not in off.inputs
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), metrics=st.integers(1, 8), missing=st.floats(0, 1))
 def test_contributions_are_shares_of_usable_metrics(graph, seed, metrics, missing):
     feeds = chained(history(graph, seed, metrics, missing), np.zeros(STATE_SIZE, dtype=np.float32))
@@ -231,7 +231,7 @@ def test_the_metric_that_leaves_its_forecast_is_blamed(graph):
     assert (graph.run(feeds).contribution.argmax(axis=1) == 2).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), period=st.sampled_from([12, 24, 50, 100]), missing=st.sampled_from([0.0, 0.2, 0.9]))
 def test_the_reference_of_the_graph_is_that_of_seasonality(seed, period, missing):
     """Where a position has no earlier sample the graph shows no reference at all."""
@@ -381,7 +381,7 @@ def test_a_metric_that_falls_silent_lends_its_weight_to_no_other(graph):
     assert heard.sum() > 20 and (less[heard] < whole[heard] + 0.4).all()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**31), metrics=st.integers(1, 4), missing=st.sampled_from([0.0, 0.1, 0.5]))
 def test_agrees_with_the_equations(views, graph, seed, metrics, missing):
     random = np.random.default_rng(seed)

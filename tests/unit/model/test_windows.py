@@ -17,7 +17,7 @@ def brute_force(panel, start, stop, window):
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_numbers_map_one_to_one_to_the_windows_that_exist(as_panel, data):
     entities, steps = data.draw(st.integers(0, 5)), data.draw(st.integers(1, 30))

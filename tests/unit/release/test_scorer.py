@@ -194,7 +194,7 @@ def test_times_are_floored_to_the_step_and_the_last_row_of_a_slot_counts(store: 
     assert scorer.score(pa.concat_tables([wrong, late])).equals(scorer.score(rows))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True))
 def test_warming_up_counts_grid_positions_since_the_first_row(kept: list[int]) -> None:
     store = MemoryStore()

@@ -89,7 +89,7 @@ def close(left: pa.Table, right: pa.Table) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 259), max_size=6, unique=True))
 def test_pieces_of_any_size_are_what_bulk_says(scorer, cuts: list[int]):
     table = fleet()

@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetalign.contracts.tables import TELEMETRY
@@ -108,7 +108,6 @@ values = st.one_of(st.floats(allow_nan=True), st.none(), st.sampled_from([math.i
 rows = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.floats(-2, 26), values), max_size=60)
 
 
-@settings(deadline=None)
 @given(rows, st.sampled_from([300, 600, 3600, 7000]))
 def test_both_count_laws(items: list[tuple[str, float, float | None]], step_seconds: int) -> None:
     raw = telemetry(*items)
