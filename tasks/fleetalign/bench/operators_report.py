@@ -103,9 +103,9 @@ def _muting(found: Mapping[str, Any]) -> str:
         f"do, at {found['generous_pages_per_day']:g} pages per entity-day. Figures are of these entities on judged time; *random*: as "
         f"many of their metrics muted at random (mean of {found['random_draws']} draws); *kept*: thresholds from before the "
         f"mutes, which changed the score beneath them. With {rows[-1]['muted']} muted, "
-        f"VUS-PR: {verdict(last['gain'])} than before ({difference(last['gain'])}), {verdict(last['over_random'])} than random "
-        f"mutes ({difference(last['over_random'])}); event F1, aligned anew: {verdict(anew['gain'])} than before, "
-        f"{verdict(anew['over_random'])} than random mutes.\n\n{table(rows, columns)}"
+        f"VUS-PR against before: {verdict(last['gain'])} ({difference(last['gain'])}), against random mutes: "
+        f"{verdict(last['over_random'])} ({difference(last['over_random'])}); event F1, aligned anew, against before: "
+        f"{verdict(anew['gain'])}, against random mutes: {verdict(anew['over_random'])}.\n\n{table(rows, columns)}"
     )
 
 
