@@ -85,18 +85,10 @@ def read_batch(
         "timestamp": times.values.filter(keep),
     }
     if mapping.layout == "long":
-        value, bad_cells = to_float64(columns[mapping.value_column].filter(keep), mapping.decimal)
-        names = metric_names.filter(keep)
-        kept = pa.table({**key, "metric": names, "value": value})
-        cells = [_cells(kept, names, columns[mapping.value_column].filter(keep), bad_cells)]
+        source = columns[mapping.value_column].filter(keep)
+        kept, cells = _long_values(key, metric_names.filter(keep), source, mapping)
     else:
-        key_table, cells, measured = pa.table(key), [], {}
-        for name in mapping.metrics:
-            source = columns[name].filter(keep)
-            measured[name], bad_cells = to_float64(source, mapping.decimal)
-            if bad_cells.any():
-                cells.append(_cells(key_table, name, source, bad_cells))
-        kept = pa.table({**key, **measured})
+        kept, cells = _wide_values(key, columns, keep, mapping)
     rows = [
         _rows(table, np.flatnonzero(broken), rules, kinds, entities, times.values, mapping, origin, row_numbers),
         _broken_lines(broken_lines, mapping, origin),
@@ -174,6 +166,28 @@ def _kinds(columns: dict[str, pa.ChunkedArray], mapping: Mapping, rows: int) -> 
     kinds = _texts(columns[mapping.kind_column])
     good = pc.fill_null(pc.match_substring_regex(kinds, KIND_PATTERN), False)
     return pc.if_else(good, kinds, pa.scalar(UNKNOWN_KIND)), ~good.to_numpy()
+
+
+def _long_values(
+    key: dict[str, pa.ChunkedArray], names: pa.ChunkedArray, source: pa.ChunkedArray, mapping: Mapping
+) -> tuple[pa.Table, list[pa.Table]]:
+    """``key`` with metric and value, and the cells that hold no number."""
+    value, bad_cells = to_float64(source, mapping.decimal)
+    kept = pa.table({**key, "metric": names, "value": value})
+    return kept, [_cells(kept, names, source, bad_cells)]
+
+
+def _wide_values(
+    key: dict[str, pa.ChunkedArray], columns: dict[str, pa.ChunkedArray], keep: pa.Array, mapping: Mapping
+) -> tuple[pa.Table, list[pa.Table]]:
+    """``key`` with one column per metric, of the rows to ``keep``, and the cells that hold no number."""
+    key_table, cells, measured = pa.table(key), [], {}
+    for name in mapping.metrics:
+        source = columns[name].filter(keep)
+        measured[name], bad_cells = to_float64(source, mapping.decimal)
+        if bad_cells.any():
+            cells.append(_cells(key_table, name, source, bad_cells))
+    return pa.table({**key, **measured}), cells
 
 
 def _cells(kept: pa.Table, metric: str | pa.ChunkedArray, source: pa.ChunkedArray, bad: np.ndarray) -> pa.Table:

@@ -104,13 +104,14 @@ class Intake:
                 f"ingest: {self.read} rows read, but {kept} kept, {rows.num_rows} rows and {num_duplicates} cells "
                 f"quarantined, {self.outside} outside the range: a bug, please report it"
             )
-        partitions = []
+        partitions: list[Partition] = []
         first, *_ = split(self._range(kinds, rows), config.partition)
+        parts = self._parts(kinds, [rows["at"], cells["timestamp"]], first, config)
         if not replace:
             for name, kind in kinds.items():
-                for part in self._parts(kinds, [rows["at"], cells["timestamp"]], first, config):
+                for part in parts:
                     _refuse_loss(store, name, part, config, _between(kind.wide, "timestamp", part))
-        for part in self._parts(kinds, [rows["at"], cells["timestamp"]], first, config):
+        for part in parts:
             part_cells = _between(cells, "timestamp", part)
             part_rows = _between(rows, "at", part)
             untimed = rows.filter(pc.is_null(rows["at"])) if part == first else rows.slice(0, 0)
@@ -119,19 +120,14 @@ class Intake:
                 filed = pa.concat_tables([own_rows, _of_kind(untimed, name)]).drop_columns(["at"])
                 write_quarantine(store, "rows", "ingest", name, part, config.partition, filed)
                 write_quarantine(store, "cells", "ingest", name, part, config.partition, own_cells)
-                if name not in kinds:
-                    continue
-                table = _measured(_between(kinds[name].wide, "timestamp", part))
-                if table.num_rows:
-                    # Rows without a usable time are not counted here: which partition they are filed under depends
-                    # on the run's range, and a partition's bytes must not.
-                    counts = {
-                        "kept": table.num_rows,
+                if name in kinds:
+                    # Rows without a usable time are not counted: which partition they are filed under depends on the
+                    # run's range, and a partition's bytes must not.
+                    taken_out = {
                         "quarantined_rows": count_rules(own_rows),
                         "quarantined_cells": count_rules(own_cells),
                     }
-                    step = kinds[name].step_seconds
-                    partitions.append(write_partition(store, "raw", name, part, config.partition, table, step, counts))
+                    partitions += _write_part(store, name, kinds[name], part, config, taken_out)
         return IngestResult(
             partitions=tuple(sorted(partitions, key=lambda p: (p.kind, p.interval))),
             read=self.read,
@@ -188,6 +184,17 @@ class Intake:
             return NO_TIME_AT_ALL
         last = max(e["max"].as_py() for e in ends)
         return Interval(min(e["min"].as_py() for e in ends), last + timedelta(microseconds=1))
+
+
+def _write_part(
+    store: Store, name: str, kind: _Kind, part: Interval, config: Config, taken_out: dict[str, dict[str, int]]
+) -> list[Partition]:
+    """The raw partition of ``part``, if the kind has rows there; ``taken_out`` is what its receipt counts beside them."""
+    table = _measured(_between(kind.wide, "timestamp", part))
+    if table.num_rows == 0:
+        return []
+    counts = {"kept": table.num_rows, **taken_out}
+    return [write_partition(store, "raw", name, part, config.partition, table, kind.step_seconds, counts)]
 
 
 def _check_divides(step_seconds: int, kind: str, config: Config) -> None:

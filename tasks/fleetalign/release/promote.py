@@ -57,18 +57,8 @@ def promote(
     manifest = read_manifest(store, release_id)
     current = channels.read(store, channel)
     champion_id = None if current is None else current.release_id
-    if current is not None:
-        if champion_id == release_id:
-            return Promotion(release_id, champion_id, False, f"{channel} already points to {release_id}", current)
-        if _served(read_manifest(store, current.release_id, current.manifest_sha256)) == _served(manifest):
-            same = f"{channel} points to {champion_id}, which serves the same files"
-            return Promotion(release_id, champion_id, False, same, current)
-        left = _rolled_back_from(channels.history(store, channel), release_id)
-        if left is not None and not force:
-            why_not = (
-                f"{channel} was rolled back from {release_id} by {left.by}: {left.why}; --force promotes it anyway"
-            )
-            return Promotion(release_id, champion_id, False, why_not, current)
+    if current is not None and (stays := _why_it_stays(store, current, manifest, force)):
+        return Promotion(release_id, champion_id, False, stays, current)
     _require_verified(store, release_id, channel)
     compared = tuple(comparison_gates(champion_id))
     failed = [gate for gate in (*manifest.gates, *compared) if gate["verdict"] == "fail"]
@@ -91,6 +81,19 @@ def promote(
     )
     outcome = f"forced past {', '.join(g['name'] for g in failed)}" if failed else "every gate passed"
     return Promotion(release_id, champion_id, True, outcome, pointer, compared)
+
+
+def _why_it_stays(store: Store, current: channels.Pointer, manifest: Manifest, force: bool) -> str | None:
+    """Why the channel is not to be moved to that release, whatever its gates say; None when they decide."""
+    channel, release_id = current.channel, manifest.release_id
+    if current.release_id == release_id:
+        return f"{channel} already points to {release_id}"
+    if _served(read_manifest(store, current.release_id, current.manifest_sha256)) == _served(manifest):
+        return f"{channel} points to {current.release_id}, which serves the same files"
+    left = _rolled_back_from(channels.history(store, channel), release_id)
+    if left is not None and not force:
+        return f"{channel} was rolled back from {release_id} by {left.by}: {left.why}; --force promotes it anyway"
+    return None
 
 
 def _served(manifest: Manifest) -> set[str]:
