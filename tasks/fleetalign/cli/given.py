@@ -33,6 +33,14 @@ def config(options: argparse.Namespace) -> Config:
     return configuration.load(options.params)
 
 
+def store_uri(options: argparse.Namespace) -> str:
+    return configuration.store_uri(options.store)
+
+
+def store(options: argparse.Namespace) -> Store:
+    return open_store(store_uri(options))
+
+
 def interval(options: argparse.Namespace) -> Interval | None:
     if options.start is None and options.end is None:
         return None

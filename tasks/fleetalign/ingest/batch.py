@@ -22,7 +22,7 @@ from fleetalign.errors import UsageError
 from fleetalign.ingest.labels import looks_like_label
 from fleetalign.ingest.mapping import Mapping, refuse_label
 from fleetalign.ingest.numbers import plain, to_float64
-from fleetalign.ingest.times import to_utc
+from fleetalign.ingest.times import to_utc, within
 from fleetalign.interval import Interval
 from fleetalign.storage.quarantine import Rule, plain_values, rows_as_json
 
@@ -125,10 +125,7 @@ def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> np.ndarray:
 def _inside(times: pa.Array, interval: Interval | None) -> np.ndarray:
     if interval is None:
         return np.ones(len(times), dtype=bool)
-    inside = pc.and_(
-        pc.greater_equal(times, pa.scalar(interval.start, TIME)), pc.less(times, pa.scalar(interval.end, TIME))
-    )
-    return pc.fill_null(inside, False).to_numpy(zero_copy_only=False)
+    return pc.fill_null(within(times, interval.start, interval.end), False).to_numpy(zero_copy_only=False)
 
 
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:

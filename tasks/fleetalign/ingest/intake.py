@@ -19,6 +19,7 @@ from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch
 from fleetalign.ingest.clock import split_by_clock
 from fleetalign.ingest.long import pivot, series_of
 from fleetalign.ingest.step import infer_step_seconds
+from fleetalign.ingest.times import within
 from fleetalign.interval import LENGTHS, Interval, format_time, partition_key, split
 from fleetalign.storage.lake import KEY_COLUMNS, Partition, get_partition, read_partition, write_partition
 from fleetalign.storage.quarantine import count_rules, write_quarantine
@@ -228,9 +229,7 @@ def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, table:
 
 
 def _between(table: pa.Table, column: str, part: Interval) -> pa.Table:
-    times = table[column]
-    inside = pc.and_(pc.greater_equal(times, pa.scalar(part.start, TIME)), pc.less(times, pa.scalar(part.end, TIME)))
-    inside = pc.fill_null(inside, False)
+    inside = pc.fill_null(within(table[column], part.start, part.end), False)
     return table if pc.all(inside).as_py() else table.filter(inside)
 
 

@@ -58,14 +58,14 @@ def to_utc(column: pa.ChunkedArray, time_zone: str, time_unit: str, where: str) 
     unusable = values.is_null().to_numpy(zero_copy_only=False)
     rules[unusable & (rules == None)] = Rule.UNREADABLE_TIME  # noqa: E711 - elementwise
     rules[missing] = Rule.MISSING_TIME
-    in_range = pc.and_(pc.greater_equal(values, _scalar(EARLIEST)), pc.less(values, _scalar(LATEST)))
-    outside = ~pc.fill_null(in_range, True).to_numpy(zero_copy_only=False)
+    outside = ~pc.fill_null(within(values, EARLIEST, LATEST), True).to_numpy(zero_copy_only=False)
     rules[outside] = Rule.TIME_OUT_OF_RANGE
     return Times(pc.if_else(pa.array(outside), pa.scalar(None, TIME), values), rules)
 
 
-def _scalar(instant: datetime) -> pa.Scalar:
-    return pa.scalar(instant, TIME)
+def within(times: pa.Array | pa.ChunkedArray, start: datetime, end: datetime) -> pa.Array | pa.ChunkedArray:
+    """Which of ``times`` lie in ``[start, end)``, bool; null for a null."""
+    return pc.and_(pc.greater_equal(times, pa.scalar(start, TIME)), pc.less(times, pa.scalar(end, TIME)))
 
 
 def _all_numbers(column: pa.ChunkedArray) -> bool:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fleetalign import config as configuration
 from fleetalign import steps
 from fleetalign.cli import given
 from fleetalign.cli.tell import tell, tell_receipt
@@ -20,7 +19,7 @@ from fleetalign.storage.store import open_store
 
 
 def run(options: argparse.Namespace) -> int:
-    config, store_uri = given.config(options), configuration.store_uri(options.store)
+    config, store_uri = given.config(options), given.store_uri(options)
     bar = Bar()
     result = given.ingest_files(config, store_uri, options, bar)
     intervals = sorted({p.interval for p in result.partitions})
@@ -72,7 +71,7 @@ def _align(config: Config, store_uri: str, plan_id: str, bar: Bar) -> dict[str, 
 
 
 def plan(options: argparse.Namespace) -> int:
-    config, store_uri = given.config(options), configuration.store_uri(options.store)
+    config, store_uri = given.config(options), given.store_uri(options)
     return tell_receipt(
         options,
         steps.plan(

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from fleetalign import config as configuration
 from fleetalign import steps
 from fleetalign.cli import given
 from fleetalign.cli.tell import tell
 from fleetalign.errors import GateRefused, UsageError
 from fleetalign.interval import parse_time
 from fleetalign.storage import layout
-from fleetalign.storage.store import open_store
 
 
 def promote(options: argparse.Namespace) -> int:
     result = steps.promote(
-        given.config(options), configuration.store_uri(options.store), options.release,
+        given.config(options), given.store_uri(options), options.release,
         channel=options.channel, by=options.by or given.user(), why=options.why, force=options.force,
     )  # fmt: skip
     return tell(result)
@@ -24,7 +22,7 @@ def promote(options: argparse.Namespace) -> int:
 
 def rollback(options: argparse.Namespace) -> int:
     result = steps.rollback(
-        given.config(options), configuration.store_uri(options.store),
+        given.config(options), given.store_uri(options),
         channel=options.channel, release_id=options.release, by=options.by or given.user(), why=options.why,
     )  # fmt: skip
     return tell(result)
@@ -33,7 +31,7 @@ def rollback(options: argparse.Namespace) -> int:
 def releases(options: argparse.Namespace) -> int:
     from fleetalign.release import channel as channels
 
-    store = open_store(configuration.store_uri(options.store))
+    store = given.store(options)
     pointers = {name: channels.read(store, name) for name in channels.names(store)}
     for info in store.list(layout.RELEASES):
         release_id, _, name = info.key.removeprefix(layout.RELEASES).partition("/")
@@ -50,7 +48,7 @@ def releases(options: argparse.Namespace) -> int:
 def verify(options: argparse.Namespace) -> int:
     from fleetalign.release.verify import verify as check
 
-    store = open_store(configuration.store_uri(options.store))
+    store = given.store(options)
     release_id = given.release_id(options)
     problems = check(store, release_id)
     for problem in problems:
@@ -62,7 +60,7 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    store = open_store(configuration.store_uri(options.store))
+    store = given.store(options)
     given.output(options.out).write_bytes(store.get(layout.release(given.release_id(options), "report.html")))
     print(options.out)
     return 0
@@ -71,7 +69,7 @@ def report(options: argparse.Namespace) -> int:
 def explain(options: argparse.Namespace) -> int:
     from fleetalign.release.explain import explain_entity, explain_release
 
-    store = open_store(configuration.store_uri(options.store))
+    store = given.store(options)
     named = options.release or options.channel
     release_id = given.release_id(options) if named else given.newest_release(options)
     if options.at and not options.entity:
@@ -85,7 +83,7 @@ def explain(options: argparse.Namespace) -> int:
 
 def gc(options: argparse.Namespace) -> int:
     result = steps.collect_garbage(
-        given.config(options), configuration.store_uri(options.store),
+        given.config(options), given.store_uri(options),
         dry_run=not options.delete, min_age_hours=options.min_age_hours,
     )  # fmt: skip
     return tell(result)

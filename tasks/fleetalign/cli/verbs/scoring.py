@@ -7,11 +7,9 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fleetalign import config as configuration
 from fleetalign.cli import given
 from fleetalign.errors import UsageError
 from fleetalign.interval import parse_time
-from fleetalign.storage.store import open_store
 
 
 def score(options: argparse.Namespace) -> int:
@@ -22,7 +20,7 @@ def score(options: argparse.Namespace) -> int:
     from fleetalign.release.scorer import Scorer
 
     config, targets = given.config(options), given.targets(options)
-    store = open_store(configuration.store_uri(options.store))
+    store = given.store(options)
     scorer = Scorer.open(store, options.channel, options.release)
     start = parse_time(options.start) if options.start else None
     scores = scorer.score(given.read_telemetry(options), start=start, contributions="alarms")
@@ -45,7 +43,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from fleetalign.release.judging import judge_scores
     from fleetalign.release.scorer import Scorer
 
-    config, store = given.config(options), open_store(configuration.store_uri(options.store))
+    config, store = given.config(options), given.store(options)
     scorer = Scorer.open(store, options.channel, options.release)
     telemetry, start = given.read_telemetry(options), parse_time(options.start) if options.start else None
     scores = scorer.score(telemetry, start=start)
@@ -61,7 +59,7 @@ def backtest(options: argparse.Namespace) -> int:
     from fleetalign.release import backtest as past
     from fleetalign.release.scorer import Scorer
 
-    config, store = given.config(options), open_store(configuration.store_uri(options.store))
+    config, store = given.config(options), given.store(options)
     span = given.interval(options)
     if options.budget is not None and not options.budget >= 0:
         raise UsageError(f"backtest: --budget is {options.budget:g}; give pages per entity and day, 0 or more")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from fleetalign import config as configuration
 from fleetalign import steps
 from fleetalign.cli import given
 from fleetalign.cli.tell import tell
@@ -39,7 +38,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 
 def ingest(options: argparse.Namespace) -> int:
-    config, store_uri = given.config(options), configuration.store_uri(options.store)
+    config, store_uri = given.config(options), given.store_uri(options)
     bar = Bar()
     if options.telemetry:
         if options.source or options.prometheus:
@@ -56,7 +55,7 @@ def ingest(options: argparse.Namespace) -> int:
 
 
 def validate(options: argparse.Namespace) -> int:
-    config, store_uri = given.config(options), configuration.store_uri(options.store)
+    config, store_uri = given.config(options), given.store_uri(options)
     raw = lake.list_partitions(open_store(store_uri), "raw", within=given.interval(options))
     if not raw:
         raise BadInput(f"{store_uri}: no raw partition in that range; run ingest first")

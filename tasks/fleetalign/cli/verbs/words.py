@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from fleetalign import config as configuration
 from fleetalign import steps
 from fleetalign.cli import given
 from fleetalign.cli.tell import tell
 from fleetalign.errors import BadInput
 from fleetalign.interval import format_time, parse_time
-from fleetalign.storage.store import Store, open_store
 
 
 def feedback_add(options: argparse.Namespace) -> int:
@@ -19,7 +17,7 @@ def feedback_add(options: argparse.Namespace) -> int:
 
     form = {name: value for name in FIELDS if (value := getattr(options, name))}
     by = options.by or given.user()
-    return tell(steps.add_feedback(given.config(options), configuration.store_uri(options.store), form, by=by))
+    return tell(steps.add_feedback(given.config(options), given.store_uri(options), form, by=by))
 
 
 def feedback_pages(options: argparse.Namespace) -> int:
@@ -34,7 +32,7 @@ def feedback_list(options: argparse.Namespace) -> int:
     from fleetalign.ingest.known import Known
     from fleetalign.storage.statements import read_feedback
 
-    store = _store(options)
+    store = given.store(options)
     only = Known(store).resolve(options.entity) if options.entity else None
     rows = read_feedback(store).to_pylist()
     taken_back = {row["retracts"] for row in rows}
@@ -54,7 +52,7 @@ def feedback_retract(options: argparse.Namespace) -> int:
     from fleetalign.ingest.word import retract
 
     by = options.by or given.user()
-    return tell(retract(_store(options), options.statement, by=by, why=options.why, now=_now()))
+    return tell(retract(given.store(options), options.statement, by=by, why=options.why, now=_now()))
 
 
 def feedback_import(options: argparse.Namespace) -> int:
@@ -63,14 +61,14 @@ def feedback_import(options: argparse.Namespace) -> int:
     from fleetalign.ingest.known import Known
     from fleetalign.ingest.word import hear
 
-    store = _store(options)
+    store = given.store(options)
     table = read_feedback_file(options.file, options.kind or given.config(options).source.kind or DEFAULT_KIND)
     return tell(hear(store, table, options.file, _now(), Known(store)).as_json())
 
 
 def feedback_collect(options: argparse.Namespace) -> int:
     """A quarantined object is bad input, and everything else is imported all the same."""
-    collected = steps.collect_feedback(given.config(options), configuration.store_uri(options.store))
+    collected = steps.collect_feedback(given.config(options), given.store_uri(options))
     tell(collected)
     if collected["quarantined"]:
         raise BadInput(
@@ -85,7 +83,7 @@ def mute_add(options: argparse.Namespace) -> int:
 
     start, end = (parse_time(text) if text else None for text in (options.start, options.end))
     said = mute(
-        _store(options), entity=options.entity, kind=options.kind, metric=options.metric,
+        given.store(options), entity=options.entity, kind=options.kind, metric=options.metric,
         start=start, end=end, by=options.by or given.user(), why=options.why,
     )  # fmt: skip
     return tell({"mute_id": said})
@@ -95,7 +93,7 @@ def mute_list(options: argparse.Namespace) -> int:
     from fleetalign.contracts.mutes import in_words
     from fleetalign.storage.statements import list_mutes
 
-    for row in list_mutes(_store(options)):
+    for row in list_mutes(given.store(options)):
         lifted = "".join(f"; lifted at {format_time(x['at'])} by {x['by']}: {x['why']}" for x in row["lifts"][:1])
         print(f"{row['mute_id']}  {row['kind']}/{row['entity_id']}  {in_words(row)}{lifted}")
     return 0
@@ -105,12 +103,8 @@ def mute_lift(options: argparse.Namespace) -> int:
     from fleetalign.ingest.mute import lift
 
     at = parse_time(options.at) if options.at else _now()
-    lifted = lift(_store(options), options.mute, at=at, by=options.by or given.user(), why=options.why)
+    lifted = lift(given.store(options), options.mute, at=at, by=options.by or given.user(), why=options.why)
     return tell({"mute_id": lifted, "until": format_time(at)})
-
-
-def _store(options: argparse.Namespace) -> Store:
-    return open_store(configuration.store_uri(options.store))
 
 
 def _now() -> datetime:
