@@ -21,6 +21,15 @@ hostile_text = st.one_of(
 cells = st.one_of(hostile_text, st.sampled_from(["", "a", "2024-05-01T07:00:00Z", "31,5", "31.5", "-0", "+.5"]))
 
 
+any_text = st.text(st.characters(exclude_categories=()), max_size=12) | hostile_text
+"""Half of a surrogate pair too: JSON can write it, UTF-8 cannot."""
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | any_text
+json_values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3), max_leaves=6
+)
+labels = st.dictionaries(st.sampled_from(["host", "job", "__name__", ""]), any_text, max_size=3)
+
+
 @st.composite
 def good_rows(draw: st.DrawFn) -> list[tuple[str, datetime, float]]:
     """(entity, time, cpu), times of an entity unique."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, Phase, settings
 
-from fleetalign.errors import BadInput, UsageError
+from fleetalign.errors import BadInput, StoreError, UsageError
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 """Inputs of each test; ``make fuzz`` sets it to thousands."""
@@ -51,7 +51,7 @@ class Watch:
         began, before = time.perf_counter(), peak_mib()
         try:
             result = call()
-        except (BadInput, UsageError) as error:
+        except (BadInput, StoreError, UsageError) as error:
             assert str(error).strip(), "an error must say something"
             result = error
         finally:

@@ -103,6 +103,14 @@ def read_batch(
     )
 
 
+def without_rows(rows: pa.Table, rule: Rule, origin: str, at: pa.ChunkedArray | pa.Array) -> pa.Table:
+    """Kept ``rows`` as quarantined ones (ROWS_WITH_TIME). ``at``: the times to file them under, null = none."""
+    constant = ([rule] * rows.num_rows, [origin] * rows.num_rows)
+    texts = rows["timestamp"].cast(pa.string())
+    columns = [rows["kind"], rows["entity_id"], texts, rows_as_json(rows), *constant, at]
+    return pa.table(columns, schema=ROWS_WITH_TIME)
+
+
 def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> np.ndarray:
     """Which rows are to be read, bool [row]: in the long layout those of metrics that are named, or not ignored."""
     if mapping.layout != "long":

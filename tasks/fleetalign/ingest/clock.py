@@ -7,8 +7,8 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 
-from fleetalign.ingest.batch import ROWS_WITH_TIME
-from fleetalign.storage.quarantine import Rule, rows_as_json
+from fleetalign.ingest.batch import ROWS_WITH_TIME, without_rows
+from fleetalign.storage.quarantine import Rule
 
 LONGEST_SILENCE = timedelta(days=730)
 """Two recordings of one fleet may be a year apart; a gap longer than this is a clock that was never set."""
@@ -30,19 +30,6 @@ def split_by_clock(table: pa.Table, origin: str) -> tuple[pa.Table, pa.Table]:
     largest = int(np.diff(edges).argmax())
     first, last = ordered[edges[largest]], ordered[edges[largest + 1] - 1]
     stays = (times >= first) & (times <= last)
-    return table.filter(pa.array(stays)), _quarantined(table.filter(pa.array(~stays)), origin)
-
-
-def _quarantined(rows: pa.Table, origin: str) -> pa.Table:
-    return pa.table(
-        [
-            rows["kind"],
-            rows["entity_id"],
-            rows["timestamp"].cast(pa.string()),
-            rows_as_json(rows),
-            [Rule.CLOCK_JUMP] * rows.num_rows,
-            [origin] * rows.num_rows,
-            pa.nulls(rows.num_rows, ROWS_WITH_TIME.field("at").type),
-        ],
-        schema=ROWS_WITH_TIME,
-    )
+    strays = table.filter(pa.array(~stays))
+    timeless = pa.nulls(strays.num_rows, ROWS_WITH_TIME.field("at").type)
+    return table.filter(pa.array(stays)), without_rows(strays, Rule.CLOCK_JUMP, origin, timeless)

@@ -48,6 +48,12 @@ def read_feedback_file(path: str, default_kind: str, origin: str = "", store: St
     return unique(pa.Table.from_pylist(rows, schema=FEEDBACK.schema))
 
 
+def quarantine_files(store: Store, path: str, reason: str) -> None:
+    """Keep a copy of every file of ``path``: they could be read, and what they say was refused as a whole."""
+    for file in list_files(path):
+        quarantine_object(store, file.origin, file.content(), reason)
+
+
 def _tables(file: SourceFile, origin: str) -> Iterator[tuple[pa.Table, int]]:
     """The rows of one file, and the number of the first in each table."""
     name = file.origin.lower()
@@ -68,7 +74,7 @@ def _json_lines(data: bytes, origin: str) -> pa.Table:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadInput(f"{origin}: line {number} is not JSON ({error})") from None
         if not isinstance(row, dict):
             raise BadInput(f"{origin}: line {number} is not a JSON object of {', '.join(REQUIRED)}")

@@ -26,7 +26,7 @@ from fleetalign.ingest.mapping import Mapping, load_mapping, resolve
 from fleetalign.ingest.sources import SourceFile, list_files, with_path_columns
 from fleetalign.interval import Interval, format_time, split
 from fleetalign.storage import layout
-from fleetalign.storage.quarantine import plain_values, quarantine_object
+from fleetalign.storage.quarantine import Rule, plain_values, quarantine_object
 from fleetalign.storage.statements import append_feedback
 from fleetalign.storage.store import Store
 
@@ -248,9 +248,15 @@ def _finish(intake: Intake, store: Store, config: Config, origin: str, replace: 
         if intake.interval is not None:
             asked = f"{format_time(intake.interval.start)} to {format_time(intake.interval.end)}"
         quarantined = sum(result.quarantined_rows.values())
+        first = f"; first: {result.first_quarantined}" if result.first_quarantined else ""
+        hint = "check the range and the mapping"
+        if Rule.UNKNOWN_STEP in result.quarantined_rows:
+            hint = (
+                "no entity has two samples, so the sampling step is unknown; set steps: {KIND: SECONDS} in params.yaml"
+            )
         raise BadInput(
             f"{origin}: no usable telemetry in {asked} ({result.read} rows read, {quarantined} quarantined, "
-            f"{result.outside} outside the range); check the range and the mapping"
+            f"{result.outside} outside the range{first}); {hint}"
         )
     return result
 

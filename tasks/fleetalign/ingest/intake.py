@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 from fleetalign.config import Config
 from fleetalign.contracts.tables import QUARANTINED_CELLS, TIME
 from fleetalign.errors import BadInput, NotReproducible
-from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch
+from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch, without_rows
 from fleetalign.ingest.clock import split_by_clock
 from fleetalign.ingest.long import pivot, series_of
 from fleetalign.ingest.step import infer_step_seconds
 from fleetalign.ingest.times import within
 from fleetalign.interval import LENGTHS, Interval, format_time, partition_key, split
 from fleetalign.storage.lake import KEY_COLUMNS, Partition, get_partition, read_partition, write_partition
-from fleetalign.storage.quarantine import count_rules, write_quarantine
+from fleetalign.storage.quarantine import Rule, count_rules, first_taken_out, write_quarantine
 from fleetalign.storage.store import Store
 
 NO_TIME_AT_ALL = Interval(datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 2, tzinfo=UTC))
@@ -42,6 +42,8 @@ class IngestResult:
     outside: int
     quarantined_rows: dict[str, int]
     quarantined_cells: dict[str, int]
+    first_quarantined: str = ""
+    """Where the first of them stood and which rule it broke, in words."""
     feedback_statements: int = 0
     """Statements of operators that were new."""
     asked: tuple[dict[str, Any], ...] = ()
@@ -57,6 +59,7 @@ def merged(results: Sequence[IngestResult]) -> IngestResult:
         outside=sum(r.outside for r in results),
         quarantined_rows=dict(sum((Counter(r.quarantined_rows) for r in results), Counter())),
         quarantined_cells=dict(sum((Counter(r.quarantined_cells) for r in results), Counter())),
+        first_quarantined=next((r.first_quarantined for r in results if r.first_quarantined), ""),
     )
 
 
@@ -89,10 +92,10 @@ class Intake:
                 self._kept[kind, batch.is_long].append(batch.kept.filter(pc.equal(batch.kept["kind"], kind)))
 
     def write(self, store: Store, config: Config, replace: bool) -> IngestResult:
-        """Write every raw partition and its quarantine. Raises BadInput when a kind's step cannot be told.
+        """Write every raw partition and its quarantine. A kind whose step cannot be told goes there whole.
 
-        Without ``replace``, also when a stored partition holds entities or times that these rows lack: writing would
-        lose them. Nothing is written then.
+        Raises BadInput when a step does not divide the partition, and without ``replace`` also when a stored partition
+        holds entities or times that these rows lack: writing would lose them. Nothing is written then.
         """
         duplicates: list[pa.Table] = []
         kinds = self._assemble(config, duplicates)
@@ -136,23 +139,23 @@ class Intake:
             outside=self.outside,
             quarantined_rows=count_rules(rows),
             quarantined_cells=count_rules(cells),
+            first_quarantined=first_taken_out(rows, cells, self.origin),
         )
 
     def _assemble(self, config: Config, duplicates: list[pa.Table]) -> dict[str, _Kind]:
         """One wide table per kind; what the long layout had twice goes to ``duplicates``."""
         assembled: dict[str, _Kind] = {}
         for name in sorted({kind for kind, _ in self._kept}):
-            step_seconds = config.steps.get(name)
+            layouts = (False, True)
+            read = {long: _joined(parts) for long in layouts if (parts := self._kept.pop((name, long), None))}
+            step_seconds = config.steps.get(name) or _step_of(read, name)
+            if step_seconds is None:
+                self._rows += [without_rows(t, Rule.UNKNOWN_STEP, self.origin, t["timestamp"]) for t in read.values()]
+                continue
+            _check_divides(step_seconds, name, config)
             tables = []
-            for is_long in (False, True):
-                parts = self._kept.pop((name, is_long), [])
-                if not parts:
-                    continue
-                table = pa.concat_tables(parts, promote_options="default").combine_chunks()
-                del parts  # a day of a large fleet would be held twice from here on
-                if step_seconds is None:
-                    step_seconds = infer_step_seconds(_series(table, is_long), _micros(table), name)
-                _check_divides(step_seconds, name, config)
+            for is_long in list(read):
+                table = read.pop(is_long)
                 if self.interval is None:
                     table, strays = split_by_clock(table, self.origin)
                     self._rows.append(strays)
@@ -196,6 +199,23 @@ def _write_part(
         return []
     counts = {"kept": table.num_rows, **taken_out}
     return [write_partition(store, "raw", name, part, config.partition, table, kind.step_seconds, counts)]
+
+
+def _joined(parts: list[pa.Table]) -> pa.Table:
+    """One table of ``parts``, which is emptied: a day of a large fleet would be held twice."""
+    table = pa.concat_tables(parts, promote_options="default").combine_chunks()
+    parts.clear()
+    return table
+
+
+def _step_of(read: Mapping[bool, pa.Table], kind: str) -> int | None:
+    """The step of a kind whose rows were ``read`` (by layout, long or not); None when no entity has two samples."""
+    for is_long, table in read.items():
+        try:
+            return infer_step_seconds(_series(table, is_long), _micros(table), kind)
+        except BadInput:
+            continue
+    return None
 
 
 def _check_divides(step_seconds: int, kind: str, config: Config) -> None:

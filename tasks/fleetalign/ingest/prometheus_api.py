@@ -88,9 +88,10 @@ class PrometheusApi:
             if document["data"]["resultType"] != "matrix":
                 raise ValueError(document["data"]["resultType"])
             series = tuple(_series(item, points) for item in document["data"]["result"])
-        except (KeyError, TypeError, ValueError) as error:
+            warnings = tuple(map(_text, document.get("warnings") or ()))
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise StoreError(f"{self.url}: query {query!r}: not an answer of Prometheus ({error!r})") from None
-        return Answer(series, tuple(document.get("warnings") or ()))
+        return Answer(series, warnings)
 
     def _call(self, path: str, form: Mapping[str, Any] | None) -> dict[str, Any]:
         data = urllib.parse.urlencode(form).encode() if form else None
@@ -113,7 +114,7 @@ class PrometheusApi:
                     raise _refusal(error.code, reason, where) from None
                 failure = f"HTTP {error.code}: {reason}"
                 pause = _retry_after(error) or pause
-            except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+            except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError) as error:
                 failure = f"{type(error).__name__}: {error}"
         raise StoreError(f"{where}: {ATTEMPTS} attempts failed, the last with {failure}; try again later")
 
@@ -163,7 +164,7 @@ def _reason(error: urllib.error.HTTPError) -> str:
         return error.reason
     try:
         return str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return " ".join(text.split())[:200] or error.reason
 
 
@@ -187,4 +188,13 @@ def _series(item: Mapping[str, Any], asked: range) -> Series:
     times = np.array([round(float(t)) for t, _ in points], dtype=np.int64)
     if len(times) and (times[0] < asked[0] or times[-1] > asked[-1] or ((times - asked[0]) % asked.step).any()):
         raise ValueError("it has points that were not asked for")
-    return Series(item["metric"], times, np.array([v for _, v in points], dtype=np.float64))
+    if (np.diff(times) <= 0).any():
+        raise ValueError("its points are not in the order of time")
+    labels = {_text(name): _text(value) for name, value in item["metric"].items()}
+    return Series(labels, times, np.array([v for _, v in points], dtype=np.float64))
+
+
+def _text(value: str) -> str:
+    """``value``, which must be text: JSON can also write half of a surrogate pair, which nothing can store."""
+    value.encode()
+    return value

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from fleetalign.contracts.feedback import feedback_id, in_force
 from fleetalign.contracts.tables import FEEDBACK, RETRACTED, TIME
 from fleetalign.errors import BadInput, UsageError
+from fleetalign.ingest.feedback_files import quarantine_files
 from fleetalign.ingest.known import Known
 from fleetalign.ingest.pages import find_page, read_pages
 from fleetalign.interval import Interval, format_time
@@ -95,6 +96,15 @@ def hear(store: Store, table: pa.Table, where: str, now: datetime, known: Known)
     warnings = check(table, where, now, known)
     new, contradictions = keep(store, table, where)
     return Heard(table.num_rows, new, (*warnings, *contradictions))
+
+
+def hear_files(store: Store, table: pa.Table, path: str, now: datetime) -> Heard:
+    """``hear`` what ``read_feedback_file`` read from ``path``, whose files go to the quarantine when it is refused."""
+    try:
+        return hear(store, table, path, now, Known(store))
+    except BadInput as error:
+        quarantine_files(store, path, str(error))
+        raise
 
 
 def check(table: pa.Table, where: str, now: datetime, known: Known) -> list[str]:

@@ -7,6 +7,7 @@ readers see only what the listings name, so that running a stage again changes n
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -15,11 +16,13 @@ import pyarrow.compute as pc
 
 from fleetalign.contracts.hashing import readable_json, sha256
 from fleetalign.contracts.tables import QUARANTINED_CELLS, QUARANTINED_ROWS, TableContract, from_parquet, to_parquet
-from fleetalign.interval import Granularity, Interval
+from fleetalign.interval import Granularity, Interval, format_time
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
 LISTING_VERSION = "1.0"
+SHOWN = 80
+"""Characters of an id or a value that a message shows; the quarantine has the whole."""
 What = Literal["rows", "cells"]
 Stage = Literal["ingest", "validate"]
 STAGES: tuple[Stage, ...] = ("ingest", "validate")
@@ -40,6 +43,7 @@ class Rule(StrEnum):
     TIME_OUT_OF_RANGE = "time_out_of_range"
     CLOCK_JUMP = "clock_jump"
     WRONG_COLUMN_COUNT = "wrong_column_count"
+    UNKNOWN_STEP = "unknown_step"
     # ingest, cells
     NOT_A_NUMBER = "not_a_number"
     DUPLICATE_CELL = "duplicate_cell"
@@ -116,6 +120,29 @@ def count_rules(table: pa.Table) -> dict[str, int]:
     """Rows per rule, rules sorted."""
     counts = {c["values"]: c["counts"] for c in pc.value_counts(table["rule"].combine_chunks()).to_pylist()}
     return dict(sorted(counts.items()))
+
+
+def taken_out(rows: Mapping[str, int], cells: Mapping[str, int]) -> str:
+    """Counts by rule as people read them, such as ``2 bad_kind, 1 infinite (cells)``; empty when nothing was taken out."""
+    return ", ".join(
+        [*(f"{n} {rule}" for rule, n in rows.items()), *(f"{n} {rule} (cells)" for rule, n in cells.items())]
+    )
+
+
+def first_taken_out(rows: pa.Table, cells: pa.Table, origin: str) -> str:
+    """The first of quarantined rows, else of quarantined cells: file, entity, time, column and rule; empty without any.
+
+    ``origin`` is where the cells come from; rows say it themselves.
+    """
+    for row in rows.slice(0, 1).to_pylist():
+        at = f" at {row['timestamp_text'][:SHOWN]!r}" if row["timestamp_text"] else ""
+        return f"{row['origin']}, entity {row['entity_id'][:SHOWN]!r}{at}: {row['rule']}"
+    for cell in cells.slice(0, 1).to_pylist():
+        return (
+            f"{origin}, entity {cell['entity_id'][:SHOWN]!r} at {format_time(cell['timestamp'])}, column "
+            f"{cell['metric'][:SHOWN]!r} is {cell['value_text'][:SHOWN]!r}: {cell['rule']}"
+        )
+    return ""
 
 
 def rows_as_json(table: pa.Table) -> list[str]:

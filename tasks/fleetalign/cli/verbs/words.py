@@ -58,12 +58,11 @@ def feedback_retract(options: argparse.Namespace) -> int:
 def feedback_import(options: argparse.Namespace) -> int:
     from fleetalign.ingest.feedback_files import read_feedback_file
     from fleetalign.ingest.ingest import DEFAULT_KIND
-    from fleetalign.ingest.known import Known
-    from fleetalign.ingest.word import hear
+    from fleetalign.ingest.word import hear_files
 
-    store = given.store(options)
-    table = read_feedback_file(options.file, options.kind or given.config(options).source.kind or DEFAULT_KIND)
-    return tell(hear(store, table, options.file, _now(), Known(store)).as_json())
+    store, kind = given.store(options), options.kind or given.config(options).source.kind or DEFAULT_KIND
+    table = read_feedback_file(options.file, kind, store=store)
+    return tell(hear_files(store, table, options.file, _now()).as_json())
 
 
 def feedback_collect(options: argparse.Namespace) -> int:
