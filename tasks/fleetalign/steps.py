@@ -43,6 +43,7 @@ def ingest_summary(result: Any) -> dict[str, Any]:
         "rows": {"read": result.read, "kept": result.kept, "outside": result.outside},
         "quarantined_rows": result.quarantined_rows,
         "quarantined_cells": result.quarantined_cells,
+        "first_quarantined": result.first_quarantined,
         "feedback_statements": result.feedback_statements,
         **({"asked": list(result.asked)} if result.asked else {}),
     }

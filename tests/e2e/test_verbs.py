@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +49,9 @@ def test_bad_rows_beside_good_ones_are_quarantined_and_the_build_goes_on(tmp_pat
     file = tmp_path / "metrics.csv"
     file.write_text("\n".join(rows) + "\n")
     store = tmp_path / "store"
-    done = json.loads(fleetalign("ingest", "--telemetry", file, "--kind", "web", "--store", store).stdout)
+    told = fleetalign("ingest", "--telemetry", file, "--kind", "web", "--store", store, check=3)
+    assert "set aside: 1 missing_entity, 1 time_out_of_range, 1 not_a_number (cells); first: metrics.csv" in told.stderr
+    done = json.loads(told.stdout)
     assert sum(done["quarantined_rows"].values()) == 2
     assert done["quarantined_cells"] == {"not_a_number": 1}
     assert done["rows"]["read"] == done["rows"]["kept"] + 2
@@ -164,6 +168,22 @@ def test_explain_tells_a_page_its_metrics_and_its_likes(build: Build, tmp_path: 
     gone = fleetalign("explain", *arguments, "--entity", entity, "--at", "2031-01-01", check=3)
     assert "no validated telemetry of it at 2031-01-01" in gone.stderr
     assert "--at needs --entity" in fleetalign("explain", *arguments, "--at", "2031-01-01", check=2).stderr
+
+
+def test_the_report_explains_entities_in_the_words_of_the_verb(build: Build):
+    report = html.unescape((build.store / "releases" / build.release_id / "report.html").read_text())
+    assert len(report) < 500_000
+    section = report[report.index("Entities explained") :].split("<h2>")[0]
+    told = dict(re.findall(r"<h3><code>(.+?)</code></h3>(.+?)</table>", section, re.DOTALL))
+    assert 1 <= len(told) <= 3, "those that page most; nothing moved, there was no alignment before"
+    for entity, lines in told.items():
+        said = [(label.strip(), text) for label, text in re.findall(r"<th>(.*?)</th><td>(.*?)</td>", lines)]
+        page = next(text for label, text in said if label == "page")
+        at = page.partition(" to ")[0].replace(" ", "T") + "Z"
+        printed = fleetalign(
+            "explain", "--store", build.store, "--release", build.release_id, "--entity", entity, "--at", at
+        ).stdout
+        assert said == [(line[2:14].strip(), line[14:]) for line in printed.splitlines()[1:]]
 
 
 def grouped(table: pa.Table) -> dict[str, pa.Table]:

@@ -28,6 +28,8 @@ from fleetalign.contracts.views import OWN_STATISTICS
 from fleetalign.errors import BadInput
 from fleetalign.model import normalizer
 
+MOST_PAGED = 3
+"""How many entities that page most the receipt names."""
 CARRIED_STATES = ("aligned", "shared", "carried_over")
 _WRITTEN = (
     *KEYS,
@@ -117,6 +119,7 @@ class _Writer:
         self._left_out: list[dict[str, Any]] = []
         self._fleet_thresholds: dict[str, list[np.ndarray]] = {}
         self._pages = 0.0
+        self._most_paged: list[dict[str, Any]] = []
 
     def add(self, table: pa.Table) -> None:
         """One shard, all of one kind."""
@@ -141,11 +144,23 @@ class _Writer:
         self._fleet_thresholds.setdefault(kind, []).append(quantiles[:, *self._choice.shared].copy())
         self._rows.append(self._aligner_rows(table, kind, points, quantiles[at], recent[at], spoken))
         if self._published:
-            self._pages += sum(table["tpe_pages"].to_pylist())
+            pages = table["tpe_pages"].to_numpy()
         else:
-            self._pages += float(values_of(table, "detector_false_pages").reshape(shape)[at].sum(dtype=np.float64))
+            pages = values_of(table, "detector_false_pages").reshape(shape)[at].astype(np.float64)
+            pages[spoken] += [self._hit_pages(owner) for owner in owners if owner >= 0]
+        self._pages += float(pages.sum())
+        self._note_most_paged(kind, table["entity_id"], pages)
         self._new.append(self._normalizer_rows(table, kind))
         self._held_out.add(table, owners)
+
+    def _note_most_paged(self, kind: str, entities: pa.ChunkedArray, pages: np.ndarray) -> None:
+        """Keep those of ``entities`` and of all before them that page most; ``pages`` [entity]."""
+        most = np.argsort(-pages, kind="stable")[:MOST_PAGED]
+        found = [
+            {"kind": kind, "entity_id": entities[int(i)].as_py(), "pages": float(pages[i])} for i in most if pages[i]
+        ]
+        ranked = sorted([*self._most_paged, *found], key=lambda e: (-e["pages"], e["kind"], e["entity_id"]))
+        self._most_paged = ranked[:MOST_PAGED]
 
     def _aligner_rows(
         self,
@@ -253,16 +268,15 @@ class _Writer:
                 "share": own_rows / own.num_rows,
                 "by_state": dict(sorted(by_state.items())),
             },
-            "pages_per_entity_day": (self._pages + self._hit_pages()) / days if days else 0.0,
+            "pages_per_entity_day": self._pages / days if days else 0.0,
+            "most_paged": self._most_paged,
             **self._held_out.summary(),
         }
 
-    def _hit_pages(self) -> float:
-        """Incidents that pages hit; the published search counts its pages itself."""
-        if self._published:
-            return 0.0
-        own = zip(self._counted.spoken, self._choice.own, strict=True)
-        return float(sum(spoken.detector.hits[c, p].sum() for spoken, (c, p) in own))
+    def _hit_pages(self, owner: int) -> float:
+        """Incidents of a spoken entity that its pages hit."""
+        c, p = self._choice.own[owner]
+        return float(self._counted.spoken[owner].detector.hits[c, p].sum())
 
 
 def _rows_of(table: pa.Table | None, wanted: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:

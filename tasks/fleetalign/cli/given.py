@@ -7,10 +7,11 @@ import dataclasses
 import getpass
 import json
 import sys
-from collections.abc import Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fleetalign import config as configuration
 from fleetalign import steps
@@ -19,12 +20,7 @@ from fleetalign.errors import BadInput, UsageError
 from fleetalign.interval import Interval, parse_time
 from fleetalign.progress import Bar
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import Store, open_store
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from fleetalign.ingest.intake import IngestResult
+from fleetalign.storage.store import open_store
 
 ALL_TIME = ("1990-01-01", "2100-01-01")
 
@@ -78,7 +74,7 @@ def mapping(options: argparse.Namespace):
 def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, bar: Bar):
     from fleetalign.ingest.feedback_files import read_feedback_file
     from fleetalign.ingest.ingest import ingest_files
-    from fleetalign.storage.statements import append_feedback
+    from fleetalign.ingest.word import hear_files
 
     store = open_store(store_uri)
     # Read before telemetry is written: a wrong feedback file should cost nothing.
@@ -86,11 +82,25 @@ def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, ba
     result = ingest_files(
         store, config, options.telemetry, mapping(options), interval(options), bar, replace=options.replace
     )
-    _say_what_was_taken_out(result)
     if feedback is not None:
-        _name_strangers(store, result.partitions, feedback, options.feedback)
-        append_feedback(store, feedback)
+        for warning in hear_files(store, feedback, options.feedback, datetime.now(UTC)).warnings:
+            print(f"note: {warning}", file=sys.stderr)
     return result
+
+
+def set_aside(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """What ``summaries`` of ingest and validate count as quarantined, in one line; empty when nothing is."""
+    from fleetalign.storage.quarantine import taken_out
+
+    rows, cells = (sum((Counter(s[f"quarantined_{what}"]) for s in summaries), Counter()) for what in ("rows", "cells"))
+    first = next((s["first_quarantined"] for s in summaries if s["first_quarantined"]), "")
+    return f"{taken_out(rows, cells)}; first: {first}" if rows or cells else ""
+
+
+def refuse_set_aside(store_uri: str, summaries: Sequence[Mapping[str, Any]]) -> None:
+    """Raises BadInput when something was set aside, after everything else is stored: somebody should look at it."""
+    if said := set_aside(summaries):
+        raise BadInput(f"set aside: {said}; the rest is stored, see {open_store(store_uri).uri}/quarantine/")
 
 
 def with_source(config: Config, options: argparse.Namespace) -> Config:
@@ -109,22 +119,6 @@ def with_source(config: Config, options: argparse.Namespace) -> Config:
     )
 
 
-def _name_strangers(store: Store, partitions: Sequence[lake.Partition], feedback: pa.Table, where: str) -> None:
-    """Say how many statements are about entities that the telemetry does not have; refuse when all are."""
-    known = {(k, e) for k in {p.kind for p in partitions} for e in lake.entity_ids(store, partitions, k)}
-    said = zip(feedback["kind"].to_pylist(), feedback["entity_id"].to_pylist(), strict=True)
-    strangers = [f"{kind}/{entity}" for kind, entity in said if (kind, entity) not in known]
-    if strangers and len(strangers) == feedback.num_rows:
-        raise BadInput(
-            f"{where}: no statement names an entity of the telemetry (first: {strangers[0]}); check kind and ids"
-        )
-    if strangers:
-        text = (
-            f"{where}: {len(strangers)} of {feedback.num_rows} statements name other entities, such as {strangers[0]}"
-        )
-        print(text, file=sys.stderr)
-
-
 def read_telemetry(options: argparse.Namespace):
     """The telemetry of the options as one table; what was taken out is said on stderr."""
     import pyarrow as pa
@@ -135,15 +129,10 @@ def read_telemetry(options: argparse.Namespace):
     scratch = MemoryStore()
     end = Interval.parse(ALL_TIME[0], options.end) if options.end else None
     result = ingest_files(scratch, config(options), options.telemetry, mapping(options), end)
-    _say_what_was_taken_out(result)
+    if said := set_aside([steps.ingest_summary(result)]):
+        print(f"left out: {said}", file=sys.stderr)
     tables = [lake.read_partition(scratch, partition) for partition in result.partitions]
     return pa.concat_tables(tables, promote_options="default")
-
-
-def _say_what_was_taken_out(result: IngestResult) -> None:
-    taken = {**result.quarantined_rows, **{f"{rule} (cells)": n for rule, n in result.quarantined_cells.items()}}
-    if taken:
-        print("left out: " + ", ".join(f"{n} {rule}" for rule, n in taken.items()), file=sys.stderr)
 
 
 def default_kind(options: argparse.Namespace) -> str:

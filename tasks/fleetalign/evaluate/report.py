@@ -32,6 +32,16 @@ PROTOCOLS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ExplainedEntity:
+    """An entity, ``why`` it was chosen, and lines of (what about, what) that explain it."""
+
+    kind: str
+    entity_id: str
+    why: str
+    lines: Sequence[tuple[str, str]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
     """Everything the page shows. ``kinds``: rows of the overview (column name -> text), one per kind.
@@ -53,6 +63,7 @@ class ReportData:
     unjudged_why: str = ""
     losses: Mapping[str, LossCurve] = field(default_factory=dict)
     traces: Sequence[EntityTrace] = ()
+    explained: Sequence[ExplainedEntity] = ()
 
 
 def render(data: ReportData) -> bytes:

@@ -24,7 +24,7 @@ from fleetalign.ingest.mapping import Mapping, refuse_label
 from fleetalign.ingest.numbers import plain, to_float64
 from fleetalign.ingest.times import to_utc, within
 from fleetalign.interval import Interval
-from fleetalign.storage.quarantine import Rule, plain_values, rows_as_json
+from fleetalign.storage.quarantine import Rule, first_taken_out, plain_values, rows_as_json
 
 UNKNOWN_KIND = "unknown"
 """Rows whose kind cannot be used are quarantined under this one."""
@@ -35,7 +35,8 @@ ROWS_WITH_TIME = pa.schema([*QUARANTINED_ROWS.schema, pa.field("at", TIME)])
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``kept``: kind, entity_id, timestamp, then the metrics (wide) or metric and value (long), in file order."""
+    """``kept``: kind, entity_id, timestamp, then the metrics (wide) or metric and value (long), in file order;
+    ``first`` says in words what was taken out first, and is empty when nothing was."""
 
     kept: pa.Table
     cells: pa.Table
@@ -43,6 +44,7 @@ class Batch:
     read: int
     outside: int
     is_long: bool
+    first: str
 
 
 def read_batch(
@@ -89,17 +91,20 @@ def read_batch(
         kept, cells = _long_values(key, metric_names.filter(keep), source, mapping)
     else:
         kept, cells = _wide_values(key, columns, keep, mapping)
-    rows = [
+    parts = [
         _rows(table, np.flatnonzero(broken), rules, kinds, entities, times.values, mapping, origin, row_numbers),
         _broken_lines(broken_lines, mapping, origin),
     ]
+    taken_rows = pa.concat_tables(parts)
+    taken_cells = pa.concat_tables([QUARANTINED_CELLS.empty(), *cells])
     return Batch(
         kept=kept,
-        cells=pa.concat_tables([QUARANTINED_CELLS.empty(), *cells]),
-        rows=pa.concat_tables(rows),
+        cells=taken_cells,
+        rows=taken_rows,
         read=table.num_rows + len(broken_lines),
         outside=int(outside.sum()),
         is_long=mapping.layout == "long",
+        first=first_taken_out(taken_rows, taken_cells, origin),
     )
 
 

@@ -81,11 +81,13 @@ class Intake:
     _cells: list[pa.Table] = field(default_factory=list)
     _rows: list[pa.Table] = field(default_factory=list)
     _kept_rows: int = 0
+    _first: str = ""
 
     def add(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
             self.read += batch.read
             self.outside += batch.outside
+            self._first = self._first or batch.first
             self._cells.append(batch.cells)
             self._rows.append(batch.rows)
             for kind in pc.unique(batch.kept["kind"]).to_pylist():
@@ -139,7 +141,7 @@ class Intake:
             outside=self.outside,
             quarantined_rows=count_rules(rows),
             quarantined_cells=count_rules(cells),
-            first_quarantined=first_taken_out(rows, cells, self.origin),
+            first_quarantined=self._first or first_taken_out(rows, cells, self.origin),
         )
 
     def _assemble(self, config: Config, duplicates: list[pa.Table]) -> dict[str, _Kind]:

@@ -87,7 +87,7 @@ def build_release(
     from fleetalign.release.reporting import render_report
 
     release_id = publish.complete(body, files)["release_id"]
-    report = render_report(store, release_id, built.plan, draft, body, judged, built.by_state, settings)
+    report = render_report(store, release_id, built.plan, draft, body, judged, built.aligned, settings)
     publish.publish(store, body, files, _provenance(store, built), report)
     result = {
         "plan_id": plan_id,

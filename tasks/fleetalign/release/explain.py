@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from fleetalign.contracts.tables import DEFAULT_ENTITY, RETRACTED
 from fleetalign.errors import NotFound, UsageError
 from fleetalign.evaluate.tables import gates_text, release_text
 from fleetalign.interval import format_time
-from fleetalign.release.explain_page import explain_page
+from fleetalign.release.explain_page import Line, Pager
 from fleetalign.release.judging import aligner_rows
 from fleetalign.release.manifest import read_manifest
 from fleetalign.release.scorer import Scorer
@@ -62,44 +62,60 @@ def explain_entity(store: Store, release_id: str, name: str, at: datetime | None
     """
     manifest = read_manifest(store, release_id)
     rows = aligner_rows(store, manifest)
-    found = _find(rows, name, sorted(manifest.kinds))
-    kind, row = found["kind"], found
+    row = _find(rows, name, sorted(manifest.kinds))
+    kind, entity_id = row["kind"], row["entity_id"]
     plan_id = store.get_json(layout.release(release_id, "provenance.json"))["plan_id"]
     plan = read_plan(store, plan_id)
     aligned = store.get_json(layout.receipt(plan_id, "align_reduce"))
-    window = manifest.kinds[kind]["window_steps"]
+    lines = entity_lines(row, rows, manifest.kinds[kind]["window_steps"], plan, aligned)
+    lines += said_about(read_statements(store, plan, "feedback"), kind, entity_id)
+    lines += muted_of(read_statements(store, plan, "mutes"), kind, entity_id)
+    if at is not None:
+        said = Statements(unique(read_feedback(store)), kind)
+        pager = Pager(store, Scorer.open(store, release=release_id), kind, said, plan_config(plan).align.merge_steps)
+        lines += pager.page_at(entity_id, at)
+    return "\n".join(
+        [f"{kind}/{entity_id} in release {release_id}", *(f"  {label:<12}{text}" for label, text in lines)]
+    )
+
+
+def entity_lines(
+    row: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    window_steps: int,
+    plan: Mapping[str, Any],
+    aligned: Mapping[str, Any],
+) -> list[Line]:
+    """State, threshold and where both come from. ``row`` is the entity's of ``rows``, the release's aligner table;
+    ``aligned`` is the receipt of the fleet step of ``plan``."""
     shared = aligned["shared"]
+    fleet = f"the fleet: {shared['tail_probability']:.3g}"
     lines = [
-        f"{kind}/{row['entity_id']} in release {release_id}",
-        f"  state       {row['state']}: {STATES[row['state']]}" + (f" ({row['reason']})" if row["reason"] else ""),
-        f"  alarm when  {_alarm(row, window)}",
-        f"  tail        {row['tail_probability']:.3g} of its normal samples may exceed that; "
-        f"the fleet: {shared['tail_probability']:.3g}" + (f" at C = {shared['condition']}" if row["condition"] else ""),
-        f"  feedback    {row['incidents']} anomaly intervals of its own, {plan['feedback']['rows']} statements in the fleet",
-        f"  calibrated  until {row['calibrated_until']:%Y-%m-%d %H:%M} UTC",
+        ("state", f"{row['state']}: {STATES[row['state']]}" + (f" ({row['reason']})" if row["reason"] else "")),
+        ("alarm when", _alarm(row, window_steps)),
+        (
+            "tail",
+            f"{row['tail_probability']:.3g} of its normal samples may exceed that; {fleet}"
+            + (f" at C = {shared['condition']}" if row["condition"] else ""),
+        ),
+        (
+            "feedback",
+            f"{row['incidents']} anomaly intervals of its own, {plan['feedback']['rows']} statements in the fleet",
+        ),
+        ("calibrated", f"until {row['calibrated_until']:%Y-%m-%d %H:%M} UTC"),
     ]
     if aligned["prior_weight"] is None:
         budget = plan_config(plan).align.pages_per_entity_day
-        lines.append(f"  fleet       nobody has reported an incident yet: the page budget ({budget:g} a day) decides")
+        lines.append(("fleet", f"nobody has reported an incident yet: the page budget ({budget:g} a day) decides"))
     else:
-        lines.append(
-            f"  prior       the fleet counts for k = {aligned['prior_weight']:g} average entities "
-            "(chosen by leave-one-incident-out)"
-        )
-    lines += _held_out(aligned, kind, row["entity_id"])
-    lines += said_about(read_statements(store, plan, "feedback"), kind, row["entity_id"])
-    lines += muted_of(read_statements(store, plan, "mutes"), kind, row["entity_id"])
-    own = np.array([r["threshold"] for r in rows if r["kind"] == kind and r["entity_id"] != DEFAULT_ENTITY])
+        weight = f"k = {aligned['prior_weight']:g} average entities (chosen by leave-one-incident-out)"
+        lines.append(("prior", f"the fleet counts for {weight}"))
+    lines += _held_out(aligned, row["kind"], row["entity_id"])
+    own = np.array([r["threshold"] for r in rows if r["kind"] == row["kind"] and r["entity_id"] != DEFAULT_ENTITY])
     if len(own) > 1:
-        lines.append(
-            f"  rank        its threshold is higher than that of {np.mean(own < row['threshold']):.0%} of its kind"
-        )
-    if at is not None:
-        said = Statements(unique(read_feedback(store)), kind)
-        scorer = Scorer.open(store, release=release_id)
-        merge_steps = plan_config(plan).align.merge_steps
-        lines.append(explain_page(store, scorer, kind, row["entity_id"], at, said, merge_steps))
-    return "\n".join(lines)
+        higher = f"{np.mean(own < row['threshold']):.0%}"
+        lines.append(("rank", f"its threshold is higher than that of {higher} of its kind"))
+    return lines
 
 
 def _alarm(row: Mapping[str, Any], window: int) -> str:
@@ -112,7 +128,7 @@ def _alarm(row: Mapping[str, Any], window: int) -> str:
     )
 
 
-def said_about(feedback: pa.Table, kind: str, entity_id: str) -> list[str]:
+def said_about(feedback: pa.Table, kind: str, entity_id: str) -> list[Line]:
     """A line for each of the newest statements about the entity, taken back or not; ``feedback`` comes from ``unique``."""
     taken_back = dict(zip(feedback["retracts"].to_pylist(), feedback["source"].to_pylist(), strict=True))
     mine = feedback.filter(pc.and_(pc.equal(feedback["kind"], kind), pc.equal(feedback["entity_id"], entity_id)))
@@ -122,21 +138,18 @@ def said_about(feedback: pa.Table, kind: str, entity_id: str) -> list[str]:
         by = taken_back.get(row["feedback_id"])
         gone = f", retracted by {by}" if by is not None else ""
         note = f": {row['note']}" if row["note"] else ""
-        lines.append(
-            f"  said        {row['feedback_id']} {row['verdict']} from {format_time(row['start'])} to "
-            f"{format_time(row['end'])}, by {row['source']}{note}{gone}"
-        )
+        span = f"from {format_time(row['start'])} to {format_time(row['end'])}"
+        lines.append(("said", f"{row['feedback_id']} {row['verdict']} {span}, by {row['source']}{note}{gone}"))
     if len(rows) > len(lines):
-        lines.append(
-            f"  said        and {len(rows) - len(lines)} earlier statements; `fleetalign feedback list` shows them"
-        )
+        earlier = f"and {len(rows) - len(lines)} earlier statements; `fleetalign feedback list` shows them"
+        lines.append(("said", earlier))
     return lines
 
 
-def muted_of(mutes: pa.Table, kind: str, entity_id: str) -> list[str]:
+def muted_of(mutes: pa.Table, kind: str, entity_id: str) -> list[Line]:
     """The mutes of the entity, and those of every entity of its kind."""
     rows = [r for r in mutes.to_pylist() if r["kind"] == kind and r["entity_id"] in (ANY, entity_id)]
-    return [f"  muted       {in_words(row)}" for row in rows]
+    return [("muted", in_words(row)) for row in rows]
 
 
 def _find(rows: list[dict[str, Any]], name: str, kinds: list[str]) -> dict[str, Any]:
@@ -149,13 +162,11 @@ def _find(rows: list[dict[str, Any]], name: str, kinds: list[str]) -> dict[str, 
     raise NotFound(f"entity {name!r} has no row in this release; scorers use the default row of its kind for it")
 
 
-def _held_out(aligned: Mapping[str, Any], kind: str, entity_id: str) -> list[str]:
+def _held_out(aligned: Mapping[str, Any], kind: str, entity_id: str) -> list[Line]:
     for entry in aligned["leave_one_out"]:
         if (entry["kind"], entry["entity_id"]) == (kind, entity_id):
             mine = entry["detector"]
-            total = mine["hits"] + mine["missed"]
-            return [
-                f"  held out    {mine['hits']:g} of {total:g} own incidents found with thresholds that had not seen them "
-                f"(random score: {entry['random']['hits']:g}, own alarms shifted: {entry['shifted']['hits']:.2f})"
-            ]
+            found = f"{mine['hits']:g} of {mine['hits'] + mine['missed']:g} own incidents found"
+            controls = f"random score: {entry['random']['hits']:g}, own alarms shifted: {entry['shifted']['hits']:.2f}"
+            return [("held out", f"{found} with thresholds that had not seen them ({controls})")]
     return []

@@ -5,6 +5,7 @@ Shapes: t samples, M metrics, n pages.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +16,7 @@ from fleetalign.errors import BadInput
 from fleetalign.evaluate.metrics import pages
 from fleetalign.interval import Interval, format_time
 from fleetalign.release.scorer import Scorer
-from fleetalign.storage import lake
+from fleetalign.storage.lake import Partition, list_partitions
 from fleetalign.storage.panel import as_datetime64, read_panel
 from fleetalign.storage.store import Store
 
@@ -25,6 +26,8 @@ AHEAD_HOURS = 24
 MOST_METRICS, MOST_ALIKE = 5, 3
 LEAST_LIKENESS = 0.7
 BATCH = 1024
+Line = tuple[str, str]
+"""A line of an explanation: what it is about, in a word or two, and what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,86 +44,114 @@ class ExplainedPage:
     said: str
 
 
-def explain_page(
-    store: Store, scorer: Scorer, kind: str, entity_id: str, at: datetime, said: Statements, merge_steps: int
-) -> str:
-    """What ``scorer`` makes of the entity around ``at``: the page that holds it, or the margin it had.
+@dataclass(frozen=True, slots=True)
+class Pager:
+    """Explains pages of the entities of one kind as ``scorer`` pages them; ``said`` is what operators said."""
 
-    Raises BadInput when the store has no validated telemetry of the entity at that time.
-    """
-    span = Interval(at - timedelta(days=LOOKBACK_DAYS), at + timedelta(hours=AHEAD_HOURS))
-    found, margin = _pages(store, scorer, kind, entity_id, span, at, said, merge_steps)
-    here = next((p for p in found if p.start <= at < p.end), None)
-    metrics = scorer.manifest.kinds[kind]["metrics"]
-    if here is None:
-        near = [p for p in found if abs(p.start - at) <= timedelta(hours=AHEAD_HOURS)]
+    store: Store
+    scorer: Scorer
+    kind: str
+    said: Statements
+    merge_steps: int
+    partitions: Sequence[Partition] | None = None
+    """Telemetry to look at; None: the validated partitions that the store holds now."""
+
+    def page_at(self, entity_id: str, at: datetime) -> list[Line]:
+        """The page that holds ``at``, or the margin that the entity had there.
+
+        Raises BadInput when there is no telemetry of the entity at that time.
+        """
+        span = Interval(at - timedelta(days=LOOKBACK_DAYS), at + timedelta(hours=AHEAD_HOURS))
+        seen = self._look(entity_id, span)
+        now = seen.index_of(at)
+        if now is None:
+            where, when = f"{self.kind}/{entity_id}: {self.store.uri}", format_time(at)
+            raise BadInput(f"{where} has no validated telemetry of it at {when}; choose another --at")
+        here = next((i for i, p in enumerate(seen.pages) if p.start <= at < p.end), None)
+        if here is not None:
+            return self._lines(seen.pages, here)
+        margin = float(seen.margin[now])
+        quiet = f"margin {margin:.4g}" if np.isfinite(margin) else "no score there"
+        near = [p for p in seen.pages if abs(p.start - at) <= timedelta(hours=AHEAD_HOURS)]
+        return [("at", f"{_short(at)} UTC, no page: {quiet}"), *(("within a day", f" {_span(p)}") for p in near)]
+
+    def last_page(self, entity_id: str, end: datetime) -> list[Line]:
+        """The last page of the days before ``end``, or that there was none."""
+        pages = self._look(entity_id, Interval(end - timedelta(days=LOOKBACK_DAYS), end)).pages
+        return self._lines(pages, len(pages) - 1) if pages else [("page", f"none in {LOOKBACK_DAYS} days")]
+
+    def _lines(self, pages: Sequence[ExplainedPage], index: int) -> list[Line]:
+        """``pages[index]``, the metrics that made it, and those of ``pages`` before it that are most like it."""
+        here, metrics = pages[index], self.scorer.manifest.kinds[self.kind]["metrics"]
         lines = [
-            f"  at {_short(at)}  no page: " + (f"margin {margin:.4g}" if np.isfinite(margin) else "no score there")
+            ("page", f"{_span(here)}{here.said and f', {here.said}'}"),
+            ("furthest", f"{here.margin:.4g} over its threshold at {_short(here.peak)}"),
         ]
-        return "\n".join([*lines, *(f"    a page within a day: {_span(p)}" for p in near)])
-    lines = [
-        f"  page        {_span(here)}{here.said and f', {here.said}'}",
-        f"  furthest    {here.margin:.4g} over its threshold at {_short(here.peak)}",
-    ]
-    for m in np.argsort(-here.share)[:MOST_METRICS]:
-        if here.share[m] > 0:
-            lines.append(
-                f"    {here.share[m]:4.0%}  {metrics[m]}: {here.values[0, m]:.6g}, usually {here.values[1, m]:.6g}"
+        for m in np.argsort(-here.share, kind="stable")[:MOST_METRICS]:
+            if here.share[m] > 0:
+                values = f"{here.values[0, m]:.6g}, usually {here.values[1, m]:.6g}"
+                lines.append((f"{here.share[m]:4.0%}", f"{metrics[m]}: {values}"))
+        alike = sorted(((likeness(here.share, p.share), p) for p in pages[:index]), key=lambda x: -x[0])
+        for like, page in [pair for pair in alike if pair[0] >= LEAST_LIKENESS][:MOST_ALIKE]:
+            lines.append(("like it", f"{_span(page)}: {like:.0%} alike{page.said and f', {page.said}'}"))
+        return lines
+
+    def _look(self, entity_id: str, span: Interval) -> _Seen:
+        by_kind = self.scorer.kind(self.kind)
+        step = timedelta(seconds=by_kind.step_seconds)
+        wide = Interval(span.start - by_kind.history_steps * step, span.end)
+        partitions = self.partitions
+        if partitions is None:
+            partitions = list_partitions(self.store, "validated", self.kind, within=wide)
+        panel = read_panel(
+            self.store, partitions, self.kind, [entity_id], by_kind.metrics, wide, by_kind.step_seconds
+        )  # fmt: skip
+        times, first, last = panel.times, int(panel.first[0]), int(panel.last[0])
+        begin = by_kind.settling(max(first, panel.index_of(span.start)))
+        positions = np.arange(max(first, begin), last + 1)
+        if len(positions) == 0:
+            return _Seen([], times[:0], np.empty(0), step)
+        scored = by_kind.score(entity_id, panel.values[0], times, first, positions, BATCH)
+        typical = by_kind.location(entity_id)
+        labels, _ = self.said.in_range(entity_id, times, int(positions[0]), last + 1)
+        found = []
+        for a, b in pages(scored.margin > 0, self.merge_steps):
+            peak = a + int(np.nanargmax(scored.margin[a:b]))
+            found.append(
+                ExplainedPage(
+                    _time(times[positions[a]]),
+                    _time(times[positions[b - 1]]) + step,
+                    _time(times[positions[peak]]),
+                    float(scored.margin[peak]),
+                    np.nanmean(scored.contribution[a:b].astype(np.float64), axis=0),
+                    np.stack([panel.values[0, positions[peak]], typical]),
+                    _verdict(labels[a:b]),
+                )
             )
-    alike = sorted(((likeness(here.share, p.share), p) for p in found if p.end <= here.start), key=lambda x: -x[0])
-    for like, page in [pair for pair in alike if pair[0] >= LEAST_LIKENESS][:MOST_ALIKE]:
-        lines.append(f"  like it     {_span(page)}: {like:.0%} alike{page.said and f', {page.said}'}")
-    return "\n".join(lines)
+        return _Seen(found, times[positions], scored.margin, step)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """``pages`` in order; ``times`` datetime64[us] [t] and ``margin`` float32 [t] (NaN: no score) of every sample."""
+
+    pages: list[ExplainedPage]
+    times: np.ndarray
+    margin: np.ndarray
+    step: timedelta
+
+    def index_of(self, at: datetime) -> int | None:
+        """The sample that holds ``at``; None when there is none."""
+        if len(self.times) == 0:
+            return None
+        index = int((as_datetime64(at) - self.times[0]) // np.timedelta64(self.step))
+        return index if 0 <= index < len(self.times) else None
 
 
 def likeness(left: np.ndarray, right: np.ndarray) -> float:
     """Cosine of two vectors of shares [M]: 1 = the same metrics to the same extent, 0 = no metric in common."""
     size = np.linalg.norm(left) * np.linalg.norm(right)
     return float(left @ right / size) if size > 0 else 0.0
-
-
-def _pages(
-    store: Store,
-    scorer: Scorer,
-    kind: str,
-    entity_id: str,
-    span: Interval,
-    at: datetime,
-    said: Statements,
-    merge_steps: int,
-) -> tuple[list[ExplainedPage], float]:
-    """Pages of ``span`` in order, and the margin at ``at`` (NaN: no score)."""
-    by_kind = scorer.kind(kind)
-    step = timedelta(seconds=by_kind.step_seconds)
-    wide = Interval(span.start - by_kind.history_steps * step, span.end)
-    partitions = lake.list_partitions(store, "validated", kind, within=wide)
-    panel = read_panel(store, partitions, kind, [entity_id], by_kind.metrics, wide, by_kind.step_seconds)
-    times, first, last = panel.times, int(panel.first[0]), int(panel.last[0])
-    now = int((as_datetime64(at) - times[0]) // np.timedelta64(step))
-    if not first <= now <= last:
-        raise BadInput(
-            f"{kind}/{entity_id}: {store.uri} has no validated telemetry of it at {format_time(at)}; choose another --at"
-        )
-    begin = by_kind.settling(max(first, panel.index_of(span.start)))
-    positions = np.arange(max(first, begin), last + 1)
-    scored = by_kind.score(entity_id, panel.values[0], times, first, positions, BATCH)
-    typical = by_kind.location(entity_id)
-    labels, _ = said.in_range(entity_id, times, int(positions[0]), last + 1)
-    found = []
-    for a, b in pages(scored.margin > 0, merge_steps):
-        peak = a + int(np.nanargmax(scored.margin[a:b]))
-        found.append(
-            ExplainedPage(
-                _time(times[positions[a]]),
-                _time(times[positions[b - 1]]) + step,
-                _time(times[positions[peak]]),
-                float(scored.margin[peak]),
-                np.nanmean(scored.contribution[a:b].astype(np.float64), axis=0),
-                np.stack([panel.values[0, positions[peak]], typical]),
-                _verdict(labels[a:b]),
-            )
-        )
-    return found, float(scored.margin[now - positions[0]])
 
 
 def _verdict(labels: np.ndarray) -> str:

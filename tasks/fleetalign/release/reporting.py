@@ -17,6 +17,7 @@ from fleetalign.evaluate.metrics import f_beta, pages
 from fleetalign.evaluate.plots import EntityTrace, LossCurve
 from fleetalign.evaluate.report import ReportData, render
 from fleetalign.release.judging import Trace, traces
+from fleetalign.release.report_entities import explained_entities
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -31,10 +32,11 @@ def render_report(
     scorer: Scorer,
     body: Mapping[str, Any],
     judged: Figures | None,
-    by_state: Mapping[str, int],
+    aligned: Mapping[str, Any],
     config: Config,
 ) -> bytes:
-    """The report of a release about to be published, as UTF-8 HTML. ``body`` is its manifest's."""
+    """The report of a release about to be published, as UTF-8 HTML. ``body`` is its manifest's, ``aligned`` the receipt
+    of the fleet step."""
     kinds, losses = [], {}
     for kind, entry in body["kinds"].items():
         card = store.get_json(layout.model(entry["model_id"], "card.json"))
@@ -58,7 +60,7 @@ def render_report(
         data_version=body["data_version"],
         kinds=kinds,
         ranges=body["ranges"],
-        coverage=by_state,
+        coverage=aligned["coverage"]["by_state"],
         gates=[Gate.from_json(g) for g in body["gates"]],
         figures=judged.table() if judged else (),
         protocol=judged.protocol if judged else "",
@@ -66,6 +68,7 @@ def render_report(
         unjudged_why="" if judged else "nobody has said anything about the judged time yet; the page budget decides",
         losses=losses,
         traces=_traces(store, plan, scorer, judged, config),
+        explained=explained_entities(store, plan, aligned, scorer),
     )
     return render(data)
 

@@ -135,8 +135,9 @@ def first_taken_out(rows: pa.Table, cells: pa.Table, origin: str) -> str:
     ``origin`` is where the cells come from; rows say it themselves.
     """
     for row in rows.slice(0, 1).to_pylist():
+        whose = f", entity {row['entity_id'][:SHOWN]!r}" if row["entity_id"] else ""
         at = f" at {row['timestamp_text'][:SHOWN]!r}" if row["timestamp_text"] else ""
-        return f"{row['origin']}, entity {row['entity_id'][:SHOWN]!r}{at}: {row['rule']}"
+        return f"{row['origin']}{whose}{at}: {row['rule']}"
     for cell in cells.slice(0, 1).to_pylist():
         return (
             f"{origin}, entity {cell['entity_id'][:SHOWN]!r} at {format_time(cell['timestamp'])}, column "

@@ -22,6 +22,7 @@ SUMMARY_COLUMNS = (
     "longest_gap_share",
     "first_sample_share",
     "last_sample_share",
+    "lone_samples",
 )
 
 
@@ -32,7 +33,8 @@ def summarise(
 
     ``measured`` is ``validated`` before rows were inserted. Shares are in [0, 1]: ``missing_share`` of the cells of
     metrics that the entity has at all (1 when it has none), ``constant_share`` of those metrics that never change,
-    ``longest_gap_share`` and the first and last sample's time of the partition's length.
+    ``longest_gap_share`` and the first and last sample's time of the partition's length. ``lone_samples`` is 1 for an
+    entity with a single row in a partition that has room for more.
     """
     metrics = [n for n in validated.schema.names if n not in KEY_COLUMNS]
     rows = _counts(validated)
@@ -66,13 +68,14 @@ def summarise(
                 "longest_gap_share": gap / partition_steps,
                 "first_sample_share": float(samples[0]) if len(samples) else 1.0,
                 "last_sample_share": float(samples[-1]) if len(samples) else 0.0,
+                "lone_samples": int(kept.get(name, 0) == 1 < partition_steps),
             }
         )
     return pa.Table.from_pylist(records, schema=_schema())
 
 
 def _schema() -> pa.Schema:
-    integers = {"rows", "inserted_rows", "quarantined_rows", "absent_metrics", "longest_gap_steps"}
+    integers = {"rows", "inserted_rows", "quarantined_rows", "absent_metrics", "longest_gap_steps", "lone_samples"}
     return pa.schema(
         [
             (n, pa.string() if n == "entity_id" else pa.int64() if n in integers else pa.float64())

@@ -18,7 +18,7 @@ from fleetalign.storage.lake import (
     read_partition,
     write_partition,
 )
-from fleetalign.storage.quarantine import write_quarantine
+from fleetalign.storage.quarantine import first_taken_out, write_quarantine
 from fleetalign.storage.store import Store
 from fleetalign.validate.cells import check_cells
 from fleetalign.validate.expectations import Finding, Judgement, judge
@@ -44,6 +44,7 @@ class ValidationResult:
     inserted: int
     quarantined_rows: dict[str, int]
     quarantined_cells: dict[str, int]
+    first_quarantined: str
     warnings: tuple[str, ...]
     result_key: str
 
@@ -59,6 +60,7 @@ class ValidationResult:
             "inserted": self.inserted,
             "quarantined_rows": self.quarantined_rows,
             "quarantined_cells": self.quarantined_cells,
+            "first_quarantined": self.first_quarantined,
             "warnings": list(self.warnings),
             "result": self.result_key,
         }
@@ -116,6 +118,7 @@ def validate_partition(store: Store, config: Config, kind: str, interval: Interv
         inserted=inserted,
         quarantined_rows=row_rules,
         quarantined_cells=cell_rules,
+        first_quarantined=first_taken_out(rows, cells, raw.prefix),
         warnings=tuple(str(f) for f in judgement.findings if not f.success),
         result_key=result_key,
     )

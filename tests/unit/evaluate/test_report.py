@@ -9,7 +9,7 @@ from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figure
 from fleetalign.evaluate.gates import Gate
 from fleetalign.evaluate.plots import MAX_POINTS, EntityTrace, LossCurve, trace_plot
-from fleetalign.evaluate.report import FIGURE_LABELS, ReportData, estimate_text, number_text, render
+from fleetalign.evaluate.report import FIGURE_LABELS, ExplainedEntity, ReportData, estimate_text, number_text, render
 
 
 def trace(steps: int = 600, entity_id: str = "checkout", role: str = "best", seed: int = 1) -> EntityTrace:
@@ -139,3 +139,15 @@ def test_a_long_trace_keeps_its_peak() -> None:
 def test_numbers_read_well() -> None:
     assert [number_text(v) for v in (None, 0.0, 0.12345, 12_345.6)] == ["–", "0", "0.123", "12,346"]
     assert estimate_text(Estimate(None)) == "–" and estimate_text(Estimate(0.5)) == "0.5"
+
+
+def test_entities_are_explained_line_by_line_and_nothing_is_said_without_any(page: str) -> None:
+    assert "Entities explained" not in page
+    lines = [("state", "aligned"), (" 45%", "cpu <busy>: 7, usually 1")]
+    told = render(data(explained=[ExplainedEntity("service", "cart", "pages: 4", lines)])).decode()
+    section = told[told.index("Entities explained") :].split("<h2>")[0]
+    assert "<code>service/cart</code>" in section and "pages: 4" in section
+    assert re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td>", section) == [
+        ("state", "aligned"),
+        (" 45%", "cpu &lt;busy&gt;: 7, usually 1"),
+    ]

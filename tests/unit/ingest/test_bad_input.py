@@ -13,7 +13,9 @@ import pytest
 from fleetalign.cli import main
 from fleetalign.interval import Interval
 from fleetalign.storage.lake import list_partitions, read_partition
+from fleetalign.storage.layout import validation_result
 from fleetalign.storage.quarantine import read_quarantine
+from fleetalign.storage.statements import read_feedback
 from fleetalign.storage.store import Store, open_store
 
 DAY = Interval.parse("2024-05-01", "2024-05-02")
@@ -42,6 +44,18 @@ class Fleet:
         assert main(["ingest", *given, *arguments]) == code
         said = self._capsys.readouterr().err.splitlines()
         return [line for line in said if not line.startswith("read telemetry")]
+
+    def verb(self, *arguments: str, code: int) -> list[str]:
+        """Lines on stderr of another verb on the store."""
+        self._capsys.readouterr()
+        assert main([*arguments, "--store", str(self.folder / "store")]) == code
+        return self._capsys.readouterr().err.splitlines()
+
+    def set_aside(self, counts: str, first: str) -> None:
+        """Ingest, which says in one line what it set aside, what the first of it is, and where it lies."""
+        (line,) = self.ingest(code=3)
+        assert line.startswith(f"fleetalign: set aside: {counts}; first: {first}")
+        assert line.endswith(f"the rest is stored, see {self.store.uri}/quarantine/")
 
     def kept(self) -> pa.Table:
         return pa.concat_tables([read_partition(self.store, p) for p in list_partitions(self.store, "raw")])
@@ -102,19 +116,21 @@ def test_a_file_that_would_hide_rows_is_set_aside_whole_and_the_others_are_inges
 
 
 @pytest.mark.parametrize(
-    ("line", "rule"),
+    ("line", "rule", "first"),
     [
-        ("a,1970-01-01T00:00:05Z,1,1", "time_out_of_range"),
-        ("a,2106-02-07T06:28:15Z,1,1", "time_out_of_range"),
-        (f"a,{(DAY.start + timedelta(seconds=2e8)).isoformat()},1,1", "clock_jump"),
-        ("a" * 513 + ",2024-05-01T05:00:00Z,1,1", "entity_id_too_long"),
-        (HEADER, "unreadable_time"),
-        ("a,2024-05-01T05:00:00Z,1,1,1,1", "wrong_column_count"),
+        ("a,1970-01-01T00:00:05Z,1,1", "time_out_of_range", "t.csv row 3, entity 'a' at '1970-01-01T00:00:05Z'"),
+        ("a,2106-02-07T06:28:15Z,1,1", "time_out_of_range", "t.csv row 3, entity 'a' at '2106-02-07T06:28:15Z'"),
+        (f"a,{(DAY.start + timedelta(seconds=2e8)).isoformat()},1,1", "clock_jump", "telemetry, entity 'a' at '2030"),
+        ("a" * 513 + ",2024-05-01T05:00:00Z,1,1", "entity_id_too_long", "t.csv row 3 at '2024-05-01T05:00:00Z'"),
+        (HEADER, "unreadable_time", "t.csv row 3, entity 'host' at 'ts'"),
+        ("a,2024-05-01T05:00:00Z,1,1,1,1", "wrong_column_count", "t.csv: wrong_column_count"),
     ],
 )
-def test_one_bad_row_goes_to_the_quarantine_and_is_said_in_one_line(fleet: Fleet, line: str, rule: str) -> None:
+def test_one_bad_row_goes_to_the_quarantine_and_is_said_in_one_line(
+    fleet: Fleet, line: str, rule: str, first: str
+) -> None:
     fleet.lines(*GOOD[:2], line, *GOOD[2:])
-    assert fleet.ingest() == [f"left out: 1 {rule}"]
+    fleet.set_aside(f"1 {rule}", first)
     assert fleet.rules() == [rule]
     assert fleet.kept().num_rows == 4
 
@@ -123,14 +139,32 @@ def test_no_usable_row_at_all(fleet: Fleet) -> None:
     fleet.lines("a,1970-01-01T00:00:00Z,1,1")
     (line,) = fleet.ingest(code=3)
     assert "no usable telemetry" in line
+    assert "1 quarantined" in line
+
+
+def test_one_row_alone_is_set_aside_since_nothing_tells_the_step(fleet: Fleet) -> None:
     fleet.lines(GOOD[0])
     (line,) = fleet.ingest(code=3)
-    assert "no entity has two samples" in line
+    for words in ("entity 'a' at '2024-05-01", "unknown_step", "no entity has two samples", "set steps: {KIND: SEC"):
+        assert words in line
+    assert fleet.rules() == ["unknown_step"]
+    (fleet.folder / "params.yaml").write_text("steps: {web: 3600}\n")
+    assert fleet.ingest("--params", str(fleet.folder / "params.yaml")) == []
+    assert fleet.kept().num_rows == 1
+    assert fleet.rules() == []
+
+
+def test_a_kind_without_a_step_does_not_stop_the_others(fleet: Fleet) -> None:
+    fleet.lines(*(f"{line},web" for line in GOOD), "b,2024-05-01T00:00:00Z,1,1,db", header=f"{HEADER},kind")
+    store = ["--telemetry", str(fleet.telemetry), "--store", str(fleet.folder / "store")]
+    assert main(["ingest", *store]) == 3
+    assert fleet.kept().num_rows == 4
+    assert read_quarantine(fleet.store, "rows", "db", DAY, "day")["rule"].to_pylist() == ["unknown_step"]
 
 
 def test_strings_in_numbers_and_a_metric_that_turns_into_text(fleet: Fleet) -> None:
     fleet.lines(*GOOD, *(f"a,2024-05-01T0{h}:00:00Z,{text},1" for h, text in ((5, "ERR"), (6, "up"), (7, "0x10"))))
-    assert fleet.ingest() == ["left out: 3 not_a_number (cells)"]
+    fleet.set_aside("3 not_a_number (cells)", "t.csv, entity 'a' at 2024-05-01T05:00:00Z, column 'cpu' is 'ERR'")
     assert fleet.rules("cells") == ["not_a_number"] * 3
     assert fleet.kept()["cpu"].to_pylist() == [0.0, 1.0, 2.0, 3.0, None, None, None]
 
@@ -140,7 +174,9 @@ def test_infinities_and_numbers_too_large_are_taken_out_by_validation(fleet: Fle
     bad = ["a,2024-05-01T20:00:00Z,1e300,1", "a,2024-05-01T21:00:00Z,Inf,1", "a,2024-05-01T22:00:00Z,1e999,1"]
     fleet.lines(*rows, *bad, rows[-1])
     fleet.ingest()
-    main(["validate", "--store", str(fleet.folder / "store")])
+    (line,) = fleet.verb("validate", code=3)
+    assert "set aside: 1 duplicate_timestamp, 2 infinite (cells), 1 too_large (cells); first: " in line
+    assert "entity 'b' at '2024-05-01 19:00:00" in line
     assert fleet.rules("cells") == ["infinite", "infinite", "too_large"]
     assert fleet.rules() == ["duplicate_timestamp"]
 
@@ -157,13 +193,17 @@ def test_one_row_of_an_entity_and_a_metric_without_a_value(fleet: Fleet) -> None
     assert fleet.ingest() == []
     assert fleet.kept()["entity_id"].to_pylist() == ["a"] * 4 + ["b"]
     assert "gpu" not in fleet.kept().schema.names
+    assert main(["validate", "--store", str(fleet.folder / "store")]) == 0, "nothing is set aside"
+    findings = fleet.store.get_json(validation_result("web", DAY, "day"))["findings"]
+    (lone,) = [f for f in findings if f["column"] == "lone_samples"]
+    assert (lone["success"], lone["worst"]) == (False, "b (1)")
 
 
 def test_integers_in_one_file_fractions_and_text_in_others(fleet: Fleet) -> None:
     times = [DAY.start + timedelta(hours=h) for h in range(2)]
     for name, values in (("a", [1, 2]), ("b", [0.5, 1.5]), ("c", ["7", "?"])):
         pq.write_table(pa.table({"host": [name] * 2, "ts": times, "cpu": values}), fleet.telemetry / f"{name}.parquet")
-    assert fleet.ingest() == ["left out: 1 not_a_number (cells)"]
+    fleet.set_aside("1 not_a_number (cells)", "c.parquet, entity 'c' at 2024-05-01T01:00:00Z, column 'cpu' is '?'")
     assert fleet.kept()["cpu"].to_pylist() == [1.0, 2.0, 0.5, 1.5, 7.0, None]
 
 
@@ -172,6 +212,9 @@ def test_an_entity_in_two_files_is_one(fleet: Fleet) -> None:
     fleet.lines(*GOOD[1:], name="2.csv")
     fleet.ingest()
     assert fleet.kept().num_rows == 5, "the row that both have is decided by validation"
+    (line,) = fleet.verb("validate", code=3)
+    assert "1 duplicate_timestamp" in line
+    assert "entity 'a' at '2024-05-01 01:00:00" in line
 
 
 @pytest.mark.parametrize(
@@ -205,3 +248,50 @@ def test_feedback_that_ends_before_it_starts_stops_everything(fleet: Fleet) -> N
     assert not list_partitions(fleet.store, "raw")
     (reason,) = [i.key for i in fleet.store.list("quarantine/objects/") if i.key.endswith(".json")]
     assert "'end'" in json.loads(fleet.store.get(reason))["reason"]
+
+
+GOOD_WORD = "a,2024-05-01T00:00:00Z,2024-05-01T01:00:00Z,anomaly"
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["a,2024-05-01T02:00:00Z,2024-05-01T01:00:00Z,anomaly"], "column 'end'"),
+        (["ghost,2024-05-01T00:00:00Z,2024-05-01T01:00:00Z,anomaly"], "no statement names an entity"),
+        ([GOOD_WORD, "a,2024-05-01T00:00:00Z,2099-01-01T00:00:00Z,normal"], "1 of 2 statements lie in the future"),
+    ],
+)
+@pytest.mark.parametrize("imported", [True, False])
+def test_refused_feedback_is_kept_with_the_reason_whoever_reads_it(
+    fleet: Fleet, rows: list[str], words: str, imported: bool
+) -> None:
+    fleet.lines(*GOOD)
+    path = fleet.folder / "feedback.csv"
+    path.write_text("\n".join(["entity_id,start,end,verdict", *rows]) + "\n")
+    if imported:
+        fleet.ingest()
+        (line,) = fleet.verb("feedback", "import", str(path), "--kind", "web", code=3)
+    else:
+        (line,) = fleet.ingest("--feedback", str(path), code=3)
+    assert "feedback.csv" in line
+    assert words in line
+    assert fleet.objects() == ["feedback.csv"]
+    assert read_feedback(fleet.store).num_rows == 0
+
+
+def test_statements_that_contradict_each_other_are_kept_and_said(fleet: Fleet) -> None:
+    fleet.lines(*GOOD)
+    path = fleet.folder / "feedback.csv"
+    path.write_text(
+        "\n".join(["entity_id,start,end,verdict", GOOD_WORD, GOOD_WORD.replace("anomaly", "normal")]) + "\n"
+    )
+    (line,) = fleet.ingest("--feedback", str(path))
+    assert "1 pairs of statements contradict each other, the later recorded wins" in line
+    assert read_feedback(fleet.store).num_rows == 2
+
+
+def test_a_real_pod_with_a_wrong_clock(fleet: Fleet, shared_data: Path) -> None:
+    files = ["--telemetry", str(shared_data / "nezha_metrics.parquet"), "--kind", "pod", "--ignore", "system", "day"]
+    (line,) = [x for x in fleet.verb("ingest", *files, code=3) if not x.startswith("read telemetry")]
+    assert "clock_jump; first: nezha_metrics.parquet, entity " in line
+    assert "at '2028" in line

@@ -22,7 +22,9 @@ def row(minute: int, entity: str = "a", **changes: str) -> dict:
 
 
 def said(*rows: dict) -> list[str]:
-    return said_about(unique(pa.Table.from_pylist(list(rows), schema=FEEDBACK.schema)), "web", "a")
+    return [
+        text for _, text in said_about(unique(pa.Table.from_pylist(list(rows), schema=FEEDBACK.schema)), "web", "a")
+    ]
 
 
 def test_a_statement_is_named_and_a_retracted_one_with_who_took_it_back():
@@ -44,6 +46,7 @@ def test_only_the_newest_are_shown_and_the_others_counted():
 def test_mutes_of_the_entity_and_of_all_are_shown():
     muted = [("web", "a", "cpu"), ("web", "*", "disk"), ("web", "b", "cpu"), ("db", "a", "cpu")]
     rows = [dict(zip(("kind", "entity_id", "metric"), m, strict=True), by="ana", why="noisy") for m in muted]
-    lines = muted_of(MUTES.conform(pa.Table.from_pylist(rows, schema=MUTES.schema)), "web", "a")
+    table = MUTES.conform(pa.Table.from_pylist(rows, schema=MUTES.schema))
+    lines = [text for _, text in muted_of(table, "web", "a")]
     assert [line.split("metric ")[1].split(",")[0] for line in lines] == ["disk", "cpu"]
     assert lines[0].endswith("from the beginning until it is lifted, by ana: noisy")

@@ -25,6 +25,7 @@ HEALTHY = {
     "longest_gap_share": 0.0,
     "first_sample_share": 0.0,
     "last_sample_share": 0.95,
+    "lone_samples": 0,
 }
 
 
@@ -132,3 +133,8 @@ def test_data_docs_are_pages_that_say_why() -> None:
     assert any(path.startswith("validations/entity_summary/web_2024-05-01/20240501T000000") for path in pages)
     again = judge(tables, "web_2024-05-01", TIME, data_docs=True).pages
     assert set(again) == set(pages), "pages of earlier partitions pile up, or names hold a clock reading"
+
+
+def test_an_entity_with_one_sample_is_named() -> None:
+    (finding,) = failing("entity_summary", fleet(20, bad=1, lone_samples=1))
+    assert (finding.severity, finding.worst) == ("warning", "e19 (1)")

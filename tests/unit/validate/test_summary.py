@@ -48,6 +48,7 @@ def test_a_healthy_entity() -> None:
         "longest_gap_share": 0.0,
         "first_sample_share": 0.0,
         "last_sample_share": pytest.approx(23 / 24),
+        "lone_samples": 0,
     }
 
 
@@ -59,6 +60,7 @@ def test_gaps_missing_cells_absent_and_constant_metrics() -> None:
     assert rows["a"]["constant_share"] == 1.0
     assert (rows["a"]["longest_gap_steps"], rows["a"]["longest_gap_share"]) == (6, 0.25)
     assert rows["b"]["first_sample_share"] == 0.5
+    assert (rows["a"]["lone_samples"], rows["b"]["lone_samples"]) == (0, 1)
 
 
 def test_an_entity_without_any_number() -> None:

@@ -12,7 +12,7 @@ from fleetalign import steps
 from fleetalign.cli import given
 from fleetalign.cli.tell import tell, tell_receipt
 from fleetalign.config import Config
-from fleetalign.errors import GateRefused, PartitionHeld
+from fleetalign.errors import BadInput, GateRefused, PartitionHeld
 from fleetalign.progress import Bar
 from fleetalign.storage import layout
 from fleetalign.storage.store import open_store
@@ -23,10 +23,10 @@ def run(options: argparse.Namespace) -> int:
     bar = Bar()
     result = given.ingest_files(config, store_uri, options, bar)
     intervals = sorted({p.interval for p in result.partitions})
-    held = []
+    held, read = [], [steps.ingest_summary(result)]
     for done, interval in enumerate(intervals, start=1):
         try:
-            steps.validate(config, store_uri, interval)
+            read += steps.validate(config, store_uri, interval)["partitions"]
         except PartitionHeld as error:
             held.append(error)
             print(f"held: {error}", file=sys.stderr)
@@ -48,8 +48,11 @@ def run(options: argparse.Namespace) -> int:
             refused = error
             print(f"not promoted: {error}", file=sys.stderr)
     print(f"release {released['release_id']}")
+    said = given.set_aside(read)
+    if said:
+        print(f"set aside: {said}", file=sys.stderr)
     stopped = [*held, *([refused] if refused else [])]
-    return stopped[0].exit_code if stopped else 0
+    return stopped[0].exit_code if stopped else BadInput.exit_code if said else 0
 
 
 def _build(config: Config, store_uri: str, plan_id: str, bar: Bar) -> dict[str, Any]:

@@ -43,15 +43,16 @@ def ingest(options: argparse.Namespace) -> int:
     if options.telemetry:
         if options.source or options.prometheus:
             raise UsageError("ingest: --telemetry names files; drop it, or drop --source and --prometheus")
-        result = given.ingest_files(config, store_uri, options, bar)
-        bar.close()
-        return tell(steps.ingest_summary(result))
-    interval = given.interval(options)
-    if interval is None:
-        raise UsageError("ingest: give --telemetry FILE_OR_DIR, or --from and --to for the configured source")
-    result = steps.ingest(given.with_source(config, options), store_uri, interval, progress=bar)
+        result = steps.ingest_summary(given.ingest_files(config, store_uri, options, bar))
+    else:
+        interval = given.interval(options)
+        if interval is None:
+            raise UsageError("ingest: give --telemetry FILE_OR_DIR, or --from and --to for the configured source")
+        result = steps.ingest(given.with_source(config, options), store_uri, interval, progress=bar)
     bar.close()
-    return tell(result)
+    tell(result)
+    given.refuse_set_aside(store_uri, [result])
+    return 0
 
 
 def validate(options: argparse.Namespace) -> int:
@@ -59,12 +60,16 @@ def validate(options: argparse.Namespace) -> int:
     raw = lake.list_partitions(open_store(store_uri), "raw", within=given.interval(options))
     if not raw:
         raise BadInput(f"{store_uri}: no raw partition in that range; run ingest first")
-    held = []
+    held, validated = [], []
     for interval in sorted({p.interval for p in raw}):
         try:
-            tell(steps.validate(config, store_uri, interval))
+            result = steps.validate(config, store_uri, interval)
         except PartitionHeld as error:
             held.append(error)
+            continue
+        tell(result)
+        validated += result["partitions"]
     if held:
         raise PartitionHeld("; ".join(map(str, held)))
+    given.refuse_set_aside(store_uri, validated)
     return 0
