@@ -20,7 +20,7 @@ from fleetalign.errors import BadInput, UsageError
 from fleetalign.interval import Interval, parse_time
 from fleetalign.progress import Bar
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import open_store
+from fleetalign.storage.store import Store, open_store
 
 ALL_TIME = ("1990-01-01", "2100-01-01")
 
