@@ -100,15 +100,7 @@ def stored_traces(store: Store, scorer: Scorer, span: Interval, config: Config) 
     """
     found = False
     for kind in scorer.kinds:
-        step = scorer.manifest.kinds[kind]["step_seconds"]
-        wide = Interval(span.start - timedelta(seconds=scorer.history_steps(kind) * step), span.end)
-        partitions = lake.list_partitions(store, "validated", kind, within=wide)
-        for partition in partitions:
-            if partition.step_seconds != step:
-                raise BadInput(
-                    f"{store.uri}/{partition.prefix}: its step is {partition.step_seconds} s, release "
-                    f"{scorer.release_id} knows {kind} at {step} s; backtest a range of one step"
-                )
+        partitions = stored_partitions(store, scorer, kind, span)
         ids = lake.entity_ids(store, [p for p in partitions if p.interval.overlaps(span)], kind)
         found = found or bool(ids)
         yield from scored_panels(store, partitions, scorer, kind, ids, span, config)
@@ -117,6 +109,23 @@ def stored_traces(store: Store, scorer: Scorer, span: Interval, config: Config) 
             f"{store.uri}: no validated telemetry of {', '.join(scorer.kinds)} from {format_time(span.start)} to "
             f"{format_time(span.end)}; run ingest and validate, or choose another range"
         )
+
+
+def stored_partitions(store: Store, scorer: Scorer, kind: str, span: Interval) -> list[lake.Partition]:
+    """The validated partitions of ``span`` and of what its first windows reach back to.
+
+    Raises BadInput for one that was stored with another step than the release knows.
+    """
+    step = scorer.manifest.kinds[kind]["step_seconds"]
+    wide = Interval(span.start - timedelta(seconds=scorer.history_steps(kind) * step), span.end)
+    partitions = lake.list_partitions(store, "validated", kind, within=wide)
+    for partition in partitions:
+        if partition.step_seconds != step:
+            raise BadInput(
+                f"{store.uri}/{partition.prefix}: its step is {partition.step_seconds} s, release "
+                f"{scorer.release_id} knows {kind} at {step} s; choose a range of one step"
+            )
+    return partitions
 
 
 def overlap(left: Sent, right: Sent) -> tuple[int, int, int]:

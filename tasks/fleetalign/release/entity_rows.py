@@ -60,6 +60,9 @@ class EntityRows:
             float(self._threshold[aligned]),
         )
 
+    def has_own_location(self, entity_id: str) -> bool:
+        return entity_id in self._normalized
+
 
 def _normalizer_rows(
     kind: str, metrics: Sequence[str], statistics: Sequence[str], table: pa.Table

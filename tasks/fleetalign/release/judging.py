@@ -105,19 +105,32 @@ def scored_panels(
     config: Config,
     said: Statements | None = None,
 ) -> Iterator[Trace]:
-    """Traces of the entities ``ids`` of ``kind`` over ``span``, some entities in memory at a time.
+    """Traces of the entities ``ids`` of ``kind`` over ``span``; without ``said`` nothing is labelled. See ``panels``."""
+    for panel in panels(store, partitions, scorer, kind, ids, span, config):
+        yield from _panel_traces(scorer, panel, span, said)
 
-    What windows and states reach before ``span`` is read from ``partitions`` too. Without ``said`` nothing is labelled.
+
+def panels(
+    store: Store,
+    partitions: Sequence[Partition],
+    scorer: Scorer,
+    kind: str,
+    ids: Sequence[str],
+    span: Interval,
+    config: Config,
+) -> Iterator[Panel]:
+    """Telemetry of the entities ``ids`` (sorted) of ``kind`` over ``span``, ``BATCH_ENTITIES`` of them at a time.
+
+    Each panel begins as much before ``span`` as windows and states reach back.
     """
     step = scorer.manifest.kinds[kind]["step_seconds"]
     catalogue = scorer.manifest.kinds[kind]["metrics"]
     wide = Interval(span.start - timedelta(seconds=scorer.history_steps(kind) * step), span.end)
     for at in range(0, len(ids), BATCH_ENTITIES):
-        panel = read_panel(
+        yield read_panel(
             store, partitions, kind, ids[at : at + BATCH_ENTITIES], catalogue, wide, step,
             memory_mb=config.storage.memory_mb, scratch_dir=config.storage.scratch_dir or None,
         )  # fmt: skip
-        yield from _panel_traces(scorer, panel, span, said)
 
 
 def _panel_traces(scorer: Scorer, panel: Panel, span: Interval, said: Statements | None) -> Iterator[Trace]:

@@ -117,6 +117,15 @@ class KindScorer:
         row = self._rows.of(entity_id)
         return np.where(row.usable, row.location, np.nan)
 
+    def scale(self, entity_id: str) -> np.ndarray:
+        """What a move of every metric of an entity is measured in, float64 [metric]; NaN where nobody knows it."""
+        row = self._rows.of(entity_id)
+        return np.where(row.usable, row.scale, np.nan)
+
+    def has_own_location(self, entity_id: str) -> bool:
+        """Whether the release knows the entity's own levels: others have the default's."""
+        return self._rows.has_own_location(entity_id)
+
     def score(
         self, entity_id: str, values: np.ndarray, times: np.ndarray, first: int, positions: np.ndarray, batch: int
     ) -> Scores:
