@@ -115,6 +115,39 @@ class EmitConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DriftConfig:
+    """What of ``fleetalign drift`` counts as a finding; docs/operate.md argues the defaults."""
+
+    control_days: int = 3
+    """Newest days that the release was built on, measured in the same way beside the checked day."""
+    shift_scales: float = 1.0
+    """An entity's metric has shifted when its mean over the day lies more than this many scales from its usual level."""
+    max_shifted_share: float = 0.25
+    """Most entities of a kind that may have shifted, per metric; never a single one of several."""
+    max_spread_ratio: float = 2.0
+    """Most that a metric may vary over the day, in scales, for the median entity."""
+    max_clipped_rise: float = 0.01
+    """Most that the share of clipped values of a metric may rise above that of the control days."""
+    max_score_ratio: float = 2.0
+    """Most times that the 95 % quantile of scores may be above, or below, that of the control days, for the median entity."""
+    max_new_share: float = 0.2
+    """Most entities of the day that the release does not know."""
+    max_silent_share: float = 0.2
+    """Most entities of the release that may send nothing all day."""
+    pretrain_when_drifted: bool = False
+    """Whether ``pretrain_due`` starts a pre-training when the newest check of the champion found drift: once per model."""
+
+    def __post_init__(self) -> None:
+        check(self.control_days >= 0, f"drift.control_days is {self.control_days}; must not be negative")
+        check(self.shift_scales > 0, f"drift.shift_scales is {self.shift_scales}; must be above 0")
+        for name in ("max_spread_ratio", "max_score_ratio"):
+            check(getattr(self, name) > 1, f"drift.{name} is {getattr(self, name)}; must be above 1")
+        for name in ("max_shifted_share", "max_clipped_rise", "max_new_share", "max_silent_share"):
+            share = getattr(self, name)
+            check(0 <= share <= 1, f"drift.{name} is {share}; must be in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AirflowConfig:
     """What the DAG files read while they are parsed."""
 
@@ -126,6 +159,8 @@ class AirflowConfig:
     """When entities are aligned to what operators said since."""
     feedback_cron: str = "*/15 * * * *"
     """When the inbox is looked through for what other tools say."""
+    drift_cron: str = "0 3 * * *"
+    """When the newest whole day is compared with what the champion was built on."""
     gc_cron: str = "0 6 * * 0"
     """When the store is looked through for what nothing reaches."""
     min_new_partitions: int = 7
@@ -165,6 +200,7 @@ class Config:
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     emit: EmitConfig = field(default_factory=EmitConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
     airflow: AirflowConfig = field(default_factory=AirflowConfig)
 
     def __post_init__(self) -> None:

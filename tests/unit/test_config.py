@@ -57,6 +57,10 @@ def test_yaml_dates_and_exponents_are_understood(tmp_path: Path):
         ("align: {max_pages_per_entity_day: 0}", "align.max_pages_per_entity_day is 0"),
         ("align: {max_threshold_change_per_day: 2}", "align.max_threshold_change_per_day is 2"),
         ("align: {tail_probability_min: 0.5}", "tail_probability_min < tail_probability_max"),
+        ("drift: {max_score_ratio: 1}", "drift.max_score_ratio is 1.0; must be above 1"),
+        ("drift: {shift_scales: 0}", "drift.shift_scales is 0.0; must be above 0"),
+        ("drift: {max_new_share: 2}", r"drift.max_new_share is 2.0; must be in \[0, 1\]"),
+        ("drift: {control_days: -1}", "drift.control_days is -1; must not be negative"),
         ("ranges: {train: [2026-01-01, 2026-01-02]}", "give both train and calibrate"),
         ("ranges: {train: [2026-01-01]}", "has 1 values; must have 2"),
         (

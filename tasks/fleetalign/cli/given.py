@@ -9,7 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,14 @@ def default_kind(options: argparse.Namespace) -> str:
     from fleetalign.ingest.ingest import DEFAULT_KIND
 
     return mapping(options).kind or DEFAULT_KIND
+
+
+def day(text: str) -> Interval:
+    """The UTC day of an ISO date. Raises UsageError."""
+    start = parse_time(text)
+    if start.time() != time.min:
+        raise UsageError(f"--day is {text!r}; give a date such as 2024-05-01")
+    return Interval(start, start + timedelta(days=1))
 
 
 def output(path: str) -> Path:

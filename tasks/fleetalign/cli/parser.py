@@ -112,6 +112,12 @@ VERBS = {
         scoring.backtest,
         "fleetalign backtest --from 2026-03-02 --to 2026-03-09 --out ./backtest --store ./store",
     ),
+    "drift": Verb(
+        "scoring",
+        "compare a day with what a release was built on",
+        scoring.drift,
+        "fleetalign drift --day 2026-03-10 --out drift.html --store ./store",
+    ),
     "report": Verb(
         "releases", "fetch a release's report", releases.report, "fleetalign report --out report.html --store ./store"
     ),

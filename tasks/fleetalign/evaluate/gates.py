@@ -123,13 +123,15 @@ def event_f1_vs_champion(difference: Estimate | None) -> Gate:
     return _gate(name, difference.value, 0.0, difference.high >= 0, why)
 
 
-def pages_vs_champion(candidate_rate: float | None, champion_rate: float | None, limit: float) -> Gate:
-    """Pages per entity-day at most ``limit`` times the champion's."""
+def pages_vs_champion(
+    candidate_rate: float | None, champion_rate: float | None, limit: float, evidence: str = ""
+) -> Gate:
+    """Pages per entity-day at most ``limit`` times the champion's. ``evidence`` says what else is known of its rate."""
     name = "pages_vs_champion"
     if candidate_rate is None or champion_rate is None:
         return Gate(name, None, limit, "not_applicable", "no champion with scored time to compare with")
     ratio = candidate_rate / max(champion_rate, LEAST_CHAMPION_RATE)
-    why = f"{candidate_rate:.3g} pages per entity-day, the champion {champion_rate:.3g}"
+    why = f"{candidate_rate:.3g} pages per entity-day, the champion {champion_rate:.3g}{evidence}"
     return _gate(name, ratio, limit, ratio <= limit, why)
 
 

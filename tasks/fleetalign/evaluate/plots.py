@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fleetalign.evaluate.drift import limit_share
+
 WIDTH_INCHES = 11.0
 INK, QUIET, DETECTOR, ALARM, INCIDENT = "#1a1a1a", "#8a8f98", "#2457a6", "#c0392b", "#f2c14e"
 MAX_POINTS = 2_000
@@ -106,6 +108,26 @@ def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[st
         axes.spines[["top", "right"]].set_visible(False)
         axes.yaxis.get_major_locator().set_params(integer=True)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def drift_plot(measures: Sequence[Mapping[str, Any]]) -> str:
+    """Each measure of a drift report as a share of its limit: the day as a dot, control days as ticks, 1 = the limit."""
+    figure, (axes,) = _figure(1, WIDTH_INCHES, 0.6 + 0.24 * len(measures))
+    for row, one in enumerate(measures):
+        shares = [limit_share(one, value) for value in one["control"] if value is not None]
+        axes.plot(shares, [row] * len(shares), "|", color=QUIET, markersize=9)
+        if one["value"] is not None:
+            color = ALARM if one["drifted"] else DETECTOR
+            axes.plot(limit_share(one, one["value"]), row, "o", color=color, markersize=5)
+    axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
+    labels = [" ".join(filter(None, (m["kind"], m["name"], m["metric"]))) for m in measures]
+    axes.set_yticks(np.arange(len(labels)), [_short(label, 48) for label in labels], fontsize=8)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xscale("symlog", linthresh=1.0)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(left=-0.05)
+    axes.set_xlabel("share of the limit")
     return _svg(figure)
 
 

@@ -34,7 +34,7 @@ def collect(
     plans = list(store.list(layout.PLANS))
     reached = _reached(store, plans, born_before)
     garbage = [info for info in plans if _plan_identifier(info.key) not in reached]
-    for prefix in (*ARTIFACTS, layout.RELEASES):
+    for prefix in (*ARTIFACTS, layout.RELEASES, layout.DRIFT):
         garbage += [info for info in store.list(prefix) if _segment(info.key, 1) not in reached]
     garbage += [info for info in _telemetry_parts(store) if _segment(info.key, -1).partition(".")[0] not in reached]
     keys = sorted((info.key for info in garbage if info.modified_at < born_before), key=_deletion_order)

@@ -66,6 +66,7 @@ NORMALIZERS = "normalizers/"
 RELEASES = "releases/"
 PROMOTIONS = "promotions/"
 CHANNELS = "channels/"
+DRIFT = "drift/"
 DVC = "dvc/"
 REGISTRY_BUNDLE = "dvc/registry.bundle"
 
@@ -138,6 +139,12 @@ def release(release_id: str, name: str) -> str:
 
 def promotion(release_id: str, champion_id: str | None) -> str:
     return f"promotions/{release_id}-vs-{champion_id or 'none'}.json"
+
+
+def drift(release_id: str, day: str | None = None, name: str = "report.json") -> str:
+    """What a release was found to be on a day (ISO date): ``report.json`` or ``report.html``. Without a day: all of them."""
+    prefix = f"{DRIFT}{release_id}/"
+    return prefix if day is None else f"{prefix}{day}/{name}"
 
 
 def checked_channel(name: str) -> str:

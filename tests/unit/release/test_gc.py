@@ -74,6 +74,14 @@ def test_a_dry_run_says_the_same_and_deletes_nothing(store: MemoryStore) -> None
     assert keys(store) == before - {orphan}
 
 
+def test_drift_reports_go_with_their_release(store: MemoryStore) -> None:
+    kept, gone = (layout.drift(release, "2026-03-09") for release in (toy_release(store), "0123456789abcdef"))
+    for key in (kept, gone):
+        store.put(key, b"{}")
+    assert collected(store) == [gone]
+    assert kept in keys(store)
+
+
 def test_young_objects_stay(store: MemoryStore) -> None:
     toy_release(store)
     add_plan(store, "work in progress", {"kinds": {}})

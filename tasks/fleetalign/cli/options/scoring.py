@@ -40,3 +40,9 @@ def backtest(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--out", metavar="DIR", help="also write backtest.json and backtest.svg")
     shared.time_range(p, required=True)
+
+
+def drift(p: argparse.ArgumentParser) -> None:
+    shared.which_release(p)
+    p.add_argument("--day", metavar="DATE", help="day to check, UTC (default: the newest whole day in the store)")
+    p.add_argument("--out", metavar="FILE.html", help="also write the page there")

@@ -1,4 +1,4 @@
-"""``score``, ``evaluate`` and ``backtest``: telemetry through a release."""
+"""``score``, ``evaluate``, ``backtest`` and ``drift``: telemetry through a release."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fleetalign.cli import given
-from fleetalign.errors import UsageError
+from fleetalign.errors import GateRefused, UsageError
 from fleetalign.interval import parse_time
+from fleetalign.progress import Bar
+from fleetalign.storage import layout
 
 
 def score(options: argparse.Namespace) -> int:
@@ -78,4 +80,23 @@ def backtest(options: argparse.Namespace) -> int:
         (folder / "backtest.json").write_text(json.dumps(found, indent=2) + "\n")
         (folder / "backtest.svg").write_text(backtest_plot(found["sides"], past.changes(found)[:12]))
         print(folder / "backtest.svg")
+    return 0
+
+
+def drift(options: argparse.Namespace) -> int:
+    from fleetalign.evaluate.drift_report import text
+    from fleetalign.release.drift import check
+    from fleetalign.release.scorer import Scorer
+
+    store, bar = given.store(options), Bar()
+    day = given.day(options.day) if options.day else None
+    out = given.output(options.out) if options.out else None
+    found = check(store, given.config(options), Scorer.open(store, options.channel, options.release), day, bar)
+    bar.close()
+    page = layout.drift(found["release_id"], found["day"], "report.html")
+    print(f"{text(found)}\nreport {store.uri}/{page}")
+    if out:
+        out.write_bytes(store.get(page))
+    if found["drifted"]:
+        raise GateRefused(f"{found['day']} has drifted from release {found['release_id']}, as listed above")
     return 0
