@@ -1,11 +1,12 @@
 """### Is a new shared model due?
 
 **What** The bridge from keyed to un-keyed runs. Looks at the store, not at events: when `airflow.min_new_partitions`
-or more validated partitions per kind are newer than the last model, starts `shared_pretrain` once for that state.
+or more validated partitions per kind are newer than the last model, starts `shared_pretrain` once for that state; so
+does a drift report of the champion, where `drift.pretrain_when_drifted` is set. The result of `due` says why.
 
 **When** After validated partitions. Bursts fold into a few runs; each looks at the whole store.
 
-**In** `telemetry/validated/`, the newest pre-training receipt
+**In** `telemetry/validated/`, the newest pre-training receipt, the champion's newest drift report
 **Out** a run `due__<snapshot>` of `shared_pretrain`
 
 **Rerun** Clear freely: the run id names the state of the store, so the same state starts nothing twice.
@@ -37,7 +38,7 @@ from fleetalign_airflow import DEFAULTS, VALIDATED
 )
 def pretrain_due() -> None:
     @task.short_circuit
-    def due() -> str | None:
+    def due() -> dict[str, str] | None:
         from fleetalign import steps
 
         return steps.pretrain_due(load(), store_uri())
@@ -46,7 +47,7 @@ def pretrain_due() -> None:
     start = TriggerDagRunOperator(
         task_id="start",
         trigger_dag_id="shared_pretrain",
-        trigger_run_id="due__{{ ti.xcom_pull(task_ids='due') }}",
+        trigger_run_id="due__{{ ti.xcom_pull(task_ids='due')['snapshot'] }}",
         logical_date=None,
         skip_when_already_exists=True,
         openlineage_inject_parent_info=False,

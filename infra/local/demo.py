@@ -40,7 +40,7 @@ CHAIN = (
     "entity_align",
     "release_promote",
 )
-CRON_DAGS = ("telemetry_ingest", "shared_pretrain", "entity_align", "operator_feedback", "storage_gc")
+CRON_DAGS = ("telemetry_ingest", "shared_pretrain", "entity_align", "operator_feedback", "drift_check", "storage_gc")
 DAGS = {*CHAIN, *CRON_DAGS, "release_rollback"}
 
 Say = Callable[[str], None]

@@ -60,14 +60,15 @@ def validate(config: Config, store_uri: str, interval: Interval) -> dict[str, An
     return {"partitions": [r.as_json() for r in results]}
 
 
-def pretrain_due(config: Config, store_uri: str) -> str | None:
-    """Id of the snapshot to train on when enough validated partitions are new since the last model, else None.
+def pretrain_due(config: Config, store_uri: str) -> dict[str, str] | None:
+    """``snapshot``, the id of what to train on, and ``why``; None while no pre-training is due.
 
     Looks at the store, counts no events: safe to call any number of times.
     """
-    from fleetalign.align.due import snapshot_due
+    from fleetalign.release.due import snapshot_due
 
-    return snapshot_due(open_store(store_uri), config, latest(config, store_uri, "pretrain"))
+    due = snapshot_due(open_store(store_uri), config, latest(config, store_uri, "pretrain"))
+    return dataclasses.asdict(due) if due else None
 
 
 def plan(
@@ -235,6 +236,16 @@ def score(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
     return score_interval(open_store(store_uri), config, interval, _now())
 
 
+def drift(config: Config, store_uri: str) -> dict[str, Any] | None:
+    """Compare the newest whole day of validated telemetry with what the channel's release was built on.
+
+    None while the channel points nowhere: nothing is served that could have drifted.
+    """
+    from fleetalign.release.drift import check_channel
+
+    return check_channel(open_store(store_uri), config)
+
+
 def add_feedback(config: Config, store_uri: str, form: Mapping[str, str], *, by: str) -> dict[str, Any]:
     """Store one statement: the fields of ``form`` are those of ``ingest.word.FIELDS``."""
     from fleetalign.ingest.word import add
@@ -274,6 +285,7 @@ __all__ = [
     "add_feedback",
     "collect_feedback",
     "collect_garbage",
+    "drift",
     "ingest",
     "latest",
     "pretrain_due",

@@ -109,6 +109,42 @@ def test_nothing_due_starts_nothing(run: Run, step: Callable[[str, Any], Recorde
     assert state(finished, "start") == "skipped"
 
 
+DRIFTED = {"release_id": RELEASE_ID, "day": KEY, "drifted": True, "findings": ["web new_share: 0.5, limit 0.2"]}
+
+
+def test_drift_is_checked_before_a_pretrain_is_due(run: Run, step: Callable[[str, Any], Recorder]) -> None:
+    drift, due = step("drift", DRIFTED), step("pretrain_due", None)
+    finished = run("drift_check")
+    assert finished.state == "success", "a finding is no failure"
+    assert [len(drift.calls), len(due.calls)] == [1, 1]
+    assert (state(finished, "due"), state(finished, "start")) == ("success", "skipped")
+
+
+def test_nothing_is_due_where_nothing_is_served(run: Run, step: Callable[[str, Any], Recorder]) -> None:
+    step("drift", None)
+    due = step("pretrain_due", {"snapshot": "s", "why": "w"})
+    finished = run("drift_check")
+    assert (finished.state, state(finished, "due"), state(finished, "start")) == ("success", "skipped", "skipped")
+    assert not due.calls
+
+
+@pytest.mark.parametrize("dag_id", ["pretrain_due", "drift_check"])
+def test_a_due_pretrain_is_started_by_the_id_of_its_snapshot(dags: dict[str, Any], dag_id: str) -> None:
+    start = dags[dag_id].get_task("start")
+    rendered = start.render_template(start.trigger_run_id, {"ti": Pulled({"due": {"snapshot": "s1", "why": "w"}})})
+    assert (start.trigger_dag_id, rendered) == ("shared_pretrain", "due__s1")
+
+
+class Pulled:
+    """Stands in for a task instance: what other tasks of the run returned."""
+
+    def __init__(self, returned: dict[str, Any]) -> None:
+        self.returned = returned
+
+    def xcom_pull(self, task_ids: str) -> Any:
+        return self.returned[task_ids]
+
+
 def test_pretrain_runs_in_order_and_hands_on_one_plan(run: Run, step: Callable[[str, Any], Recorder]) -> None:
     step("plan", {"plan_id": "p1"})
     snapshot = step("snapshot", {"revision": "r"})

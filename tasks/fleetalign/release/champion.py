@@ -14,6 +14,7 @@ from fleetalign.evaluate.judge import judge
 from fleetalign.interval import parse_time
 from fleetalign.release.backtest import sent
 from fleetalign.release.build import Built, collect
+from fleetalign.release.drift_reports import rate_evidence
 from fleetalign.release.judging import figures, judged, sample, spoken_entities, traces
 from fleetalign.release.promote import promote
 from fleetalign.release.scorer import Scorer
@@ -64,6 +65,7 @@ def comparison_gates(store: Store, config: Config, release_id: str, champion_id:
         gates.pages_vs_champion(
             *(_pages(store, built, scorer, settings) for scorer in (candidate, champion)),
             settings.gates.max_pages_ratio_vs_champion,
+            rate_evidence(store, champion_id),
         ),
         gates.coverage_vs_champion(
             *(scorer.manifest.document["coverage"]["by_state"] for scorer in (candidate, champion))

@@ -1,0 +1,65 @@
+"""### Has the telemetry drifted from what the champion was built on?
+
+**What** Compares the newest whole day of validated telemetry with the champion's own last days: shifted metrics, clipped
+values, score quantile, new and silent entities, pages. Writes a page and a document. Where `drift.pretrain_when_drifted`
+is set, a finding makes a pre-training due, once per model.
+
+**When** `airflow.drift_cron`, or by hand. Skipped while no release is promoted.
+
+**In** `telemetry/validated/…`, `channels/<channel>.json` and its release, the release's plan
+**Out** `drift/<release_id>/<day>/report.html` and `.json`; a run `due__<snapshot>` of `shared_pretrain`
+
+**Rerun** Clear freely: the same store gives the same bytes, and the same state starts nothing twice.
+
+**Paged** Nobody by a finding: it is in the task's result and in the log. When the task fails: platform on-call.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import CronTriggerTimetable, dag, task
+
+from fleetalign.config import load, store_uri
+
+sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
+from fleetalign_airflow import DEFAULTS, SETTINGS
+
+
+@dag(
+    schedule=CronTriggerTimetable(SETTINGS.drift_cron, timezone="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    tags=["fleetalign", "release", "training"],
+    doc_md=__doc__,
+)
+def drift_check() -> None:
+    @task.short_circuit
+    def check() -> dict[str, Any] | None:
+        from fleetalign import steps
+
+        return steps.drift(load(), store_uri())
+
+    # The same look as pretrain_due's, which otherwise would see the report a day later.
+    @task.short_circuit
+    def due() -> dict[str, str] | None:
+        from fleetalign import steps
+
+        return steps.pretrain_due(load(), store_uri())
+
+    start = TriggerDagRunOperator(
+        task_id="start",
+        trigger_dag_id="shared_pretrain",
+        trigger_run_id="due__{{ ti.xcom_pull(task_ids='due')['snapshot'] }}",
+        logical_date=None,
+        skip_when_already_exists=True,
+        openlineage_inject_parent_info=False,
+    )
+    check() >> due() >> start
+
+
+drift_check()
