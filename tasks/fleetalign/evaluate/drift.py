@@ -2,8 +2,8 @@
 
 Arithmetic only: what is read, and when, is in ``release.drift``. Shapes: E entity, M metric.
 
-The population stability index is left out on purpose: samples of one day hang together so much that undrifted days of a
-simulated fleet reach 1.5 against each other, where 0.25 is said to mean a shift.
+The population stability index is left out on purpose: it tells a weekend, not drift. Undrifted days of a simulated fleet
+reach 1.5 against each other, where 0.25 is said to mean a shift.
 """
 
 from __future__ import annotations
