@@ -76,7 +76,7 @@ class Mapping:
         if self.time_zone:
             try:
                 ZoneInfo(self.time_zone)
-            except (ZoneInfoNotFoundError, ValueError):
+            except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones, a name too long for a file
                 raise ConfigError(
                     f"mapping: time_zone {self.time_zone!r} is unknown; use an IANA name such as Europe/Berlin or UTC"
                 ) from None

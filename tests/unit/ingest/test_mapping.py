@@ -135,6 +135,8 @@ def test_a_mapping_file(tmp_path) -> None:
         ({"layout": "tall"}, "layout is 'tall'; must be one of wide, long"),
         ({"time_unit": "h"}, "must be one of s, ms, us, ns"),
         ({"time_zone": "Mars/Base"}, "time_zone 'Mars/Base' is unknown"),
+        ({"time_zone": "Europe"}, "time_zone 'Europe' is unknown"),
+        ({"time_zone": "9" * 400}, "time_zone '9999"),
         ({"metrics": ["a"], "ignore": ["a"]}, "'a' is named in metrics and in ignore"),
     ],
 )
