@@ -59,6 +59,16 @@ def events(asset: str) -> list[Any]:
         return list(session.scalars(query.where(AssetModel.name == asset).order_by(AssetEvent.id)))
 
 
+def run_ids(dag_id: str) -> set[str]:
+    """Stored runs of one DAG."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return set(session.scalars(select(DagRun.run_id).where(DagRun.dag_id == dag_id)))
+
+
 @pytest.mark.parametrize(
     ("dag_id", "name", "asset"),
     [
@@ -128,21 +138,14 @@ def test_nothing_is_due_where_nothing_is_served(run: Run, step: Callable[[str, A
     assert not due.calls
 
 
-@pytest.mark.parametrize("dag_id", ["pretrain_due", "drift_check"])
-def test_a_due_pretrain_is_started_by_the_id_of_its_snapshot(dags: dict[str, Any], dag_id: str) -> None:
-    start = dags[dag_id].get_task("start")
-    rendered = start.render_template(start.trigger_run_id, {"ti": Pulled({"due": {"snapshot": "s1", "why": "w"}})})
-    assert (start.trigger_dag_id, rendered) == ("shared_pretrain", "due__s1")
-
-
-class Pulled:
-    """Stands in for a task instance: what other tasks of the run returned."""
-
-    def __init__(self, returned: dict[str, Any]) -> None:
-        self.returned = returned
-
-    def xcom_pull(self, task_ids: str) -> Any:
-        return self.returned[task_ids]
+@pytest.mark.parametrize(("dag_id", "key"), [("pretrain_due", "fleet"), ("drift_check", None)])
+def test_a_due_pretrain_is_started_by_the_id_of_its_snapshot(
+    run: Run, step: Callable[[str, Any], Recorder], dag_id: str, key: str | None
+) -> None:
+    step("drift", DRIFTED)
+    step("pretrain_due", {"snapshot": f"snapshot_{dag_id}", "why": "it drifted"})
+    assert state(run(dag_id, key), "start") == "success"
+    assert f"due__snapshot_{dag_id}" in run_ids("shared_pretrain")
 
 
 def test_pretrain_runs_in_order_and_hands_on_one_plan(run: Run, step: Callable[[str, Any], Recorder]) -> None:
