@@ -72,12 +72,12 @@ def read_batch(
     rules = times.rules
     usable = times.values.is_valid().to_numpy(zero_copy_only=False)
     outside = usable & ~_inside(times.values, interval)
-    entities = _texts(columns[mapping.entity_column])
+    entities = texts(columns[mapping.entity_column])
     _break_rule(rules, usable & ~outside, _entity_rules(entities))
     kinds, bad_kind = _kinds(columns, mapping, table.num_rows)
     _break_rule(rules, usable & ~outside, {Rule.BAD_KIND: bad_kind})
     if mapping.layout == "long":
-        metric_names = _texts(columns[mapping.metric_column])
+        metric_names = texts(columns[mapping.metric_column])
         _break_rule(rules, usable & ~outside, {Rule.MISSING_METRIC: _empty(metric_names)})
     broken = np.array([r is not None for r in rules], dtype=bool)
     keep = pa.array(~(broken | outside))
@@ -120,7 +120,7 @@ def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> np.ndarray:
     """Which rows are to be read, bool [row]: in the long layout those of metrics that are named, or not ignored."""
     if mapping.layout != "long":
         return np.ones(table.num_rows, dtype=bool)
-    names = _texts(plain(table.column(mapping.metric_column)))
+    names = texts(plain(table.column(mapping.metric_column)))
     chosen = names.drop_null().unique().to_pylist()
     if mapping.metrics:
         chosen = [n for n in chosen if n in mapping.metrics]
@@ -141,7 +141,8 @@ def _inside(times: pa.Array, interval: Interval | None) -> np.ndarray:
     return pc.fill_null(within(times, interval.start, interval.end), False).to_numpy(zero_copy_only=False)
 
 
-def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``column`` as the names it holds. Raises UsageError for a type that has no text, such as a list."""
     try:
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -173,7 +174,7 @@ def _kinds(columns: dict[str, pa.ChunkedArray], mapping: Mapping, rows: int) -> 
     """Kind of each row, and where it cannot be used."""
     if not mapping.kind_column:
         return pa.chunked_array([pa.repeat(pa.scalar(mapping.kind), rows)]), np.zeros(rows, dtype=bool)
-    kinds = _texts(columns[mapping.kind_column])
+    kinds = texts(columns[mapping.kind_column])
     good = pc.fill_null(pc.match_substring_regex(kinds, KIND_PATTERN), False)
     return pc.if_else(good, kinds, pa.scalar(UNKNOWN_KIND)), ~good.to_numpy()
 

@@ -17,16 +17,17 @@ from fleetalign.config import Config, SourceConfig
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.tables import TIME
 from fleetalign.errors import BadInput, ConfigError, UsageError
-from fleetalign.ingest.batch import Batch, read_batch
+from fleetalign.ingest.batch import Batch, read_batch, texts
 from fleetalign.ingest.feedback_files import read_feedback_file
 from fleetalign.ingest.files import read_batches
 from fleetalign.ingest.header import refuse_other_header
 from fleetalign.ingest.intake import IngestResult, Intake, merged
 from fleetalign.ingest.mapping import Mapping, load_mapping, resolve
+from fleetalign.ingest.numbers import plain
 from fleetalign.ingest.sources import SourceFile, list_files, with_path_columns
 from fleetalign.interval import Interval, format_time, split
 from fleetalign.storage import layout
-from fleetalign.storage.quarantine import Rule, plain_values, quarantine_object
+from fleetalign.storage.quarantine import Rule, quarantine_object
 from fleetalign.storage.statements import append_feedback
 from fleetalign.storage.store import Store
 
@@ -218,7 +219,7 @@ def read_file(
         refuse_other_header(part, resolved, file.origin)
         table = with_path_columns(part.table, file, resolved.key_columns)
         if resolved.layout == "long":
-            seen.update(map(str, plain_values(pc.unique(table.column(resolved.metric_column).drop_null()))))
+            seen.update(texts(plain(table.column(resolved.metric_column))).drop_null().unique().to_pylist())
         batches.append(read_batch(table, resolved, interval, file.origin, part.first_row, part.broken_lines))
         if progress:
             progress(min(done + part.bytes_done, total - 1), total, READING)

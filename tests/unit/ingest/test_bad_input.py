@@ -295,3 +295,10 @@ def test_a_real_pod_with_a_wrong_clock(fleet: Fleet, shared_data: Path) -> None:
     (line,) = [x for x in fleet.verb("ingest", *files, code=3) if not x.startswith("read telemetry")]
     assert "clock_jump; first: nezha_metrics.parquet, entity " in line
     assert "at '2028" in line
+
+
+def test_metrics_that_are_named_by_lists_are_refused_by_their_type(fleet: Fleet) -> None:
+    table = pa.table({"host": ["a"], "ts": [DAY.start], "metric": [[1]], "value": [1.0]})
+    pq.write_table(table, fleet.telemetry / "t.parquet")
+    (line,) = fleet.ingest(code=2)
+    assert "a column of type list" in line
