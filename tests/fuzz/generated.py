@@ -21,7 +21,9 @@ hostile_text = st.one_of(
 cells = st.one_of(hostile_text, st.sampled_from(["", "a", "2024-05-01T07:00:00Z", "31,5", "31.5", "-0", "+.5"]))
 
 
-any_text = st.text(st.characters(exclude_categories=()), max_size=12) | hostile_text
+any_text = (
+    st.text(st.characters(exclude_categories=()), max_size=12) | hostile_text | st.sampled_from(["\ud800", "a\udfff"])
+)
 """Half of a surrogate pair too: JSON can write it, UTF-8 cannot."""
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | any_text
 json_values = st.recursive(

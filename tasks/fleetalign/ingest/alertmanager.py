@@ -34,10 +34,10 @@ def read_payload(data: bytes, origin: str) -> pa.Table:
     try:
         alerts = json.loads(data)["alerts"]
         rows = [_statement(alert, f"{origin}: alert {i}") for i, alert in enumerate(alerts, start=1) if _speaks(alert)]
+        names = ("kind", "entity_id", "start", "end", "verdict", "source", "note")
+        return pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"{origin}: not a webhook payload of Alertmanager ({type(error).__name__}: {error})") from None
-    names = ("kind", "entity_id", "start", "end", "verdict", "source", "note")
-    return pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names})
 
 
 def _speaks(alert: dict[str, Any]) -> bool:

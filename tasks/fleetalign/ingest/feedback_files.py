@@ -74,6 +74,7 @@ def _json_lines(data: bytes, origin: str) -> pa.Table:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             row = json.loads(line)
+            json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         except (ValueError, RecursionError) as error:
             raise BadInput(f"{origin}: line {number} is not JSON ({error})") from None
         if not isinstance(row, dict):

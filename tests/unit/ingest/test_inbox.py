@@ -73,6 +73,8 @@ def test_the_same_words_under_another_name_add_nothing(fleet: MemoryStore) -> No
     [
         ("x.jsonl", lines(LINE) + b"{oops\n", r"inbox/feedback/x.jsonl: line 2 is not JSON"),
         ("x.jsonl", b"7\n", "line 1 is not a JSON object"),
+        ("x.jsonl", lines(LINE | {"note": "\ud800"}), "line 1 is not JSON"),
+        ("x.jsonl", b"[" * 5000 + b"\n", "line 1 is not JSON"),
         ("x.jsonl", lines(LINE, LINE | {"end": LINE["start"]}), "row 2: column 'end'"),
         ("x.jsonl", lines(LINE | {"verdict": None}), "column 'verdict' is ''"),
         ("x.jsonl", lines({"entity_id": "a"}), "column 'start' is missing"),
@@ -81,6 +83,8 @@ def test_the_same_words_under_another_name_add_nothing(fleet: MemoryStore) -> No
         ("x.jsonl", lines(LINE | {"start": "2026-03-03T01:00:00"}), "no time with a zone"),
         ("x.csv", b"\xff\xfe\x00", "x.csv"),
         ("x.json", b"[]", "not a webhook payload of Alertmanager"),
+        ("x.json", b"[" * 5000, "not a webhook payload of Alertmanager"),
+        ("x.json", payload({**ALERT, "labels": {"host": "\ud800"}}), "not a webhook payload of Alertmanager"),
         ("x.json", payload({**ALERT, "annotations": {"resolution": "dunno"}}), "alert 1: resolution is 'dunno'"),
         ("x.json", payload({**ALERT, "labels": {"alertname": "x"}}), "alert 1: no label names the entity"),
     ],
