@@ -112,6 +112,9 @@ def test_the_pause_that_the_server_asks_for_is_kept(server: Scripted, monkeypatc
         ((200, b'{"status": "error", "errorType": "execution", "error": "no"}', {}), BadInput, "execution: no"),
         ((200, b'{"status": "success", "data": {"resultType": "scalar"}}', {}), StoreError, "not an answer"),
         ((200, body((30, "1")), {}), StoreError, "points that were not asked for"),
+        ((200, body((60, "1"), (0, "1")), {}), StoreError, "not in the order of time"),
+        ((200, GOOD[1].replace(b"[{", b"[null, {", 1), {}), StoreError, "not an answer"),
+        ((200, GOOD[1].replace(b'"a"', b'"\\ud800"'), {}), StoreError, "not an answer"),
     ],
 )
 def test_a_refusal_is_said_at_once(server: Scripted, answer: tuple, error: type[Exception], message: str) -> None:
