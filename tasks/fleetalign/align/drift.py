@@ -13,7 +13,6 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 DAY_SECONDS = 86_400
 
@@ -27,21 +26,20 @@ def followed(
 
 
 class Drift:
-    """The aligner rows of one kind as they were, looked up once for all shards, and what may follow from them.
+    """The aligner rows of some entities of one kind as they were, and what may follow from them.
 
-    ``same_candidate``: the fleet's candidate, if it has one, is what it was: thresholds are numbers of the same score.
-    The entities ``anew`` follow nothing.
+    ``previous`` None: nothing, as when the fleet's candidate changed and thresholds are numbers of another score. The
+    entities ``anew`` follow nothing.
     """
 
-    def __init__(self, previous: pa.Table | None, kind: str, same_candidate: bool, anew: Collection[str] = ()) -> None:
+    def __init__(self, previous: pa.Table | None, anew: Collection[str] = ()) -> None:
         self._rows: dict[str, int] = {}
-        if previous is not None and same_candidate:
-            mine = previous.filter(pc.equal(previous["kind"], kind))
-            entities = enumerate(mine["entity_id"].to_pylist())
+        if previous is not None:
+            entities = enumerate(previous["entity_id"].to_pylist())
             self._rows = {entity: row for row, entity in entities if entity not in anew}
             names = ("condition", "threshold", "tail_probability")
-            self._before = {name: mine[name].to_numpy(zero_copy_only=False) for name in names}
-            self._calibrated = mine["calibrated_until"].to_numpy().astype("datetime64[us]").astype(np.int64)
+            self._before = {name: previous[name].to_numpy(zero_copy_only=False) for name in names}
+            self._calibrated = previous["calibrated_until"].to_numpy().astype("datetime64[us]").astype(np.int64)
 
     def follow(
         self,

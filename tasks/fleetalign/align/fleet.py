@@ -6,7 +6,7 @@ writes rows. Memory is a few numbers per entity, and the tables of those that so
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from fleetalign.align.plan import plan_config, range_of
 from fleetalign.align.pool import KEYS, Counted, Shards, bounds_of, count, members_of, values_of
 from fleetalign.align.shard import NO_SCORE
 from fleetalign.config import Config
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.mutes import ANY
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
 from fleetalign.contracts.views import OWN_STATISTICS
@@ -60,14 +61,13 @@ def reduce_shards(
     plan: Mapping[str, Any],
     shards: Shards,
     grid: Grid,
-    previous: pa.Table | None,
+    previous: Previous | None,
     said_anew: Collection[tuple[str, str]] = (),
 ) -> Reduced:
     """Aligner and new normalizer rows of the fleet from every shard's table.
 
-    ``previous`` holds the aligner rows that may be carried over (``carriable``); thresholds of the (kind, entity_id)
-    ``said_anew`` do not follow them. The result does not depend on how the
-    fleet was cut. Raises BadInput when no entity of the fleet could be scored.
+    ``previous`` holds the aligner rows that may be carried over; thresholds of the (kind, entity_id) ``said_anew`` do
+    not follow them. The result does not depend on how the fleet was cut. Raises BadInput when no entity of the fleet could be scored.
     """
     config = plan_config(plan)
     counted = count(shards, grid, config.align, plan)
@@ -84,15 +84,19 @@ def reduce_shards(
     return writer.finish()
 
 
-def carriable(previous: pa.Table, base_normalizer: pa.Table) -> pa.Table:
-    """Rows of the previous aligner that still hold: the entity's own, with a normalizer row that has not changed."""
-    parts = [previous.schema.empty_table()]
-    for kind in pc.unique(previous["kind"]).to_pylist():
-        known = pc.unique(base_normalizer.filter(pc.equal(base_normalizer["kind"], kind))["entity_id"])
-        mine = previous.filter(pc.equal(previous["kind"], kind))
-        own = pc.is_in(mine["state"], value_set=pa.array(CARRIED_STATES))
-        parts.append(mine.filter(pc.and_(own, pc.is_in(mine["entity_id"], value_set=known))))
-    return pa.concat_tables(parts)
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The aligner before this one, and the normalizer of the model that both use."""
+
+    aligner: FleetTable
+    normalizer: FleetTable
+
+    def rows(self, kind: str, entity_ids: Collection[str]) -> pa.Table:
+        """Rows of these entities that still hold: their own, with a normalizer row that has not changed."""
+        found = self.aligner.rows(kind, entity_ids)
+        own = pc.is_in(found["state"], value_set=pa.array(CARRIED_STATES))
+        known = pc.unique(self.normalizer.rows(kind, entity_ids)["entity_id"])
+        return found.filter(pc.and_(own, pc.is_in(found["entity_id"], value_set=known)))
 
 
 class _Writer:
@@ -105,11 +109,10 @@ class _Writer:
         grid: Grid,
         counted: Counted,
         choice: Choice,
-        previous: pa.Table | None,
+        previous: Previous | None,
         said_anew: Collection[tuple[str, str]],
     ) -> None:
         self._previous, self._said_anew = previous, said_anew
-        self._drift: dict[str, Drift] = {}
         self._plan, self._config, self._grid, self._counted, self._choice = plan, config, grid, counted, choice
         self._published = config.align.method == "published_tpe"
         self._spoken = {(s.kind, s.entity_id): i for i, s in enumerate(counted.spoken)}
@@ -175,11 +178,7 @@ class _Writer:
         tails = self._grid.tails[points[:, 1]].astype(np.float32)
         until = range_of(self._plan, kind, "calibrate").end
         conditions = np.array(self._grid.conditions)[points[:, 0]]
-        if kind not in self._drift:
-            same = not self._grid.shared_candidate or self._plan["previous_candidate"] == self._candidate()
-            anew = {entity for of_kind, entity in self._said_anew if of_kind == kind}
-            self._drift[kind] = Drift(self._previous, kind, same and ANY not in anew, anew)
-        thresholds = self._drift[kind].follow(
+        thresholds = self._drift(kind, table["entity_id"].to_pylist()).follow(
             table["entity_id"], quantiles, recent, conditions, tails, until,
             self._config.align.max_threshold_change_per_day,
         )  # fmt: skip
@@ -198,6 +197,14 @@ class _Writer:
             rows |= {name: table[f"tpe_{name}"] for name in ("condition", "threshold", "tail_probability")}
             rows |= {"state": np.where(spoken, "aligned", "shared"), "reason": ["published_tpe"] * table.num_rows}
         return ALIGNER.conform(pa.table(rows))
+
+    def _drift(self, kind: str, entity_ids: list[str]) -> Drift:
+        """What the thresholds of these entities may follow."""
+        same = not self._grid.shared_candidate or self._plan["previous_candidate"] == self._candidate()
+        anew = {entity for of_kind, entity in self._said_anew if of_kind == kind}
+        if self._previous is None or not same or ANY in anew:
+            return Drift(None)
+        return Drift(self._previous.rows(kind, entity_ids), anew)
 
     def _normalizer_rows(self, table: pa.Table, kind: str) -> pa.Table:
         """Rows of entities that had none before."""
@@ -219,7 +226,7 @@ class _Writer:
 
     def finish(self) -> Reduced:
         defaults = self._defaults()
-        carried = _rows_of(self._previous, self._left_out)
+        carried = self._carried()
         rows = list(defaults.values())
         for row in self._left_out:
             state = "quarantined" if row["reason"] == NO_SCORE else "default"
@@ -228,6 +235,16 @@ class _Writer:
             rows.append(old | why if old else defaults[row["kind"]] | row | {"state": state})
         aligner = ALIGNER.conform(pa.concat_tables([*self._rows, pa.Table.from_pylist(rows, schema=ALIGNER.schema)]))
         return Reduced(aligner, pa.concat_tables(self._new, promote_options="default"), self._summary(aligner))
+
+    def _carried(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The previous rows of those that were left out."""
+        if self._previous is None:
+            return {}
+        ids: dict[str, list[str]] = {}
+        for row in self._left_out:
+            ids.setdefault(row["kind"], []).append(row["entity_id"])
+        rows = [row for kind, mine in ids.items() for row in self._previous.rows(kind, mine).to_pylist()]
+        return {(row["kind"], row["entity_id"]): row for row in rows}
 
     def _defaults(self) -> dict[str, dict[str, Any]]:
         """The ``__default__`` row of every kind: the median of its thresholds at the shared point."""
@@ -277,12 +294,3 @@ class _Writer:
         """Incidents of a spoken entity that its pages hit."""
         c, p = self._choice.own[owner]
         return float(self._counted.spoken[owner].detector.hits[c, p].sum())
-
-
-def _rows_of(table: pa.Table | None, wanted: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """The rows of ``table`` that belong to the entities of ``wanted``."""
-    if table is None:
-        return {}
-    ids = pa.array([row["entity_id"] for row in wanted], pa.string())
-    rows = table.filter(pc.is_in(table["entity_id"], value_set=ids)).to_pylist()
-    return {(row["kind"], row["entity_id"]): row for row in rows}

@@ -93,15 +93,11 @@ def draft(
         mine = [p for p in partitions if p.kind == kind]
         base = reuse.plan["kinds"][kind] if reuse else None
         ids = lake.entity_ids(store, mine, kind)
-        known = pc.and_(
-            pc.equal(standing["kind"], kind), pc.is_in(standing["entity_id"], value_set=pa.array(ids, pa.string()))
-        )
+        known = pc.and_(pc.equal(standing["kind"], kind), pc.is_in(standing["entity_id"], value_set=ids))
         kinds[kind] = _kind_entry(config, kind, mine, standing.filter(known), interval, base)
         kinds[kind]["model_id"] = reuse.models[kind] if reuse else None
         kinds[kind]["entities"] = len(ids)
-        entities.append(
-            pa.table({"kind": pa.repeat(pa.scalar(kind), len(ids)), "entity_id": pa.array(ids, pa.string())})
-        )
+        entities.append(pa.table({"kind": pa.repeat(pa.scalar(kind), len(ids)), "entity_id": ids}))
         shards += _shard_bounds(kind, ids, config.align.entities_per_shard, len(shards))
     return {
         "schema_version": PLAN_VERSION,
@@ -168,17 +164,18 @@ def _held(store: Store, plan: Mapping[str, Any]) -> set[tuple[str, str, str]]:
     return {*zip(*columns, strict=True), *((row["kind"], row["entity_id"], mute_id(row)) for row in mutes)}
 
 
-def entity_ids(
-    store: Store, plan: Mapping[str, Any], kind: str, first: str | None = None, last: str | None = None
-) -> list[str]:
-    """Every entity of ``kind`` in the plan's telemetry, those from ``first`` to ``last`` only, sorted by code point."""
+def entities(store: Store, plan: Mapping[str, Any], wanted: pc.Expression | None = None) -> pa.Table:
+    """``kind`` and ``entity_id`` of every entity in the plan's telemetry that is ``wanted``, sorted by code point."""
     digest = plan["entity_ids"]["sha256"]
     key = layout.plan_input(digest)
-    wanted = pc.field("kind") == kind
-    if first is not None and last is not None:
-        wanted &= (pc.field("entity_id") >= first) & (pc.field("entity_id") <= last)
-    table = from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}", ["entity_id"], wanted)
-    return table["entity_id"].to_pylist()
+    return from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}", ["kind", "entity_id"], wanted)
+
+
+def shard_entities(store: Store, plan: Mapping[str, Any], shard: Mapping[str, Any]) -> list[str]:
+    """The entities of one shard of the plan."""
+    entity = pc.field("entity_id")
+    mine = (pc.field("kind") == shard["kind"]) & (entity >= shard["first"]) & (entity <= shard["last"])
+    return entities(store, plan, mine)["entity_id"].to_pylist()
 
 
 def range_of(plan: Mapping[str, Any], kind: str, name: str) -> Interval | None:
@@ -198,10 +195,16 @@ def _newest(table: pa.Table, column: str) -> str | None:
     return format_time(pc.max(table[column]).as_py()) if table.num_rows else None
 
 
-def _shard_bounds(kind: str, ids: Sequence[str], per_shard: int, first_index: int) -> list[dict[str, Any]]:
+def _shard_bounds(kind: str, ids: pa.StringArray, per_shard: int, first_index: int) -> list[dict[str, Any]]:
     chunks = [ids[i : i + per_shard] for i in range(0, len(ids), per_shard)]
     return [
-        {"index": first_index + n, "kind": kind, "first": chunk[0], "last": chunk[-1], "entities": len(chunk)}
+        {
+            "index": first_index + n,
+            "kind": kind,
+            "first": chunk[0].as_py(),
+            "last": chunk[-1].as_py(),
+            "entities": len(chunk),
+        }
         for n, chunk in enumerate(chunks)
     ]
 

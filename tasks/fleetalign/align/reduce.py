@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from fleetalign.align.fleet import Reduced, carriable, reduce_shards
+from fleetalign.align.fleet import Previous, Reduced, reduce_shards
 from fleetalign.align.grid import Grid, grid_of
 from fleetalign.align.plan import plan_config, read_plan, said_anew
+from fleetalign.contracts.fleet_table import FleetTable, FleetWriter
 from fleetalign.contracts.hashing import ID_LENGTH, sha256
-from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, from_parquet, to_parquet
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, TableContract, fleet_parquet, from_parquet
 from fleetalign.contracts.views import FLEET_STATISTICS
 from fleetalign.errors import BadInput, ConfigError, NotFound
-from fleetalign.model import normalizer
+from fleetalign.model.normalizer import with_constants
 from fleetalign.storage import layout, receipts
 from fleetalign.storage.store import Store
 
@@ -30,25 +30,29 @@ def reduce_plan(store: Store, plan_id: str) -> dict[str, Any]:
     """
     plan = read_plan(store, plan_id)
     trained = receipts.trained(store, plan_id, plan)
-    base = receipts.normalizer(store, trained["normalizer_id"])
+    base = _fleet_table(store, NORMALIZER, layout.normalizer(trained["normalizer_id"]))
     grid = _grid(store, plan, trained["models"])
     previous = None
     if plan["previous_aligner"]:
-        key = layout.aligner(plan["previous_aligner"])
-        previous = carriable(ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}")), base)
+        previous = Previous(_fleet_table(store, ALIGNER, layout.aligner(plan["previous_aligner"])), base)
     shards = _shards(store, plan, plan_id, layout.shard)
     reduced = reduce_shards(plan, shards, grid, previous, said_anew(store, plan))
-    aligner = to_parquet(reduced.aligner)
-    aligner_id, normalizer_id = sha256(aligner)[:ID_LENGTH], trained["normalizer_id"]
-    whole = _with_fleet(_joined(base, reduced.new_rows), reduced, grid)
-    if not whole.equals(base):
-        data = to_parquet(whole)
-        normalizer_id = sha256(data)[:ID_LENGTH]
-        store.put_immutable(layout.normalizer(normalizer_id), data)
+    aligner = fleet_parquet(reduced.aligner)
+    aligner_id = sha256(aligner)[:ID_LENGTH]
     store.put_immutable(layout.aligner(aligner_id), aligner)
+    writer = FleetWriter(NORMALIZER, _with_fleet(reduced.new_rows, reduced, grid))
+    for number in range(base.groups):
+        writer.add(_with_fleet(base.group(number), reduced, grid))
+    normalizer = writer.finish()
+    normalizer_id = sha256(normalizer)[:ID_LENGTH]
+    store.put_immutable(layout.normalizer(normalizer_id), normalizer)
     receipt = {"plan_id": plan_id, "aligner_id": aligner_id, "normalizer_id": normalizer_id, **reduced.summary}
     control = _reduce_control(store, plan, plan_id, grid, base) if _judges_control(plan) else []
     return receipt | {"leave_one_out": _beside(receipt["leave_one_out"], control)}
+
+
+def _fleet_table(store: Store, contract: TableContract, key: str) -> FleetTable:
+    return FleetTable(contract, store.get(key), f"{store.uri}/{key}")
 
 
 def _grid(store: Store, plan: Mapping[str, Any], models: Mapping[str, str]) -> Grid:
@@ -82,17 +86,11 @@ def _shards(store: Store, plan: Mapping[str, Any], plan_id: str, key_of: Callabl
     return read
 
 
-def _joined(base: pa.Table, rows: pa.Table) -> pa.Table:
-    return pa.concat_tables([base, rows], promote_options="default") if rows.num_rows else base
-
-
 def _with_fleet(table: pa.Table, reduced: Reduced, grid: Grid) -> pa.Table:
     """``table`` with what the fleet chose in the columns that hold the fleet's numbers."""
     if not grid.shared_candidate:
         return NORMALIZER.conform(table)
-    return normalizer.with_constants(
-        table, dict(zip(FLEET_STATISTICS, reduced.summary["shared"]["candidate"], strict=True))
-    )
+    return with_constants(table, dict(zip(FLEET_STATISTICS, reduced.summary["shared"]["candidate"], strict=True)))
 
 
 def _judges_control(plan: Mapping[str, Any]) -> bool:
@@ -100,7 +98,7 @@ def _judges_control(plan: Mapping[str, Any]) -> bool:
 
 
 def _reduce_control(
-    store: Store, plan: Mapping[str, Any], plan_id: str, grid: Grid, base: pa.Table
+    store: Store, plan: Mapping[str, Any], plan_id: str, grid: Grid, base: FleetTable
 ) -> list[Mapping[str, Any]]:
     """Aligner and normalizer of the untrained network; returns its held-out counts per entity."""
     try:
@@ -108,10 +106,10 @@ def _reduce_control(
     except BadInput:
         # Nobody who was spoken about could be scored: then there is nothing to judge either.
         return []
-    defaults = base.filter(pc.equal(base["entity_id"], DEFAULT_ENTITY))
-    table = _with_fleet(_joined(defaults, reduced.new_rows), reduced, grid)
-    store.put_immutable(layout.control_table(plan_id, "aligner"), to_parquet(reduced.aligner))
-    store.put_immutable(layout.control_table(plan_id, "normalizer"), to_parquet(table))
+    defaults = [base.rows(kind, [DEFAULT_ENTITY]) for kind in plan["kinds"]]
+    rows = pa.concat_tables([*defaults, reduced.new_rows], promote_options="default")
+    store.put_immutable(layout.control_table(plan_id, "aligner"), fleet_parquet(reduced.aligner))
+    store.put_immutable(layout.control_table(plan_id, "normalizer"), fleet_parquet(_with_fleet(rows, reduced, grid)))
     return reduced.summary["leave_one_out"]
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
 from fleetalign.align.grid import Grid, grid_of
-from fleetalign.align.plan import entity_ids, partitions_of, plan_config, range_of, read_statements
+from fleetalign.align.plan import partitions_of, plan_config, range_of, read_statements, shard_entities
 from fleetalign.align.signal import EntitySeries, Signal, create
 from fleetalign.config import Config, StorageConfig
 from fleetalign.contracts.feedback import ANOMALY, Statements
@@ -121,7 +121,7 @@ def align_shard(
     train, calibrate = range_of(plan, kind, "train"), range_of(plan, kind, "calibrate")
     feedback = Statements(read_statements(store, plan, "feedback"), kind)
     mutes = Mutes(kind, read_statements(store, plan, "mutes"))
-    ids = entity_ids(store, plan, kind, shard["first"], shard["last"])
+    ids = shard_entities(store, plan, shard)
     if control:
         ids = [i for i in ids if feedback.speaks_of(i)]
     known = set(normalizer.entities(normalizer_table, kind))

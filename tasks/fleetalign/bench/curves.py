@@ -135,9 +135,9 @@ def transfer(source: Learned, own: Learned, given: Given, truth: Truth) -> dict[
     config = AlignConfig()
     theirs, ours = source.card["seasonal_lags_steps"], own.card["seasonal_lags_steps"]
     lags = ours if len(ours) == len(theirs) else theirs
-    table = normalizer.build(given.training, ModelConfig(), config.min_history_steps)
-    numbers = add_statistics(table, given.training, source.model, lags, ModelConfig().clip)
-    moved = replace(source, normalizer=numbers)
+    fitted = normalizer.build(given.training, ModelConfig(), config.min_history_steps)
+    numbers = add_statistics(fitted, given.training, source.model, lags, ModelConfig().clip)
+    moved = replace(source, normalizer=numbers.table())
     method = learned.untold(learned.views(methods.VIEWS, moved, given, config, lags=lags))
     found = rank(method.ranked(0), truth, area=False)
     return {

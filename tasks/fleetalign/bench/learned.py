@@ -52,15 +52,16 @@ def fit(
 
     model = ModelConfig(network=network, seed=seed, blocks=blocks)
     started = time.process_time()
-    table = normalizer.build(given.training, model, AlignConfig().min_history_steps)
-    place = normalizer.lookup(table, given.panel.kind, given.panel.entity_ids, given.panel.metrics)
-    trained = train(given.training, *place, model, training)
+    fitted = normalizer.build(given.training, model, AlignConfig().min_history_steps)
+    trained = train(given.training, *fitted.lookup(), model, training)
     spent = {"train": time.process_time() - started}
 
     def exported(which: Any, seconds: Mapping[str, float]) -> Learned:
         begun = time.process_time()
         made = export(which, model.window_steps)
-        numbers = add_statistics(table, given.training, made, which.lags, model.clip) if which.statistics else table
+        numbers = fitted
+        if which.statistics:
+            numbers = add_statistics(fitted, given.training, made, which.lags, model.clip)
         card = {
             "condition_used": which.condition_used,
             "window_steps": model.window_steps,
@@ -68,7 +69,7 @@ def fit(
             "statistics_columns": list(which.statistics),
             "period_steps": trained.period_steps,
         }
-        return Learned(made, card, numbers, {**seconds, "export": time.process_time() - begun})
+        return Learned(made, card, numbers.table(), {**seconds, "export": time.process_time() - begun})
 
     return exported(trained.network, spent), exported(trained.untrained, {}) if untrained else None
 

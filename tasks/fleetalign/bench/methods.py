@@ -74,8 +74,7 @@ def of_scores(
 
 def simple(given: Given, config: AlignConfig) -> list[Method]:
     """Methods without a network: they have no seed."""
-    table = normalizer.build(given.training, ModelConfig(), config.min_history_steps)
-    place = normalizer.lookup(table, given.panel.kind, given.panel.entity_ids, given.panel.metrics)
+    place = normalizer.build(given.training, ModelConfig(), config.min_history_steps).lookup()
 
     def made(name: str, score: Callable[[int], np.ndarray]) -> Method:
         started = time.process_time()

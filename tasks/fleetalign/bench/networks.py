@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from fleetalign.bench.telemetry import Telemetry
 from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import Graph
-from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER
 from fleetalign.contracts.views import SETTLE_STEPS
 from fleetalign.model import normalizer
 from fleetalign.release.kind_scorer import KindScorer
@@ -98,8 +99,9 @@ def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
         "state_settle_steps": SETTLE_STEPS,
     }
     return KindScorer(
-        panel.kind, entry, side.model, normalizer.with_constants(rows, dict.fromkeys(columns, 1.0)),
-        pa.Table.from_pylist([aligner], schema=ALIGNER.schema), MUTES.empty(),
+        panel.kind, entry, side.model,
+        FleetTable.of(NORMALIZER, normalizer.with_constants(rows, dict.fromkeys(columns, 1.0))),
+        FleetTable.of(ALIGNER, pa.Table.from_pylist([aligner], schema=ALIGNER.schema)), MUTES.empty(),
     )  # fmt: skip
 
 

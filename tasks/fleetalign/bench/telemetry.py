@@ -105,8 +105,7 @@ def _telemetry(values: np.ndarray, labels: np.ndarray) -> Telemetry:
         first=np.zeros(entities, dtype=np.int64),
         last=np.full(entities, steps - 1, dtype=np.int64),
     )
-    table = normalizer.build(panel, ModelConfig(), 1)
-    location, scale = normalizer.lookup(table, KIND, panel.entity_ids, panel.metrics)
+    location, scale = normalizer.build(panel, ModelConfig(), 1).lookup()
     return Telemetry(panel, labels, location, scale)
 
 

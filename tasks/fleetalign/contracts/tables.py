@@ -6,6 +6,7 @@ metadata, so that equal content gives equal bytes under one lock file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -21,6 +22,9 @@ DEFAULT_ENTITY = "__default__"
 KIND_PATTERN = r"^[a-z0-9_-]{1,64}$"
 MAX_ENTITY_ID_BYTES = 512
 ROW_GROUP_ROWS = 65_536
+PARQUET = {"compression": "zstd", "store_schema": False, "write_statistics": True}
+FLEET_ROW_GROUP_ROWS = 8_192
+"""Of tables with rows for every entity: who wants a few entities reads a few row groups."""
 
 VERDICTS = ("anomaly", "normal")
 RETRACTED = "retracted"
@@ -51,6 +55,15 @@ class TableContract:
 
         Raises BadInput naming the table and the column when one is missing or has an impossible type.
         """
+        out = self.typed(table)
+        if self.sort_by and out.num_rows > 1:
+            order = sort_indices(out, self.sort_by)
+            if not np.array_equal(order.to_numpy(), np.arange(out.num_rows)):
+                out = out.take(order)
+        return out.combine_chunks()
+
+    def typed(self, table: pa.Table) -> pa.Table:
+        """As ``conform``, for rows that are sorted already."""
         fields = list(self.schema)
         if self.open_columns is not None:
             known = set(self.schema.names)
@@ -68,10 +81,7 @@ class TableContract:
                 columns.append(column if column.type == field.type else pc.cast(column, field.type))
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise BadInput(f"table {self.name}: column {field.name!r} is not {field.type}: {error}") from None
-        out = pa.table(columns, schema=pa.schema(fields))
-        if self.sort_by and out.num_rows > 1:
-            out = out.take(sort_indices(out, self.sort_by))
-        return out.combine_chunks()
+        return pa.table(columns, schema=pa.schema(fields))
 
 
 def sort_indices(table: pa.Table, names: tuple[str, ...]) -> pa.Array:
@@ -82,24 +92,29 @@ def sort_indices(table: pa.Table, names: tuple[str, ...]) -> pa.Array:
     return pc.sort_indices(keyed, sort_keys=[(n, "ascending") for n in (*dict.fromkeys(names), "__position__")])
 
 
-def to_parquet(table: pa.Table) -> bytes:
+def fleet_parquet(table: pa.Table) -> bytes:
+    """As ``to_parquet``, for a table with rows for every entity."""
+    return to_parquet(table, FLEET_ROW_GROUP_ROWS)
+
+
+def to_parquet(table: pa.Table, row_group_rows: int = ROW_GROUP_ROWS) -> bytes:
     """Deterministic Parquet bytes of ``table`` (zstd, no pandas or Arrow schema metadata)."""
     sink = BytesIO()
-    pq.write_table(
-        table.replace_schema_metadata(None),
-        sink,
-        compression="zstd",
-        row_group_size=ROW_GROUP_ROWS,
-        store_schema=False,
-        write_statistics=True,
-    )
+    pq.write_table(table.replace_schema_metadata(None), sink, row_group_size=row_group_rows, **PARQUET)
     return sink.getvalue()
 
 
-def from_parquet(data: bytes, where: str, columns: list[str] | None = None, filters: pc.Expression | None = None):
-    """Read Parquet bytes. Raises BadInput naming ``where`` when they are not Parquet."""
+def from_parquet(
+    data: bytes,
+    where: str,
+    columns: list[str] | None = None,
+    filters: pc.Expression | None = None,
+    encoded: Sequence[str] | None = None,
+) -> pa.Table:
+    """Read Parquet bytes, the text columns ``encoded`` as dictionaries. Raises BadInput naming ``where`` when they are
+    not Parquet."""
     try:
-        return pq.read_table(pa.BufferReader(data), columns=columns, filters=filters)
+        return pq.read_table(pa.BufferReader(data), columns=columns, filters=filters, read_dictionary=encoded)
     except (pa.ArrowInvalid, OSError) as error:
         raise BadInput(f"{where}: not readable as Parquet: {first_line(error)}") from None
 

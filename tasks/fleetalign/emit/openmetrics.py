@@ -5,23 +5,25 @@ Gauges only: the text is valid in the older Prometheus format too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import DEFAULT_ENTITY
 
 Samples = Iterable[tuple[dict[str, str], float]]
 
 
-def render(scores: pa.Table, aligner: pa.Table, release_id: str) -> bytes:
+def render(scores: pa.Table, aligner: FleetTable, release_id: str) -> bytes:
     """OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) and of the rows of ``aligner`` (ALIGNER) they were judged by."""
     newest = _newest(scores)
     scored = [row for row in newest if row["reason"] is None]
-    aligned = {(row["kind"], row["entity_id"]): row for row in aligner.to_pylist()}
-    known = [(row, _aligner_row(aligned, row)) for row in newest if row["reason"] != "unknown_kind"]
+    judged = [row for row in newest if row["reason"] != "unknown_kind"]
+    aligned = _aligner_rows(aligner, judged)
+    known = [(row, _aligner_row(aligned, row)) for row in judged]
     families = [
         _family("score", "How badly the newest sample is explained.", ((_key(r), r["score"]) for r in scored)),
         _family("margin", "Score beyond the threshold; an alarm is above 0.", ((_key(r), r["margin"]) for r in scored)),
@@ -53,6 +55,15 @@ def _newest(scores: pa.Table) -> list[dict[str, Any]]:
     codes = [scores[name].combine_chunks().dictionary_encode().indices.to_numpy() for name in ("kind", "entity_id")]
     last = np.logical_or.reduce([np.diff(code, append=-1) != 0 for code in codes])
     return scores.take(pa.array(np.flatnonzero(last))).to_pylist()
+
+
+def _aligner_rows(aligner: FleetTable, judged: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Rows of the entities of ``judged`` that have one, and the default's of their kinds."""
+    ids: dict[str, set[str]] = {}
+    for row in judged:
+        ids.setdefault(row["kind"], {DEFAULT_ENTITY}).add(row["entity_id"])
+    found = [row for kind, mine in ids.items() for row in aligner.rows(kind, mine).to_pylist()]
+    return {(row["kind"], row["entity_id"]): row for row in found}
 
 
 def _aligner_row(aligned: dict[tuple[str, str], dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from fleetalign.contracts.views import REFERENCE_STEPS
 from fleetalign.model.network import fill_forward, standardise
 from fleetalign.model.seasonality import reference
-from fleetalign.storage.panel import Panel, scratch
+from fleetalign.storage.panel import Panel, entities_of, forget, scratch
 
 
 class RawWindows:
@@ -27,6 +27,7 @@ class RawWindows:
 
     def gather(self, entity: np.ndarray, end: np.ndarray) -> dict[str, Tensor]:
         windows = torch.from_numpy(self._values[entity[:, None], end[:, None] + self._back].transpose(0, 2, 1))
+        forget(self._values)
         z, present = standardise(windows, self._location[entity], self._scale[entity], self._clip)
         usable = present[..., -1]
         return {"z": (z if present.all() else fill_forward(z, present)).contiguous(), "usable": usable}
@@ -55,7 +56,8 @@ class CompressedPanel:
         self._reference = None
         if period_steps is not None:
             self._reference = scratch(panel.values.shape, np.float32, memory_mb, scratch_dir)
-        for e in range(len(self._c)):
+        maps = [panel.values, self._c] + ([] if self._reference is None else [self._reference])
+        for e in entities_of(*maps):
             known = np.isfinite(location[e]) & (scale[e] > 0)
             values = np.asarray(panel.values[e])
             z = (values - np.where(known, location[e], 0.0)) / np.where(known, scale[e], 1.0)
@@ -68,11 +70,13 @@ class CompressedPanel:
         """``c`` float32 [B, M, W] filled forward, ``usable`` bool [B, M]; with a period ``reference`` float32 [B, M, P],
         0 where any of its positions is unknown, and ``known`` float32 [B, M, 1]."""
         c = torch.from_numpy(self._c[entity[:, None], end[:, None] + self._back]).transpose(1, 2).contiguous()
+        forget(self._c)
         present = torch.isfinite(c)
         found = {"c": c if present.all() else fill_forward(torch.nan_to_num(c), present), "usable": present[..., -1]}
         if self._reference is not None:
             at = end[:, None] + self._reference_back
             earlier = torch.from_numpy(self._reference[entity[:, None], np.maximum(at, 0)]).transpose(1, 2)
+            forget(self._reference)
             known = (torch.isfinite(earlier) & torch.from_numpy(at >= 0)[:, None]).all(dim=-1, keepdim=True)
             found |= {"reference": torch.where(known, earlier, 0.0), "known": known.to(torch.float32)}
         return found

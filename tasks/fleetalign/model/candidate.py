@@ -7,11 +7,10 @@ the four. ``untrained.onnx`` has the weights that training began with: a control
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from fleetalign.config import Config
 from fleetalign.contracts.graph import Graph, expose
@@ -23,10 +22,11 @@ from fleetalign.interval import Interval
 from fleetalign.model import normalizer, statistics
 from fleetalign.model.export import export
 from fleetalign.model.golden import golden_vectors, verify
+from fleetalign.model.normalizer import Numbers
 from fleetalign.model.statistics import Fitter
 from fleetalign.model.train import Progress, TrainedModel, train
 from fleetalign.storage import lake, layout
-from fleetalign.storage.panel import Panel, read_panel
+from fleetalign.storage.panel import Panel, entities_of, read_panel
 from fleetalign.storage.store import Store
 
 CARD_VERSION = "1.1"
@@ -39,7 +39,7 @@ ELSEWHERE = ("device", "threads", "checkpoint_every_batches")
 @dataclass(frozen=True, slots=True)
 class Candidate:
     model_id: str
-    normalizer: pa.Table
+    numbers: Numbers
 
 
 def pretrain_kind(
@@ -57,8 +57,8 @@ def pretrain_kind(
     the kind has less than one full window of training data, NotReproducible when the graph fails its golden vectors.
     """
     panel = training_panel(store, plan, kind, config)
-    table = normalizer.build(panel, config.model, config.align.min_history_steps)
-    location, scale = normalizer.lookup(table, kind, panel.entity_ids, panel.metrics)
+    numbers = normalizer.build(panel, config.model, config.align.min_history_steps)
+    location, scale = numbers.lookup()
     key = layout.checkpoint(plan_id, kind)
     trained = train(
         panel,
@@ -81,7 +81,7 @@ def pretrain_kind(
             "use the locked onnxruntime"
         )
     if trained.network.statistics:
-        table = add_statistics(table, panel, model, trained.network.lags, config.model.clip)
+        numbers = add_statistics(numbers, panel, model, trained.network.lags, config.model.clip)
     files = {
         MODEL: model,
         UNTRAINED: export(trained.untrained, config.model.window_steps),
@@ -91,20 +91,23 @@ def pretrain_kind(
     model_id = files_id([{"name": name, "sha256": sha256(data)} for name, data in files.items()])
     for name, data in files.items():
         store.put_immutable(layout.model(model_id, name), data)
-    return Candidate(model_id, table)
+    return Candidate(model_id, numbers)
 
 
-def add_statistics(table: pa.Table, panel: Panel, model: bytes, lags: Sequence[int], clip: float) -> pa.Table:
-    """``table`` with the statistics columns of ``model`` (contracts.views), fitted on the whole ``panel``."""
+def add_statistics(numbers: Numbers, panel: Panel, model: bytes, lags: Sequence[int], clip: float) -> Numbers:
+    """``numbers`` with the statistics columns of ``model`` (contracts.views), fitted on the whole ``panel``."""
     fitter = Fitter(Graph(expose(model)), tuple(lags), clip)
-    location, scale = normalizer.lookup(table, panel.kind, panel.entity_ids, panel.metrics)
+    location, scale = numbers.lookup()
     steps = panel.values.shape[1]
-    own = np.stack([fitter.fit(panel, e, 0, steps, location[e], scale[e]) for e in range(len(panel.entity_ids))])
+    own = np.stack([fitter.fit(panel, e, 0, steps, location[e], scale[e]) for e in entities_of(panel.values)])
     default = statistics.defaults(own)
-    table = normalizer.with_statistics(
-        table, panel.entity_ids, panel.metrics, OWN_STATISTICS, np.where(np.isfinite(own), own, default), default
+    return replace(
+        numbers,
+        columns=OWN_STATISTICS,
+        statistics=np.where(np.isfinite(own), own, default),
+        default_statistics=default,
+        constants=dict(zip(FLEET_STATISTICS, statistics.DEFAULT_FLEET, strict=True)),
     )
-    return normalizer.with_constants(table, dict(zip(FLEET_STATISTICS, statistics.DEFAULT_FLEET, strict=True)))
 
 
 def training_panel(store: Store, plan: Mapping[str, Any], kind: str, config: Config) -> Panel:
@@ -121,7 +124,7 @@ def training_panel(store: Store, plan: Mapping[str, Any], kind: str, config: Con
         store,
         partitions,
         kind,
-        lake.entity_ids(store, partitions, kind),
+        lake.entity_ids(store, partitions, kind).to_pylist(),
         facts["metrics"],
         interval,
         facts["step_seconds"],

@@ -9,7 +9,8 @@ Shapes: E entity, M metric.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from fleetalign.config import ModelConfig
 from fleetalign.contracts.tables import DEFAULT_ENTITY, NORMALIZER
-from fleetalign.storage.panel import Panel
+from fleetalign.storage.panel import Panel, entities_of
 
 RELATIVE_FLOOR = 1e-6
 """Least scale as a share of the location's size: float64 rounding of a constant metric must not look like news."""
@@ -25,6 +26,7 @@ SMALLEST = 1e-150
 """Below this a scale counts as 0: dividing an ordinary move by it would overflow."""
 ZERO_FLOOR = 1e-6
 """Scale of a metric that is 0 everywhere in the fleet."""
+ENTITIES_AT_ONCE = 1_000
 BITS = 12
 """Significant bits of scales and statistics, and how finely a location is kept in units of its scale: more would be
 noise of the estimate, and noise does not compress (half the bytes of a table)."""
@@ -41,7 +43,7 @@ def fit(
     shape = (len(panel.entity_ids), len(panel.metrics))
     location, scale = np.full(shape, np.nan), np.full(shape, np.nan)
     samples = np.zeros(shape, dtype=np.int64)
-    for entity in range(shape[0]):
+    for entity in entities_of(panel.values):
         values = np.array(panel.values[entity, start_index:stop_index])  # [time, M], a copy: the panel may be a map
         values[~np.isfinite(values)] = np.nan
         samples[entity] = np.isfinite(values).sum(axis=0)
@@ -116,8 +118,56 @@ def _median(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def build(panel: Panel, config: ModelConfig, min_history_steps: int) -> pa.Table:
-    """The normalizer table of one kind from its whole panel.
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What one kind's normalizer table is made of, as the table keeps it.
+
+    ``location``, ``scale`` float64 [E, M], location NaN where an entity has no row; ``default`` location and scale
+    float64 [M]. A network with statistics adds the float32 ``columns``: ``statistics`` float64 [E, M, K], of the default
+    [M, K]; and columns with one value in every row, ``constants``.
+    """
+
+    kind: str
+    entity_ids: Sequence[str]
+    metrics: Sequence[str]
+    location: np.ndarray
+    scale: np.ndarray
+    default: tuple[np.ndarray, np.ndarray]
+    columns: Sequence[str] = ()
+    statistics: np.ndarray | None = None
+    default_statistics: np.ndarray | None = None
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+    def lookup(self) -> tuple[np.ndarray, np.ndarray]:
+        """Location and scale float64 [E, M], the default's where an entity has none of its own."""
+        known = np.isfinite(self.location)
+        return np.where(known, self.location, self.default[0]), np.where(known, self.scale, self.default[1])
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows of the entities in the table's order, those of some entities at a time."""
+        for at in range(0, len(self.entity_ids), ENTITIES_AT_ONCE):
+            part = slice(at, at + ENTITIES_AT_ONCE)
+            rows = to_table(self.kind, self.entity_ids[part], self.metrics, self.location[part], self.scale[part])
+            yield self._complete(rows, part)
+
+    def default_rows(self) -> pa.Table:
+        nobody = np.empty((0, len(self.metrics)))
+        return self._complete(to_table(self.kind, (), self.metrics, nobody, nobody, self.default), slice(0))
+
+    def table(self) -> pa.Table:
+        """The whole table."""
+        return NORMALIZER.conform(pa.concat_tables([*self.tables(), self.default_rows()]))
+
+    def _complete(self, rows: pa.Table, part: slice) -> pa.Table:
+        if self.statistics is not None:
+            rows = with_statistics(
+                rows, self.entity_ids[part], self.metrics, self.columns, self.statistics[part], self.default_statistics
+            )
+        return with_constants(rows, self.constants)
+
+
+def build(panel: Panel, config: ModelConfig, min_history_steps: int) -> Numbers:
+    """The normalizer of one kind from its whole panel.
 
     An entity with fewer samples of its best-known metric than ``min_history_steps`` gets no rows of its own (contracts 4.5), but
     counts in the medians.
@@ -127,7 +177,7 @@ def build(panel: Panel, config: ModelConfig, min_history_steps: int) -> pa.Table
     scale = floored(location, scale, fleet_scale(scale), config)
     newcomer = samples.max(axis=1, initial=0) < min_history_steps
     location[newcomer] = np.nan
-    return to_table(panel.kind, panel.entity_ids, panel.metrics, location, scale, default)
+    return Numbers(panel.kind, panel.entity_ids, panel.metrics, *kept(location, scale), kept(*default))
 
 
 def to_table(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from fleetalign.config import Config
+from fleetalign.contracts.fleet_table import FleetWriter
 from fleetalign.contracts.hashing import ID_LENGTH, readable_json, sha256
-from fleetalign.contracts.tables import NORMALIZER, to_parquet
-from fleetalign.model.candidate import pretrain_kind
+from fleetalign.contracts.tables import NORMALIZER
+from fleetalign.model.candidate import Candidate, pretrain_kind
 from fleetalign.model.train import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -30,7 +32,7 @@ def pretrain_plan(
         kind: pretrain_kind(store, plan, plan_id, kind, config, progress=progress, resume=resume)
         for kind in sorted(plan["kinds"])
     }
-    data = to_parquet(NORMALIZER.conform(pa.concat_tables([c.normalizer for c in candidates.values()])))
+    data = normalizer_of(candidates.values())
     normalizer_id = sha256(data)[:ID_LENGTH]
     store.put_immutable(layout.normalizer(normalizer_id), data)
     receipt = {
@@ -42,3 +44,13 @@ def pretrain_plan(
     for kind in candidates:
         store.delete(layout.checkpoint(plan_id, kind))
     return receipt
+
+
+def normalizer_of(candidates: Iterable[Candidate]) -> bytes:
+    """The normalizer table of candidates in the order of their kinds, as Parquet."""
+    numbers = [candidate.numbers for candidate in candidates]
+    defaults = pa.concat_tables([n.default_rows() for n in numbers], promote_options="default")
+    writer = FleetWriter(NORMALIZER, defaults)
+    for rows in itertools.chain.from_iterable(n.tables() for n in numbers):
+        writer.add(rows)
+    return writer.finish()

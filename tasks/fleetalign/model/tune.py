@@ -43,8 +43,7 @@ def tune_kind(
 ) -> dict[str, Any]:
     """``tune`` on the train range of one kind of a plan."""
     panel = training_panel(store, plan, kind, config)
-    table = normalizer.build(panel, config.model, config.align.min_history_steps)
-    location, scale = normalizer.lookup(table, kind, panel.entity_ids, panel.metrics)
+    location, scale = normalizer.build(panel, config.model, config.align.min_history_steps).lookup()
     return tune(panel, location, scale, config, trials, storage_url, out_dir, progress)
 
 

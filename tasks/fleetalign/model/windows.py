@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetalign.storage.panel import Panel
+from fleetalign.storage.panel import Panel, forget
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class WindowIndex:
         """``(entity, end)`` of the windows ``numbers``, without those whose newest sample is missing in every metric."""
         entity, end = self.locate(numbers)
         speaks = np.isfinite(self._panel.values[entity, end]).any(axis=1)
+        forget(self._panel.values)
         return entity[speaks], end[speaks]
 
     def places(self, numbers: np.ndarray, batch_size: int, skip: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -72,6 +73,7 @@ class WindowIndex:
         windows = self._panel.values[entity[:, None], steps].transpose(0, 2, 1)
         earlier = end[:, None] - self._lags
         lagged = self._panel.values[entity[:, None], np.maximum(earlier, 0)]
+        forget(self._panel.values)
         lagged[earlier < 0] = np.nan
         return Batch(entity, windows, lagged.transpose(0, 2, 1))
 

@@ -101,7 +101,7 @@ def stored_traces(store: Store, scorer: Scorer, span: Interval, config: Config) 
     found = False
     for kind in scorer.kinds:
         partitions = stored_partitions(store, scorer, kind, span)
-        ids = lake.entity_ids(store, [p for p in partitions if p.interval.overlaps(span)], kind)
+        ids = lake.entity_ids(store, [p for p in partitions if p.interval.overlaps(span)], kind).to_pylist()
         found = found or bool(ids)
         yield from scored_panels(store, partitions, scorer, kind, ids, span, config)
     if not found:

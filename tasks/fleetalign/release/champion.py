@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fleetalign.align.plan import entity_ids, plan_config, range_of
+import pyarrow.compute as pc
+
+from fleetalign.align.plan import entities, plan_config, range_of
 from fleetalign.config import Config
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.bootstrap import Estimate
@@ -87,9 +89,9 @@ def _event_f1_difference(
     spoken = {
         k: ids for k, ids in spoken_entities(store, built.plan, name).items() if _unseen(champion, built, k, name)
     }
-    entities = sample(spoken, settings.gates.max_judged_entities, settings.align.seed)
+    chosen = sample(spoken, settings.gates.max_judged_entities, settings.align.seed)
     theirs: Figures = judge(
-        (judged(t, 0.0) for t in traces(store, built.plan, champion, entities, name, settings)),
+        (judged(t, 0.0) for t in traces(store, built.plan, champion, chosen, name, settings)),
         merge_steps=settings.align.merge_steps,
         samples=0,
         seed=settings.align.seed,
@@ -114,7 +116,10 @@ def _unseen(champion: Scorer, built: Built, kind: str, name: str) -> bool:
 
 
 def _pages(store: Store, built: Built, scorer: Scorer, settings: Config) -> float | None:
-    everyone = {kind: entity_ids(store, built.plan, kind) for kind in built.plan["kinds"]}
+    rows = entities(store, built.plan)
+    everyone = {
+        kind: rows.filter(pc.equal(rows["kind"], kind))["entity_id"].to_pylist() for kind in built.plan["kinds"]
+    }
     some = sample(everyone, PAGES_SAMPLE, settings.align.seed)
     scored = traces(store, built.plan, scorer, some, "calibrate", settings)
     return sent(scorer.release_id, scored, settings.align.merge_steps).per_entity_day

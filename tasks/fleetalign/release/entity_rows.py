@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.fleet_table import FleetTable, Index
 from fleetalign.contracts.tables import DEFAULT_ENTITY
 from fleetalign.errors import BadInput
+
+GROUPS_HELD = 16
+"""Row groups of each table that are kept as arrays (some MB): entities that are scored together lie side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,59 +34,88 @@ class EntityRow:
     threshold: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """One row group as arrays: the row of each entity in ``values`` [row, ...]."""
+
+    rows: dict[str, int]
+    values: np.ndarray
+
+
 class EntityRows:
     """Rows of every entity of one kind; an unknown entity, and a metric an entity has no row for, use the default."""
 
     def __init__(
-        self, kind: str, metrics: Sequence[str], statistics: Sequence[str], normalizer: pa.Table, aligner: pa.Table
+        self, kind: str, metrics: Sequence[str], statistics: Sequence[str], normalizer: FleetTable, aligner: FleetTable
     ) -> None:
         """Raises BadInput when the aligner has no ``__default__`` row for ``kind`` or a statistics column is missing."""
-        self._normalized, self._columns = _normalizer_rows(kind, metrics, statistics, normalizer)
-        mine = aligner.filter(pc.equal(aligner["kind"], kind))
-        self._aligned = {entity: row for row, entity in enumerate(mine["entity_id"].to_pylist())}
-        if DEFAULT_ENTITY not in self._aligned:
+        missing = [name for name in statistics if name not in normalizer.columns]
+        if missing:
+            raise BadInput(f"normalizer: kind {kind!r} needs column {missing[0]!r} and the table lacks it; build again")
+        names = ("location", "scale", *statistics)
+        self._normalized = _Blocks(normalizer, kind, lambda table: _normalized(table, metrics, names))
+        self._aligned = _Blocks(aligner, kind, _aligned)
+        self._default = np.full((len(names), len(metrics)), np.nan)
+        for own in self._normalized.of(DEFAULT_ENTITY):
+            self._default = _filled(own, self._default)
+        default = list(self._aligned.of(DEFAULT_ENTITY))
+        if not default:
             raise BadInput(f"aligner: kind {kind!r} has no {DEFAULT_ENTITY!r} row; align again")
-        self._condition = mine["condition"].to_numpy(zero_copy_only=False)
-        self._threshold = mine["threshold"].to_numpy(zero_copy_only=False)
+        self._default_threshold = default[0]
 
     def of(self, entity_id: str) -> EntityRow:
-        location, scale, *statistics = self._columns[:, self._normalized.get(entity_id, 0)]
+        found = self._default
+        for own in self._normalized.of(entity_id):
+            found = _filled(own, found)
+        location, scale, *statistics = found
         usable = np.isfinite(location) & np.isfinite(scale)
-        default = self._aligned[DEFAULT_ENTITY]
-        aligned = self._aligned.get(entity_id, default)
-        if np.isnan(self._condition[aligned]) or np.isnan(self._threshold[aligned]):
-            aligned = default
+        aligned = next(iter(self._aligned.of(entity_id)), self._default_threshold)
+        if np.isnan(aligned).any():
+            aligned = self._default_threshold
         return EntityRow(
             np.where(usable, location, 0.0),
             np.where(usable, scale, 1.0),
             np.reshape(statistics, (len(statistics), len(location))).T.astype(np.float32),
             usable,
-            int(self._condition[aligned]),
-            float(self._threshold[aligned]),
+            int(aligned[0]),
+            float(aligned[1]),
         )
 
     def has_own_location(self, entity_id: str) -> bool:
         return entity_id in self._normalized
 
 
-def _normalizer_rows(
-    kind: str, metrics: Sequence[str], statistics: Sequence[str], table: pa.Table
-) -> tuple[dict[str, int], np.ndarray]:
-    """Row of each entity, and columns float64 [2 + k, row, metric] whose row 0 is the default's.
+class _Blocks:
+    """The row groups of one kind in a fleet table, the last used ones as arrays."""
 
-    What a row lacks it has from the default; NaN: the default lacks it too.
-    """
-    missing = [name for name in statistics if name not in table.schema.names]
-    if missing:
-        raise BadInput(f"normalizer: kind {kind!r} needs column {missing[0]!r} and the table lacks it; build again")
-    mine = table.filter(pc.equal(table["kind"], kind))
-    ids = [DEFAULT_ENTITY, *(e for e in pc.unique(mine["entity_id"]).to_pylist() if e != DEFAULT_ENTITY)]
-    rows = pc.index_in(mine["entity_id"], value_set=pa.array(ids, pa.string())).to_numpy()
-    positions = pc.fill_null(pc.index_in(mine["metric"], value_set=pa.array(metrics, pa.string())), -1).to_numpy()
+    def __init__(self, table: FleetTable, kind: str, read: Callable[[pa.Table], _Block]) -> None:
+        self._index = Index(table, kind)
+        self._block = lru_cache(GROUPS_HELD)(lambda group: read(table.group(group, kind)))
+
+    def of(self, entity_id: str) -> list[np.ndarray]:
+        """What each row group that has rows of the entity says about it; more than one where they were cut apart."""
+        blocks = [self._block(group) for group in self._index.of(entity_id)]
+        return [block.values[block.rows[entity_id]] for block in blocks if entity_id in block.rows]
+
+
+def _filled(values: np.ndarray, default: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(values), default, values)
+
+
+def _aligned(table: pa.Table) -> _Block:
+    """``values`` float64 [row, (condition, threshold)]."""
+    columns = [table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in ("condition", "threshold")]
+    return _Block({e: row for row, e in enumerate(table["entity_id"].to_pylist())}, np.stack(columns, axis=-1))
+
+
+def _normalized(table: pa.Table, metrics: Sequence[str], names: Sequence[str]) -> _Block:
+    """``values`` float64 [row, name, metric], NaN where the table has no row for a metric."""
+    ids = pc.unique(table["entity_id"])
+    rows = pc.index_in(table["entity_id"], value_set=ids).to_numpy()
+    positions = pc.fill_null(pc.index_in(table["metric"], value_set=pa.array(metrics, pa.string())), -1).to_numpy()
     known = positions >= 0
-    columns = np.full((2 + len(statistics), len(ids), len(metrics)), np.nan)
-    for index, name in enumerate(("location", "scale", *statistics)):
-        values = mine[name].to_numpy(zero_copy_only=False).astype(np.float64)
-        columns[index, rows[known], positions[known]] = values[known]
-        np.copyto(columns[index], columns[index, :1], where=np.isnan(columns[index]))
-    return {entity: row for row, entity in enumerate(ids)}, columns
+    values = np.full((len(ids), len(names), len(metrics)), np.nan)
+    for index, name in enumerate(names):
+        column = table[name].to_numpy(zero_copy_only=False).astype(np.float64)
+        values[rows[known], index, positions[known]] = column[known]
+    return _Block({entity: row for row, entity in enumerate(ids.to_pylist())}, values)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.align.plan import entity_ids, partitions_of, range_of, read_statements
+from fleetalign.align.plan import entities, partitions_of, range_of, read_statements
 from fleetalign.config import Config
 from fleetalign.contracts.feedback import UNLABELLED, Statements, in_force, unique
 from fleetalign.contracts.tables import DEFAULT_ENTITY, from_parquet
@@ -59,8 +59,9 @@ def spoken_entities(store: Store, plan: Mapping[str, Any], name: str) -> dict[st
             continue
         mine = feedback.filter(pc.equal(feedback["kind"], kind))
         inside = pc.and_(pc.less(mine["start"], _time(span.end)), pc.greater(mine["end"], _time(span.start)))
-        known = set(entity_ids(store, plan, kind))
-        found[kind] = sorted(known & set(mine.filter(inside)["entity_id"].to_pylist()))
+        named = pc.unique(mine.filter(inside)["entity_id"])
+        known = entities(store, plan, (pc.field("kind") == kind) & pc.field("entity_id").isin(named))
+        found[kind] = known["entity_id"].to_pylist()
     return found
 
 
@@ -178,9 +179,9 @@ def figures(
         tail = aligned["random_tail_probability"]
         if tail is None:
             tail = aligned["shared"]["tail_probability"]
-        entities = sample(spoken_entities(store, plan, "judge"), config.gates.max_judged_entities, config.align.seed)
-        scored = traces(store, plan, scorer, entities, "judge", config)
-        beside = traces(store, plan, control, entities, "judge", config) if control else itertools.repeat(None)
+        chosen = sample(spoken_entities(store, plan, "judge"), config.gates.max_judged_entities, config.align.seed)
+        scored = traces(store, plan, scorer, chosen, "judge", config)
+        beside = traces(store, plan, control, chosen, "judge", config) if control else itertools.repeat(None)
         found = judge(
             (judged(t, tails.get((t.kind, t.entity_id), tail), u) for t, u in zip(scored, beside, strict=False)),
             merge_steps=config.align.merge_steps,
@@ -251,12 +252,13 @@ def _fitted_until(scorer: Scorer, kind: str) -> datetime:
 
 
 def _score_traces(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Table) -> Iterator[tuple[Trace, float]]:
-    rows = aligner_rows(store, scorer.manifest)
-    tails = {(row["kind"], row["entity_id"]): row["tail_probability"] for row in rows}
     for kind in scorer.kinds:
         step = scorer.manifest.kinds[kind]["step_seconds"]
         said = Statements(feedback, kind)
         mine = scores.filter(pc.equal(scores["kind"], kind))
+        aligned = scorer.aligner.rows(kind, {DEFAULT_ENTITY, *pc.unique(mine["entity_id"]).to_pylist()})
+        columns = (aligned[name].to_pylist() for name in ("entity_id", "tail_probability"))
+        tails = dict(zip(*columns, strict=True))
         for begin, end in by_entity(mine["entity_id"]) if mine.num_rows else ():
             rows = mine.slice(begin, end - begin)
             entity_id = rows["entity_id"][0].as_py()
@@ -270,5 +272,5 @@ def _score_traces(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.T
                 continue
             labels, _ = said.in_range(entity_id, times, 0, len(times))
             labels[times < as_datetime64(_fitted_until(scorer, kind))] = UNLABELLED
-            tail = tails.get((kind, entity_id), tails[kind, DEFAULT_ENTITY])
+            tail = tails.get(entity_id, tails[DEFAULT_ENTITY])
             yield Trace(kind, entity_id, times, dense[0], dense[1], labels, step), tail

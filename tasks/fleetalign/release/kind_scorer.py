@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import ROLES, Graph
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.errors import BadInput
@@ -71,8 +72,8 @@ class KindScorer:
         kind: str,
         entry: Mapping[str, Any],
         model: bytes,
-        normalizer: pa.Table,
-        aligner: pa.Table,
+        normalizer: FleetTable,
+        aligner: FleetTable,
         mutes: pa.Table,
     ) -> None:
         """``entry`` is the manifest's ``kinds[kind]``. Raises BadInput for an input role that no scorer knows."""

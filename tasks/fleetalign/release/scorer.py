@@ -11,8 +11,9 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.golden import worst_difference
-from fleetalign.contracts.tables import ALIGNER, CONTRIBUTIONS, MUTES, NORMALIZER, SCORES, from_parquet
+from fleetalign.contracts.tables import ALIGNER, CONTRIBUTIONS, MUTES, NORMALIZER, SCORES, TableContract, from_parquet
 from fleetalign.errors import BadInput, NotFound
 from fleetalign.release import channel as channels
 from fleetalign.release.kind_scorer import KindScorer
@@ -32,12 +33,13 @@ class Scorer:
         self._store = store
         document = manifest.document
 
-        def table(key: str, contract) -> pa.Table:
-            return contract.conform(from_parquet(manifest.get(store, key), f"{store.uri}/{key}"))
+        def table(contract: TableContract) -> FleetTable:
+            key = document[contract.name]
+            return FleetTable(contract, manifest.get(store, key), f"{store.uri}/{key}")
 
-        normalizer = table(document["normalizer"], NORMALIZER)
-        self.aligner = table(document["aligner"], ALIGNER)
-        mutes = table(document["mutes"], MUTES) if document["mutes"] else MUTES.empty()
+        normalizer, self.aligner, mutes = table(NORMALIZER), table(ALIGNER), MUTES.empty()
+        if key := document["mutes"]:
+            mutes = MUTES.conform(from_parquet(manifest.get(store, key), f"{store.uri}/{key}"))
         self._kinds = {
             kind: KindScorer(kind, entry, manifest.get(store, entry["model"]), normalizer, self.aligner, mutes)
             for kind, entry in sorted(manifest.kinds.items())

@@ -171,10 +171,12 @@ def read_parts(
     partition: Partition,
     columns: Sequence[str] | None = None,
     entity_range: tuple[str, str] | None = None,
+    encoded: Sequence[str] | None = None,
 ) -> Iterator[pa.Table]:
     """The parts one at a time, each checked against its sha256.
 
-    ``entity_range`` is inclusive at both ends; parts without any of these entities are not fetched.
+    ``entity_range`` is inclusive at both ends; parts without any of these entities are not fetched. The columns
+    ``encoded`` come as dictionaries: texts that repeat take little memory.
     """
     filters = None
     if entity_range is not None:
@@ -188,7 +190,7 @@ def read_parts(
             continue
         key = partition.prefix + file["name"]
         data = store.get_checked(key, file["sha256"])
-        yield from_parquet(data, f"{store.uri}/{key}", list(columns) if columns else None, filters)
+        yield from_parquet(data, f"{store.uri}/{key}", list(columns) if columns else None, filters, encoded)
 
 
 def read_partition(store: Store, partition: Partition, columns: Sequence[str] | None = None) -> pa.Table:
@@ -196,11 +198,13 @@ def read_partition(store: Store, partition: Partition, columns: Sequence[str] | 
     return pa.concat_tables(read_parts(store, partition, columns)).combine_chunks()
 
 
-def entity_ids(store: Store, partitions: Iterable[Partition], kind: str) -> list[str]:
+def entity_ids(store: Store, partitions: Iterable[Partition], kind: str) -> pa.StringArray:
     """Every entity of ``kind`` in ``partitions``, sorted by code point."""
-    found: set[str] = set()
-    for partition in partitions:
-        if partition.kind == kind:
-            for part in read_parts(store, partition, ["entity_id"]):
-                found.update(pc.unique(part["entity_id"]).to_pylist())
-    return sorted(found)
+    parts = [
+        pc.unique(part["entity_id"]).dictionary
+        for partition in partitions
+        if partition.kind == kind
+        for part in read_parts(store, partition, ["entity_id"], encoded=["entity_id"])
+    ]
+    found = pc.unique(pa.chunked_array(parts, pa.string()))
+    return found.take(pc.sort_indices(found))

@@ -1,13 +1,15 @@
 """Dense telemetry of many entities on one regular grid: what training, alignment and scoring read.
 
 A panel is ``values`` float64 [entity, time, metric], NaN where nothing was measured. Panels larger than
-``memory_mb`` live in a memory-mapped scratch file, so that resident memory does not grow with the fleet.
+``memory_mb`` live in a memory-mapped scratch file, so that resident memory does not grow with the fleet: who reads
+one drops its pages (``forget``, ``entities_of``).
 """
 
 from __future__ import annotations
 
+import mmap
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,9 @@ import pyarrow.compute as pc
 from fleetalign.interval import Interval
 from fleetalign.storage import lake
 from fleetalign.storage.store import Store
+
+RESIDENT_BYTES = 8 * 2**20
+"""Most bytes of a memory-mapped array between two drops of its pages, when it is walked entity by entity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +86,25 @@ def scratch(
         return np.full(shape, np.nan, dtype=dtype)
     file = tempfile.TemporaryFile(dir=scratch_dir or None)  # noqa: SIM115 - lives as long as the map
     values = np.memmap(file, dtype=dtype, mode="w+", shape=shape)
-    for row in values:
-        row[:] = np.nan
+    for entity in entities_of(values):
+        values[entity] = np.nan
     return values
+
+
+def forget(values: np.ndarray) -> None:
+    """Drop the resident pages of a memory-mapped array; its content stays in its file. Nothing for one in memory."""
+    if isinstance(values, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        values._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def entities_of(*arrays: np.ndarray) -> Iterator[int]:
+    """The entities of ``arrays`` [entity, time, metric] in order; about ``RESIDENT_BYTES`` of them stay resident."""
+    at_once = max(RESIDENT_BYTES // max(sum(a[:1].nbytes for a in arrays), 1), 1)
+    for entity in range(len(arrays[0])):
+        yield entity
+        if entity % at_once == at_once - 1 or entity == len(arrays[0]) - 1:
+            for array in arrays:
+                forget(array)
 
 
 def fill(panel: Panel, table: pa.Table) -> None:
@@ -125,4 +146,5 @@ def read_panel(
             columns = [*lake.KEY_COLUMNS[1:], *(m for m in metrics if m in partition.metrics)]
             for part in lake.read_parts(store, partition, columns, bounds):
                 fill(panel, part)
+                forget(panel.values)
     return panel

@@ -44,47 +44,45 @@ def follow(drift: Drift, quantile: float, recent: float, *, days: float = 1.0, l
 
 
 def test_nothing_before_is_the_quantile_of_the_whole_range():
-    assert follow(Drift(None, "web", True), 5.0, 9.0) == [5.0]
-    assert follow(Drift(previous(), "web", True), 5.0, 9.0) == [5.0]
-    assert follow(Drift(previous(("a", 4.0)), "database", True), 5.0, 9.0) == [5.0]
-    assert follow(Drift(previous(("b", 4.0)), "web", True), 5.0, 9.0) == [5.0]
-    assert follow(Drift(previous(("a", float("nan"))), "web", True), 5.0, 9.0) == [5.0]
+    assert follow(Drift(None), 5.0, 9.0) == [5.0]
+    assert follow(Drift(previous()), 5.0, 9.0) == [5.0]
+    assert follow(Drift(previous(("b", 4.0))), 5.0, 9.0) == [5.0]
+    assert follow(Drift(previous(("a", float("nan")))), 5.0, 9.0) == [5.0]
 
 
 @pytest.mark.parametrize("days", [0.0, 0.5, 1.0, 3.0])
 def test_the_bound_is_a_share_of_the_size_for_each_day(days):
-    drift = Drift(previous(("a", 4.0)), "web", True)
+    drift = Drift(previous(("a", 4.0)))
     reach = 0.05 * 5.0 * days
     assert follow(drift, 5.0, 100.0, days=days) == [pytest.approx(4.0 + reach)]
     assert follow(drift, 5.0, -100.0, days=days) == [pytest.approx(4.0 - reach)]
 
 
 def test_what_lies_within_reach_is_reached():
-    drift = Drift(previous(("a", 4.0)), "web", True)
+    drift = Drift(previous(("a", 4.0)))
     assert follow(drift, 5.0, 4.1) == [pytest.approx(4.1)]
     assert follow(drift, 5.0, 100.0, limit=0.0) == [4.0]
 
 
 def test_a_new_candidate_tail_probability_or_condition_starts_anew():
     before = previous(("a", 4.0))
-    assert follow(Drift(before, "web", False), 5.0, 9.0) == [5.0]
-    drift = Drift(before, "web", True)
+    drift = Drift(before)
     assert follow(drift, 5.0, 9.0, tail=np.float32(0.02)) == [5.0]
     assert follow(drift, 5.0, 9.0, condition=6) == [5.0]
 
 
 def test_about_whom_something_was_said_starts_anew_and_nobody_else():
-    drift = Drift(previous(("a", 4.0), ("b", 4.0)), "web", True, {"a"})
+    drift = Drift(previous(("a", 4.0), ("b", 4.0)), {"a"})
     assert follow(drift, 5.0, 9.0, entities=("a", "b")) == [5.0, pytest.approx(4.25)]
 
 
 def test_an_older_range_moves_nothing():
     """A plan whose range ends before what was calibrated: no time has passed."""
-    assert follow(Drift(previous(("a", 4.0)), "web", True), 5.0, 9.0, days=-3.0) == [4.0]
+    assert follow(Drift(previous(("a", 4.0))), 5.0, 9.0, days=-3.0) == [4.0]
 
 
 def test_every_entity_is_followed_from_its_own_row():
-    drift = Drift(previous(("c", 6.0), ("a", 2.0)), "web", True)
+    drift = Drift(previous(("c", 6.0), ("a", 2.0)))
     found = follow(drift, 5.0, 100.0, entities=("a", "b", "c"))
     assert found == [pytest.approx(2.25), 5.0, pytest.approx(6.25)]
 

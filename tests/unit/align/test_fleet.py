@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 
 from fleetalign.align.entity import seeded_uniform, tabulate
-from fleetalign.align.fleet import Reduced, carriable, reduce_shards
+from fleetalign.align.fleet import Previous, Reduced, reduce_shards
 from fleetalign.align.grid import make_grid
 from fleetalign.align.pool import count
 from fleetalign.align.shard import NO_SCORE, NO_TELEMETRY, SHARD_SCHEMA, TOO_LITTLE_HISTORY, flat
 from fleetalign.config import AlignConfig, Config, ModelConfig
-from fleetalign.contracts.tables import DEFAULT_ENTITY, NORMALIZER
+from fleetalign.contracts.fleet_table import FleetTable
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.metrics import f_beta
 from fleetalign.interval import parse_time
@@ -80,8 +81,13 @@ def normalizer(*entities: str) -> pa.Table:
     return NORMALIZER.conform(pa.Table.from_pylist(rows, schema=NORMALIZER.schema))
 
 
-def reduce(config: Config, *shards: pa.Table, previous: pa.Table | None = None) -> Reduced:
+def reduce(config: Config, *shards: pa.Table, previous: Previous | None = None) -> Reduced:
     return reduce_shards(plan_of(config), lambda columns: (s.select(list(columns)) for s in shards), GRID, previous)
+
+
+def before(aligner: pa.Table, *entities: str) -> Previous:
+    """The aligner before, with a normalizer that has rows of ``entities``."""
+    return Previous(FleetTable.of(ALIGNER, aligner), FleetTable.of(NORMALIZER, normalizer(*entities)))
 
 
 def rows_of(table: pa.Table) -> dict[str, dict[str, Any]]:
@@ -102,7 +108,7 @@ def test_states_and_reasons():
     previous = reduce(CONFIG, shard(*FLEET, member("gone", [(50, 60)]))).aligner
     extra = [left_out("new", TOO_LITTLE_HISTORY), left_out("broken", NO_SCORE), left_out("gone", NO_TELEMETRY)]
     extra.append(left_out("never", NO_TELEMETRY))
-    reduced = reduce(CONFIG, shard(*FLEET, *extra), previous=carriable(previous, normalizer("gone")))
+    reduced = reduce(CONFIG, shard(*FLEET, *extra), previous=before(previous, "gone"))
     rows = rows_of(reduced.aligner)
     assert {e: rows[e]["state"] for e in ("quiet", "new", "broken", "gone", "never")} == {
         "quiet": "shared", "new": "default", "broken": "quarantined", "gone": "carried_over", "never": "default",
@@ -204,7 +210,7 @@ assert GRID.shape == SHARED.shape
 
 
 def reduce_shared(
-    *shards: pa.Table, previous: pa.Table | None = None, candidate: Any = None, until: str = ""
+    *shards: pa.Table, previous: Previous | None = None, candidate: Any = None, until: str = ""
 ) -> Reduced:
     plan = plan_of() | {"previous_candidate": candidate}
     if until:
@@ -233,15 +239,18 @@ def test_the_fleet_has_one_candidate_and_the_cut_of_shards_does_not_choose_it(fi
 def test_thresholds_follow_drift_while_the_candidate_stays_and_start_anew_when_it_changes():
     drifted = [row | {"recent_quantiles": (np.asarray(row["quantiles"]) * 10).astype(np.float32)} for row in FLEET]
     candidate = list(CANDIDATES[0])
-    before = reduce_shared(shard(*FLEET))
-    assert before.summary["shared"]["candidate"] == candidate
-    later = {"previous": before.aligner, "until": "2026-03-10T02:00:00Z"}  # two days later
+    first = reduce_shared(shard(*FLEET))
+    assert first.summary["shared"]["candidate"] == candidate
+    later = {
+        "previous": before(first.aligner, *(row["entity_id"] for row in FLEET)),
+        "until": "2026-03-10T02:00:00Z",
+    }  # two days later
     follows = rows_of(reduce_shared(shard(*drifted), candidate=candidate, **later).aligner)
-    for entity_id, row in rows_of(before.aligner).items():
+    for entity_id, row in rows_of(first.aligner).items():
         if entity_id == DEFAULT_ENTITY:
             continue
         moved = follows[entity_id]["threshold"] - row["threshold"]
         assert moved == pytest.approx(2 * CONFIG.align.max_threshold_change_per_day * abs(row["threshold"]), rel=1e-5)
     anew = reduce_shared(shard(*drifted), candidate=list(CANDIDATES[1]), **later)
     assert anew.aligner.equals(reduce_shared(shard(*drifted), until=later["until"]).aligner)
-    assert rows_of(anew.aligner)["e0"]["threshold"] == rows_of(before.aligner)["e0"]["threshold"]
+    assert rows_of(anew.aligner)["e0"]["threshold"] == rows_of(first.aligner)["e0"]["threshold"]

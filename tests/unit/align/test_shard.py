@@ -17,8 +17,9 @@ from fleetalign.align.grid import Grid, grid_of, upper_quantiles
 from fleetalign.align.shard import NO_TELEMETRY, TOO_LITTLE_HISTORY, align_shard
 from fleetalign.config import AlignConfig, Config, ModelConfig, RangesConfig, StorageConfig, TrainingConfig
 from fleetalign.contracts.feedback import feedback_id
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.hashing import readable_json
-from fleetalign.contracts.tables import FEEDBACK, MUTES, NORMALIZER, TIME
+from fleetalign.contracts.tables import ALIGNER, FEEDBACK, MUTES, NORMALIZER, TIME
 from fleetalign.contracts.views import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
@@ -104,12 +105,12 @@ def scene_of(network: str) -> Scene:
         statements.append_feedback(store, pa.Table.from_pylist([row], schema=FEEDBACK.schema))
     plan = planning.draft(store, config)
     panel = training_panel(store, plan, "web", config)
-    table = normalizer.build(panel, config.model, config.align.min_history_steps)
+    numbers = normalizer.build(panel, config.model, config.align.min_history_steps)
     torch.manual_seed(1)
     made = create(config.model, TrainingConfig(), PER_DAY if network == "views" else None)
     model = export(made, 16)
     if made.statistics:
-        table = add_statistics(table, panel, model, made.lags, config.model.clip)
+        numbers = add_statistics(numbers, panel, model, made.lags, config.model.clip)
     card = {
         "window_steps": 16, "condition_used": made.condition_used, "inputs": list(made.inputs),
         "seasonal_lags_steps": list(made.lags), "statistics_columns": list(made.statistics),
@@ -118,7 +119,7 @@ def scene_of(network: str) -> Scene:
         store.put_immutable(layout.model("m", name), data)
     state = {"state_size": STATE_SIZE, "state_chains": True, "state_settle_steps": SETTLE_STEPS}
     entry = {**card, "step_seconds": STEP, "metrics": list(METRICS), **(state if made.statistics else {})}
-    return Scene(config, store, plan, grid_of(card, config.align), entry, model, table)
+    return Scene(config, store, plan, grid_of(card, config.align), entry, model, numbers.table())
 
 
 @pytest.fixture(scope="module", params=["sharead", "views"])
@@ -144,7 +145,14 @@ def reduced(scene: Scene, shards: pa.Table) -> tuple[Reduced, pa.Table]:
 def test_thresholds_are_quantiles_of_the_margins_that_a_consumer_computes(scene):
     """For entities of the training, and for one that came later and has its own normalizer rows by now."""
     found, table = reduced(scene, scene.rows())
-    scorer = KindScorer("web", scene.entry, scene.model, table, found.aligner, MUTES.empty())
+    scorer = KindScorer(
+        "web",
+        scene.entry,
+        scene.model,
+        FleetTable.of(NORMALIZER, table),
+        FleetTable.of(ALIGNER, found.aligner),
+        MUTES.empty(),
+    )
     plan_range = planning.range_of(scene.plan, "web", "calibrate")
     aligned = {row["entity_id"]: row for row in found.aligner.to_pylist()}
     panel = read_panel(

@@ -45,7 +45,7 @@ def toy_fit(given, network, seed, training, *, blocks=2, untrained=False):
 
     model = onnx.load_model_from_string(toy_model(window))
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = window
-    table = normalizer.build(given.training, ModelConfig(), 50)
+    table = normalizer.build(given.training, ModelConfig(), 50).table()
     made = Learned(model.SerializeToString(), card, table, {"train": 0.0, "export": 0.0})
     return made, made if untrained else None
 

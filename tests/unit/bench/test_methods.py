@@ -33,7 +33,7 @@ def toy(given) -> Learned:
 
     model = onnx.load_model_from_string(toy_model(WINDOW))
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = WINDOW
-    table = normalizer.build(given.training, ModelConfig(), 50)
+    table = normalizer.build(given.training, ModelConfig(), 50).table()
     return Learned(model.SerializeToString(), CARD, table, {"train": 0.0, "export": 0.0})
 
 

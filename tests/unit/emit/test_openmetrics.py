@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from debian import program
 
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, SCORES
 from fleetalign.emit.openmetrics import render
 
@@ -35,8 +36,8 @@ def text() -> str:
         {**row, "entity_id": "__default__", "threshold": 0.5, "state": "default"},
         {**row, "entity_id": "b", "threshold": 1.5, "state": "aligned"},
     ]
-    tables = (pa.Table.from_pylist(r, schema=c.schema) for r, c in ((scores, SCORES), (aligner, ALIGNER)))
-    return render(*tables, "0123456789abcdef").decode()
+    rows = FleetTable.of(ALIGNER, pa.Table.from_pylist(aligner, schema=ALIGNER.schema))
+    return render(pa.Table.from_pylist(scores, schema=SCORES.schema), rows, "0123456789abcdef").decode()
 
 
 def test_prometheus_reads_it(text: str) -> None:

@@ -103,8 +103,7 @@ def example_of(name: str) -> Example:
     values = daily_values(6, 24 * 16, 5, seed=3) if seasonal else synthetic_values(6, 700, 5, seed=3)
     panel = panel_of(values, step_seconds=3600 if seasonal else 60)
     model = ModelConfig(network="sharead" if name == "sharead" else "views")
-    table = normalizer.build(panel, model, 10)
-    location, scale = normalizer.lookup(table, "web", panel.entity_ids, panel.metrics)
+    location, scale = normalizer.build(panel, model, 10).lookup()
     settings = TrainingConfig(epochs=2, batch_size=32, learning_rate=2e-3, max_windows_per_epoch=800)
     trained = train(panel, location, scale, model, settings)
     assert (trained.period_steps is not None) == seasonal

@@ -8,10 +8,11 @@ import pytest
 from fleetalign.contracts.golden import worst_difference
 from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.hashing import files_id, sha256
-from fleetalign.contracts.tables import NORMALIZER, from_parquet
+from fleetalign.contracts.tables import NORMALIZER, fleet_parquet, from_parquet
 from fleetalign.errors import BadInput, NotReproducible
 from fleetalign.model import candidate, normalizer
 from fleetalign.model.candidate import pretrain_kind, training_panel
+from fleetalign.model.pretrain import normalizer_of
 from fleetalign.storage import layout
 
 FILES = ("model.onnx", "untrained.onnx", "golden.parquet", "card.json")
@@ -59,10 +60,12 @@ def test_a_candidate_is_complete_checkable_and_named_by_its_files(make_plan, sma
     assert worst_difference(graph, from_parquet(files["golden.parquet"], "golden")) == 0.0
     assert card["training"]["weights_chosen_by"] == "validation_loss"
     assert len(card["training"]["curve"]) == 2
-    assert normalizer.has(made.normalizer, "web", "e002")
-    assert set(card["statistics_columns"]) == set(made.normalizer.schema.names) - set(NORMALIZER.schema.names)
+    table = made.numbers.table()
+    assert normalizer.has(table, "web", "e002")
+    assert set(card["statistics_columns"]) == set(table.schema.names) - set(NORMALIZER.schema.names)
     for name in card["statistics_columns"]:
-        assert np.isfinite(made.normalizer[name].to_numpy()).all()
+        assert np.isfinite(table[name].to_numpy()).all()
+    assert fleet_parquet(table) == normalizer_of([made])
 
 
 def test_the_untrained_control_is_the_same_graph_with_other_weights(make_plan, small_config, export_once):
@@ -87,7 +90,7 @@ def test_the_same_plan_gives_the_same_files_on_another_store(make_plan, small_co
     first = pretrain_kind(one, plan, "p1", "web", small_config)
     second = pretrain_kind(other, plan, "p1", "web", small_config)
     assert published(one, first.model_id) == published(other, second.model_id)
-    assert first.normalizer.equals(second.normalizer)
+    assert normalizer_of([first]) == normalizer_of([second])
 
 
 class Stopped(Exception):

@@ -59,7 +59,7 @@ def test_fit_does_not_change_the_panel(make_panel):
 @settings(max_examples=50)
 @given(level=st.floats(-1e12, 1e12, allow_subnormal=False), move=st.floats(-1e12, 1e12, allow_subnormal=False))
 def test_a_constant_metric_has_a_finite_z_and_stays_at_zero(as_panel, level, move):
-    table = normalizer.build(as_panel(np.full((3, 50, 1), level)), CONFIG, 10)
+    table = normalizer.build(as_panel(np.full((3, 50, 1), level)), CONFIG, 10).table()
     location, scale = normalizer.lookup(table, "web", ["e001"], ["m00"])
     assert scale[0, 0] > 0
     assert abs((level - location[0, 0]) / scale[0, 0]) <= 2.0**-normalizer.BITS, (
@@ -69,7 +69,7 @@ def test_a_constant_metric_has_a_finite_z_and_stays_at_zero(as_panel, level, mov
 
 
 def test_a_constant_metric_that_moves_by_a_thousandth_is_far_out(as_panel):
-    table = normalizer.build(as_panel(np.full((3, 50, 1), 64e9)), CONFIG, 10)
+    table = normalizer.build(as_panel(np.full((3, 50, 1), 64e9)), CONFIG, 10).table()
     location, scale = normalizer.lookup(table, "web", ["e000"], ["m00"])
     assert (64.1e9 - location[0, 0]) / scale[0, 0] > CONFIG.clip
 
@@ -82,8 +82,8 @@ def test_z_does_not_depend_on_the_unit(as_panel, factor, offset, seed):
     values[0, 7, 1] = np.nan
     plain, other = as_panel(values), as_panel(factor * (values + offset))
     np.testing.assert_allclose(
-        standardised(other, normalizer.build(other, CONFIG, 10)),
-        standardised(plain, normalizer.build(plain, CONFIG, 10)),
+        standardised(other, normalizer.build(other, CONFIG, 10).table()),
+        standardised(plain, normalizer.build(plain, CONFIG, 10).table()),
         rtol=2.0 ** (1 - normalizer.BITS),
         atol=2.0 ** (1 - normalizer.BITS),
     )
@@ -92,7 +92,7 @@ def test_z_does_not_depend_on_the_unit(as_panel, factor, offset, seed):
 def test_the_fleet_lends_a_scale_floor(as_panel):
     values = np.random.default_rng(0).normal(0, 10, (5, 500, 1))
     values[2] = 3.0
-    table = normalizer.build(as_panel(values), CONFIG, 10)
+    table = normalizer.build(as_panel(values), CONFIG, 10).table()
     _, scale = normalizer.lookup(table, "web", ["e002"], ["m00"])
     assert scale[0, 0] == pytest.approx(0.01 * 10, rel=0.1)
 
@@ -100,7 +100,7 @@ def test_the_fleet_lends_a_scale_floor(as_panel):
 def test_defaults_are_medians_of_the_entities_that_move(as_panel):
     values = np.random.default_rng(1).normal(50, 4, (5, 500, 1))
     values[:3] = 7.0  # most copies are dead
-    table = normalizer.build(as_panel(values), CONFIG, 10)
+    table = normalizer.build(as_panel(values), CONFIG, 10).table()
     location, scale = normalizer.lookup(table, "web", ["somebody new"], ["m00"])
     assert location[0, 0] == 7.0
     assert scale[0, 0] == pytest.approx(4, rel=0.1)
@@ -109,7 +109,7 @@ def test_defaults_are_medians_of_the_entities_that_move(as_panel):
 def test_a_metric_nobody_measured_stays_unknown(as_panel):
     values = np.random.default_rng(2).normal(size=(2, 50, 2))
     values[:, :, 1] = np.nan
-    table = normalizer.build(as_panel(values), CONFIG, 10)
+    table = normalizer.build(as_panel(values), CONFIG, 10).table()
     location, scale = normalizer.lookup(table, "web", ["e000", "new"], ["m00", "m01", "never heard of"])
     assert np.isfinite(location[:, 0]).all()
     assert np.isnan(location[:, 1:]).all() and np.isnan(scale[:, 1:]).all()
@@ -120,7 +120,7 @@ def test_a_metric_of_one_entity_falls_back_to_the_default_alone(as_panel):
     values = np.random.default_rng(2).normal(5, 1, (3, 50, 2))
     values[1, :, 1] = np.nan
     panel = as_panel(values)
-    table = normalizer.build(panel, CONFIG, 10)
+    table = normalizer.build(panel, CONFIG, 10).table()
     location, _ = normalizer.lookup(table, "web", panel.entity_ids, panel.metrics)
     own, scale, _ = normalizer.fit(panel, 0, 50, CONFIG)
     near = np.nanmin(scale) * 2.0**-normalizer.BITS
@@ -141,19 +141,19 @@ def test_a_newcomer_has_no_rows_but_the_default_knows_it(as_panel):
     older = values.copy()
     values[1, :41], older[1, :40] = np.nan, np.nan
     panel = as_panel(values)
-    table = normalizer.build(panel, CONFIG, 10)
+    table = normalizer.build(panel, CONFIG, 10).table()
     assert normalizer.has(table, "web", "e000")
     assert not normalizer.has(table, "web", "e001")
     assert not normalizer.has(table, "db", "e000")
-    assert normalizer.has(normalizer.build(as_panel(older), CONFIG, 10), "web", "e001")
-    only_newcomers = normalizer.build(panel, CONFIG, 1000)
+    assert normalizer.has(normalizer.build(as_panel(older), CONFIG, 10).table(), "web", "e001")
+    only_newcomers = normalizer.build(panel, CONFIG, 1000).table()
     assert only_newcomers["entity_id"].to_pylist() == [DEFAULT_ENTITY]
     assert np.isfinite(normalizer.lookup(only_newcomers, "web", ["e000"], ["m00"])[0]).all()
 
 
 def test_lookup_keeps_the_order_it_is_asked_for_and_the_kind(as_panel):
     panel = as_panel(np.random.default_rng(2).normal(5, 1, (3, 50, 2)))
-    table = from_parquet(to_parquet(normalizer.build(panel, CONFIG, 10)), "t")
+    table = from_parquet(to_parquet(normalizer.build(panel, CONFIG, 10).table()), "t")
     assert table.schema.equals(NORMALIZER.schema)
     forward = normalizer.lookup(table, "web", ["e000", "e002"], ["m00", "m01"])
     backward = normalizer.lookup(table, "web", ["e002", "e000"], ["m01", "m00"])

@@ -34,8 +34,7 @@ def telemetry(kind: str, step: int, days: int, seed: int = 0, entities: int = 3,
 
 def found(as_panel, values: np.ndarray, step: int, first: np.ndarray | None = None) -> int | None:
     panel = as_panel(values, first, step_seconds=step)
-    table = normalizer.build(panel, ModelConfig(), 10)
-    location, scale = normalizer.lookup(table, panel.kind, panel.entity_ids, panel.metrics)
+    location, scale = normalizer.build(panel, ModelConfig(), 10).lookup()
     return find_period(panel, location, scale, 20.0)
 
 

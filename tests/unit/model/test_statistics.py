@@ -176,8 +176,8 @@ def test_what_is_unknown_is_completed_from_the_defaults_and_the_fleets_numbers_j
 
 def test_the_normalizer_gains_a_column_each_and_knows_strangers(fitter, views):
     panel = holed(views)
-    table = normalizer.build(panel, views.model, 10)
-    table = add_statistics(table, panel, views.exported, fitter.lags, views.model.clip)
+    fitted = normalizer.build(panel, views.model, 10)
+    table = add_statistics(fitted, panel, views.exported, fitter.lags, views.model.clip).table()
     assert set(STATISTICS) < set(table.schema.names)
     names = [*OWN_STATISTICS, *FLEET_STATISTICS]
     found = normalizer.columns_of(table, "web", [*panel.entity_ids, "stranger"], panel.metrics, names)

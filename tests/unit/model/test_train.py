@@ -43,8 +43,7 @@ def make_panel(setting, make_panel, make_daily):
 
 
 def fitted(panel, model, training=TRAINING, **arguments):
-    table = normalizer.build(panel, model, 10)
-    location, scale = normalizer.lookup(table, panel.kind, panel.entity_ids, panel.metrics)
+    location, scale = normalizer.build(panel, model, 10).lookup()
     return train(panel, location, scale, model, training, **arguments)
 
 
@@ -202,7 +201,7 @@ def test_the_training_does_not_look_at_the_validation_part(make_panel, model):
     plain, changed = make_panel(), make_panel()
     changed.values[:, 160:] *= -3
     one = replace(TRAINING, epochs=1)
-    location, scale = normalizer.lookup(normalizer.build(plain, model, 10), "web", plain.entity_ids, plain.metrics)
+    location, scale = normalizer.build(plain, model, 10).lookup()
     first = train(plain, location, scale, model, one)
     second = train(changed, location, scale, model, one)
     assert weights(first) == weights(second)

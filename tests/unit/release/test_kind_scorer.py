@@ -10,6 +10,7 @@ import onnx
 import pyarrow as pa
 import pytest
 
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import ALIGNER, MUTES, NORMALIZER
 from fleetalign.contracts.views import STATISTICS
@@ -22,20 +23,19 @@ METRICS = ("cpu", "errors")
 START = np.datetime64("2026-03-09T00:00:00", "us")
 
 
-def normalizer(*rows: tuple, statistics: dict[str, list[float]] | None = None) -> pa.Table:
+def normalizer(*rows: tuple, statistics: dict[str, list[float]] | None = None) -> FleetTable:
     names = ("entity_id", "metric", "location", "scale")
     table = pa.Table.from_pylist(
         [{"kind": "service", **dict(zip(names, row, strict=True))} for row in rows], schema=NORMALIZER.schema
     )
     for name, values in (statistics or {}).items():
         table = table.append_column(name, pa.array(values, pa.float32()))
-    return table
+    return FleetTable.of(NORMALIZER, table)
 
 
-def aligner(*rows: tuple) -> pa.Table:
-    return pa.Table.from_pylist(
-        [{"kind": "service", "entity_id": e, "condition": c, "threshold": q} for e, c, q in rows], schema=ALIGNER.schema
-    )
+def aligner(*rows: tuple) -> FleetTable:
+    found = [{"kind": "service", "entity_id": e, "condition": c, "threshold": q} for e, c, q in rows]
+    return FleetTable.of(ALIGNER, pa.Table.from_pylist(found, schema=ALIGNER.schema))
 
 
 NORMALIZER_ROWS = (("__default__", "cpu", 1.0, 2.0), ("__default__", "errors", 3.0, 4.0), ("a", "cpu", 5.0, 6.0))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, NORMALIZER, TELEMETRY, TIME
 from fleetalign.contracts.views import STATISTICS
 from fleetalign.errors import BadInput
@@ -38,8 +39,8 @@ def scorer(views_kind):
     kind = views_kind(
         "web",
         METRICS,
-        NORMALIZER.conform(normalizer),
-        aligner,
+        FleetTable.of(NORMALIZER, normalizer),
+        FleetTable.of(ALIGNER, aligner),
         window_steps=32,
         step_seconds=STEP,
         period_steps=PERIOD,

@@ -62,7 +62,9 @@ def test_parts_name_their_entities_and_a_shard_fetches_only_its_own(monkeypatch:
     panel = read_panel(store, [partition], "web", ids, ["cpu"], DAY, 3600)
     assert not np.isnan(panel.values).any()
     assert store.fetched < total / 4
-    whole = read_panel(store, [partition], "web", lake.entity_ids(store, [partition], "web"), ["cpu"], DAY, 3600)
+    whole = read_panel(
+        store, [partition], "web", lake.entity_ids(store, [partition], "web").to_pylist(), ["cpu"], DAY, 3600
+    )
     np.testing.assert_array_equal(whole.values[15:25], panel.values)
 
 
