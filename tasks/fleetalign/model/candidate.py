@@ -99,12 +99,15 @@ def add_statistics(numbers: Numbers, panel: Panel, model: bytes, lags: Sequence[
     fitter = Fitter(Graph(expose(model)), tuple(lags), clip)
     location, scale = numbers.lookup()
     steps = panel.values.shape[1]
-    own = np.stack([fitter.fit(panel, e, 0, steps, location[e], scale[e]) for e in entities_of(panel.values)])
+    own = np.empty((*location.shape, len(OWN_STATISTICS)))
+    for e in entities_of(panel.values):
+        own[e] = fitter.fit(panel, e, 0, steps, location[e], scale[e])
     default = statistics.defaults(own)
+    np.copyto(own, default, where=~np.isfinite(own))
     return replace(
         numbers,
         columns=OWN_STATISTICS,
-        statistics=np.where(np.isfinite(own), own, default),
+        statistics=own,
         default_statistics=default,
         constants=dict(zip(FLEET_STATISTICS, statistics.DEFAULT_FLEET, strict=True)),
     )

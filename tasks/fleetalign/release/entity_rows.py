@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,10 +37,14 @@ class EntityRow:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """One row group as arrays: the row of each entity in ``values`` [row, ...]."""
+    """One row group as arrays: ``values`` [entity, ...] of its ``entities``, sorted."""
 
-    rows: dict[str, int]
+    entities: list[str]
     values: np.ndarray
+
+    def of(self, entity_id: str) -> np.ndarray | None:
+        at = bisect_left(self.entities, entity_id)
+        return self.values[at] if at < len(self.entities) and self.entities[at] == entity_id else None
 
 
 class EntityRows:
@@ -94,8 +99,8 @@ class _Blocks:
 
     def of(self, entity_id: str) -> list[np.ndarray]:
         """What each row group that has rows of the entity says about it; more than one where they were cut apart."""
-        blocks = [self._block(group) for group in self._index.of(entity_id)]
-        return [block.values[block.rows[entity_id]] for block in blocks if entity_id in block.rows]
+        found = [self._block(group).of(entity_id) for group in self._index.of(entity_id)]
+        return [values for values in found if values is not None]
 
 
 def _filled(values: np.ndarray, default: np.ndarray) -> np.ndarray:
@@ -103,13 +108,13 @@ def _filled(values: np.ndarray, default: np.ndarray) -> np.ndarray:
 
 
 def _aligned(table: pa.Table) -> _Block:
-    """``values`` float64 [row, (condition, threshold)]."""
+    """``values`` float64 [entity, (condition, threshold)]."""
     columns = [table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in ("condition", "threshold")]
-    return _Block({e: row for row, e in enumerate(table["entity_id"].to_pylist())}, np.stack(columns, axis=-1))
+    return _Block(table["entity_id"].to_pylist(), np.stack(columns, axis=-1))
 
 
 def _normalized(table: pa.Table, metrics: Sequence[str], names: Sequence[str]) -> _Block:
-    """``values`` float64 [row, name, metric], NaN where the table has no row for a metric."""
+    """``values`` float64 [entity, name, metric], NaN where the table has no row for a metric."""
     ids = pc.unique(table["entity_id"])
     rows = pc.index_in(table["entity_id"], value_set=ids).to_numpy()
     positions = pc.fill_null(pc.index_in(table["metric"], value_set=pa.array(metrics, pa.string())), -1).to_numpy()
@@ -118,4 +123,4 @@ def _normalized(table: pa.Table, metrics: Sequence[str], names: Sequence[str]) -
     for index, name in enumerate(names):
         column = table[name].to_numpy(zero_copy_only=False).astype(np.float64)
         values[rows[known], index, positions[known]] = column[known]
-    return _Block({entity: row for row, entity in enumerate(ids.to_pylist())}, values)
+    return _Block(ids.to_pylist(), values)
