@@ -15,7 +15,7 @@ from fleetalign import steps
 from fleetalign.config import load
 from fleetalign.contracts.pages import Page
 from fleetalign.ingest.pages import pages_of, read_pages
-from fleetalign.release.judging import aligner_rows
+from fleetalign.release.judging import aligner_table
 from fleetalign.release.manifest import read_manifest
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage.statements import read_feedback, read_mutes
@@ -53,7 +53,7 @@ class Fleet:
         return [p for p in same if p.start < page.end and page.start < p.end]
 
     def threshold(self, release_id: str, page: Page) -> float:
-        rows = aligner_rows(self.store, read_manifest(self.store, release_id))
+        rows = aligner_table(self.store, read_manifest(self.store, release_id)).to_pylist()
         return next(r["threshold"] for r in rows if (r["kind"], r["entity_id"]) == (page.kind, page.entity_id))
 
     def explain(self, release_id: str, page: Page) -> str:

@@ -16,9 +16,10 @@ from fleetalign.bench.labelled import Given
 from fleetalign.bench.learned import Learned
 from fleetalign.bench.methods import Method
 from fleetalign.config import AlignConfig
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.pages import Page, find_pages
-from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER
 from fleetalign.contracts.views import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
 from fleetalign.evaluate import events
 from fleetalign.model import normalizer
@@ -81,10 +82,17 @@ def _scorer(learned: Learned, method: Method, decision: Decision, given: Given) 
     }
     if "state" in inputs:
         entry |= {"state_size": STATE_SIZE, "state_chains": True, "state_settle_steps": SETTLE_STEPS}
-    return KindScorer(panel.kind, entry, learned.model, numbers, _aligner(method, decision, given), MUTES.empty())
+    return KindScorer(
+        panel.kind,
+        entry,
+        learned.model,
+        FleetTable.of(NORMALIZER, numbers),
+        _aligner(method, decision, given),
+        MUTES.empty(),
+    )
 
 
-def _aligner(method: Method, decision: Decision, given: Given) -> pa.Table:
+def _aligner(method: Method, decision: Decision, given: Given) -> FleetTable:
     until = datetime.fromisoformat(str(given.panel.start)).replace(tzinfo=UTC)
     rows = [
         {
@@ -104,4 +112,4 @@ def _aligner(method: Method, decision: Decision, given: Given) -> pa.Table:
     ]
     # A scorer wants the row of the unknown; here everybody is known.
     rows.append(rows[0] | {"entity_id": DEFAULT_ENTITY, "state": "default"})
-    return ALIGNER.conform(pa.Table.from_pylist(rows, schema=ALIGNER.schema))
+    return FleetTable.of(ALIGNER, pa.Table.from_pylist(rows, schema=ALIGNER.schema))

@@ -93,15 +93,11 @@ def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
     with file.open() as raw, csv.open_csv(_decompressed(file, raw), read, parse) as reader:
         names = reader.schema.names
     parse.invalid_row_handler = keep_broken
-    with file.open() as raw:
-        reader = csv.open_csv(
-            _decompressed(file, raw),
-            read,
-            parse,
-            csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
-            ),
-        )
+    convert = csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+    )
+    # Closed, because a reader that still reads ahead when the interpreter ends aborts the process.
+    with file.open() as raw, csv.open_csv(_decompressed(file, raw), read, parse, convert) as reader:
         row, any_batch = 1, False
         for batch in reader:
             taken, broken[:] = tuple(broken), []

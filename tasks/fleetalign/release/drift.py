@@ -74,7 +74,7 @@ def check(
         )
     reader = DayReader(store, config, scorer, progress)
     names = sorted({*scorer.kinds, *(p.kind for p in partitions)})
-    kinds = [_Kind(name, lake.entity_ids(store, partitions, name), reader.known(name)) for name in names]
+    kinds = [_Kind(name, lake.entity_ids(store, partitions, name).to_pylist(), reader.known(name)) for name in names]
     for one in kinds:
         if one.kind in scorer.kinds and one.seen:
             _compare(one, stored_partitions(store, scorer, one.kind, day), reader, scorer, day, config.drift)

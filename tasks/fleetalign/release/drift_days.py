@@ -58,8 +58,10 @@ class DayReader:
         self.plan = read_plan(store, store.get_json(layout.release(scorer.release_id, "provenance.json"))["plan_id"])
         self._store, self._config, self._scorer, self._progress = store, config, scorer, progress
         self._clip = plan_config(self.plan).model.clip
-        columns = (scorer.aligner[name].to_pylist() for name in ("kind", "entity_id", "tail_probability"))
-        self._tails = {(kind, entity_id): tail for kind, entity_id, tail in zip(*columns, strict=True)}
+        aligned = scorer.aligner.read(("kind", "entity_id", "tail_probability"))
+        self._tails = {
+            (kind, entity_id): tail for kind, entity_id, tail in zip(*aligned.to_pydict().values(), strict=True)
+        }
 
     def known(self, kind: str) -> set[str]:
         """The entities that the release has a row of."""

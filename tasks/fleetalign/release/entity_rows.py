@@ -87,7 +87,7 @@ class EntityRows:
         )
 
     def has_own_location(self, entity_id: str) -> bool:
-        return entity_id in self._normalized
+        return bool(self._normalized.of(entity_id))
 
 
 class _Blocks:

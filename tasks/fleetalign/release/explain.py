@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from fleetalign.errors import NotFound, UsageError
 from fleetalign.evaluate.tables import gates_text, release_text
 from fleetalign.interval import format_time
 from fleetalign.release.explain_page import Line, Pager
-from fleetalign.release.judging import aligner_rows
+from fleetalign.release.judging import aligner_table
 from fleetalign.release.manifest import read_manifest
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage import layout
@@ -61,13 +61,13 @@ def explain_entity(store: Store, release_id: str, name: str, at: datetime | None
     Raises NotFound, UsageError, and BadInput when there is no telemetry at ``at``.
     """
     manifest = read_manifest(store, release_id)
-    rows = aligner_rows(store, manifest)
-    row = _find(rows, name, sorted(manifest.kinds))
+    aligner = aligner_table(store, manifest)
+    row = _find(aligner, name, sorted(manifest.kinds))
     kind, entity_id = row["kind"], row["entity_id"]
     plan_id = store.get_json(layout.release(release_id, "provenance.json"))["plan_id"]
     plan = read_plan(store, plan_id)
     aligned = store.get_json(layout.receipt(plan_id, "align_reduce"))
-    lines = entity_lines(row, rows, manifest.kinds[kind]["window_steps"], plan, aligned)
+    lines = entity_lines(row, aligner, manifest.kinds[kind]["window_steps"], plan, aligned)
     lines += said_about(read_statements(store, plan, "feedback"), kind, entity_id)
     lines += muted_of(read_statements(store, plan, "mutes"), kind, entity_id)
     if at is not None:
@@ -81,12 +81,12 @@ def explain_entity(store: Store, release_id: str, name: str, at: datetime | None
 
 def entity_lines(
     row: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
+    aligner: pa.Table,
     window_steps: int,
     plan: Mapping[str, Any],
     aligned: Mapping[str, Any],
 ) -> list[Line]:
-    """State, threshold and where both come from. ``row`` is the entity's of ``rows``, the release's aligner table;
+    """State, threshold and where both come from. ``row`` is the entity's of ``aligner``, the release's;
     ``aligned`` is the receipt of the fleet step of ``plan``."""
     shared = aligned["shared"]
     fleet = f"the fleet: {shared['tail_probability']:.3g}"
@@ -111,7 +111,8 @@ def entity_lines(
         weight = f"k = {aligned['prior_weight']:g} average entities (chosen by leave-one-incident-out)"
         lines.append(("prior", f"the fleet counts for {weight}"))
     lines += _held_out(aligned, row["kind"], row["entity_id"])
-    own = np.array([r["threshold"] for r in rows if r["kind"] == row["kind"] and r["entity_id"] != DEFAULT_ENTITY])
+    entities = pc.and_(pc.equal(aligner["kind"], row["kind"]), pc.not_equal(aligner["entity_id"], DEFAULT_ENTITY))
+    own = aligner.filter(entities)["threshold"].to_numpy()
     if len(own) > 1:
         higher = f"{np.mean(own < row['threshold']):.0%}"
         lines.append(("rank", f"its threshold is higher than that of {higher} of its kind"))
@@ -152,9 +153,10 @@ def muted_of(mutes: pa.Table, kind: str, entity_id: str) -> list[Line]:
     return [("muted", in_words(row)) for row in rows]
 
 
-def _find(rows: list[dict[str, Any]], name: str, kinds: list[str]) -> dict[str, Any]:
+def _find(aligner: pa.Table, name: str, kinds: list[str]) -> dict[str, Any]:
     kind, _, rest = name.partition("/")
-    matches = [r for r in rows if r["entity_id"] == name or (r["kind"] == kind and r["entity_id"] == rest)]
+    of_kind = pc.and_(pc.equal(aligner["kind"], kind), pc.equal(aligner["entity_id"], rest))
+    matches = aligner.filter(pc.or_(pc.equal(aligner["entity_id"], name), of_kind)).to_pylist()
     if len(matches) == 1:
         return matches[0]
     if matches:

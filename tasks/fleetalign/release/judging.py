@@ -207,10 +207,10 @@ def _held_out(entry: Mapping[str, Any], side: str, plan: Mapping[str, Any]) -> E
     )
 
 
-def aligner_rows(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
-    """The aligner table of a release, row by row."""
+def aligner_table(store: Store, manifest: Manifest) -> pa.Table:
+    """The aligner table of a release."""
     key = manifest.document["aligner"]
-    return from_parquet(manifest.get(store, key), f"{store.uri}/{key}").to_pylist()
+    return from_parquet(manifest.get(store, key), f"{store.uri}/{key}")
 
 
 def judge_scores(

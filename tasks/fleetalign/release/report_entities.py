@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fleetalign.align.plan import partitions_of, plan_config, range_of, read_statements
 from fleetalign.contracts.feedback import Statements
+from fleetalign.contracts.fleet_table import KEY
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, from_parquet
 from fleetalign.evaluate.report import ExplainedEntity
 from fleetalign.release.explain import entity_lines, muted_of, said_about
 from fleetalign.release.explain_page import Pager
-from fleetalign.release.judging import aligner_rows
+from fleetalign.release.judging import aligner_table
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -30,13 +33,12 @@ def explained_entities(
     Those that page most (from ``aligned``, the receipt of the fleet step), and those whose threshold
     moved furthest from the aligner before. Telemetry and statements are the plan's: the same plan, the same lines.
     """
-    rows = aligner_rows(store, scorer.manifest)
-    by_key = {(row["kind"], row["entity_id"]): row for row in rows}
+    aligner = aligner_table(store, scorer.manifest)
     said, mutes = (read_statements(store, plan, what) for what in ("feedback", "mutes"))
     found = []
-    for (kind, entity_id), why in _chosen(by_key, aligned, _before(store, plan)).items():
-        row = by_key[kind, entity_id]
-        lines = entity_lines(row, rows, scorer.manifest.kinds[kind]["window_steps"], plan, aligned)
+    for (kind, entity_id), why in _chosen(aligner, aligned, _before(store, plan)).items():
+        row = scorer.aligner.rows(kind, [entity_id]).to_pylist()[0]
+        lines = entity_lines(row, aligner, scorer.manifest.kinds[kind]["window_steps"], plan, aligned)
         lines += said_about(said, kind, entity_id) + muted_of(mutes, kind, entity_id)
         merge_steps, partitions = plan_config(plan).align.merge_steps, partitions_of(plan, kind)
         pager = Pager(store, scorer, kind, Statements(said, kind), merge_steps, partitions)
@@ -45,30 +47,35 @@ def explained_entities(
     return found
 
 
-def _chosen(
-    rows: Mapping[Key, Mapping[str, Any]], aligned: Mapping[str, Any], before: Sequence[Mapping[str, Any]]
-) -> dict[Key, list[str]]:
-    """Entity to why it was chosen."""
+def _chosen(aligner: pa.Table, aligned: Mapping[str, Any], before: pa.Table) -> dict[Key, list[str]]:
+    """Entity to why it was chosen. ``before``: the aligner that this one follows, empty when it follows none."""
     chosen: dict[Key, list[str]] = {}
     for entry in aligned["most_paged"]:
         key = (entry["kind"], entry["entity_id"])
         chosen.setdefault(key, []).append(f"pages in the calibrate range: {entry['pages']:g}")
-    moved = []
-    for old in before:
-        key = (old["kind"], old["entity_id"])
-        new = rows.get(key)
-        if new and new["threshold"] != old["threshold"] and min(new["threshold"], old["threshold"]) > 0:
-            moved.append((-abs(math.log(new["threshold"] / old["threshold"])), key, old["threshold"]))
-    for _, key, old_threshold in sorted(moved)[:MOST_MOVED]:
-        text = f"threshold moved from {old_threshold:.6g} to {rows[key]['threshold']:.6g}"
-        chosen.setdefault(key, []).append(text)
+    for row in _moved(aligner, before).to_pylist():
+        text = f"threshold moved from {row['threshold_before']:.6g} to {row['threshold']:.6g}"
+        chosen.setdefault((row["kind"], row["entity_id"]), []).append(text)
     return chosen
 
 
-def _before(store: Store, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the aligner that the plan follows, of entities alone; none when it follows no other."""
+def _moved(aligner: pa.Table, before: pa.Table) -> pa.Table:
+    """Key, ``threshold`` and ``threshold_before`` of the entities whose threshold changed by the largest factor."""
+    columns = [*KEY, "threshold"]
+    both = aligner.select(columns).join(
+        before.select(columns), list(KEY), join_type="inner", right_suffix="_before"
+    )  # fmt: skip
+    now, old = both["threshold"], both["threshold_before"]
+    comparable = pc.and_(pc.not_equal(both["entity_id"], DEFAULT_ENTITY), pc.greater(pc.min_element_wise(now, old), 0))
+    both = both.filter(pc.and_(comparable, pc.not_equal(now, old)))
+    factor = pc.abs(pc.ln(pc.divide(both["threshold"].cast(pa.float64()), both["threshold_before"])))
+    keys = [("factor", "descending"), *((name, "ascending") for name in KEY)]
+    return both.append_column("factor", factor).sort_by(keys).slice(0, MOST_MOVED)
+
+
+def _before(store: Store, plan: Mapping[str, Any]) -> pa.Table:
+    """The aligner that the plan follows; empty when it follows none."""
     if not plan["previous_aligner"]:
-        return []
+        return ALIGNER.empty()
     key = layout.aligner(plan["previous_aligner"])
-    table = ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))
-    return [row for row in table.to_pylist() if row["entity_id"] != DEFAULT_ENTITY]
+    return ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))

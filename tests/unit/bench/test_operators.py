@@ -34,7 +34,7 @@ def toy(given) -> Learned:
         "condition_used": True, "window_steps": WINDOW, "seasonal_lags_steps": [], "statistics_columns": [],
         "period_steps": None,
     }  # fmt: skip
-    table = normalizer.build(given.training, ModelConfig(), 50)
+    table = normalizer.build(given.training, ModelConfig(), 50).table()
     return Learned(model.SerializeToString(), card, table, {"train": 0.0, "export": 0.0})
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import pyarrow as pa
 import pytest
 
+from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import MUTES
 from fleetalign.contracts.views import SETTLE_STEPS, STATE_SIZE, STATISTICS
 from fleetalign.release.kind_scorer import KindScorer
@@ -25,8 +25,8 @@ def views_kind() -> ViewsKind:
     def make(
         kind: str,
         metrics: Sequence[str],
-        normalizer: pa.Table,
-        aligner: pa.Table,
+        normalizer: FleetTable,
+        aligner: FleetTable,
         *,
         window_steps: int,
         step_seconds: int,
