@@ -13,7 +13,7 @@ import numpy as np
 
 from fleetalign.align.signal import EntitySeries
 from fleetalign.bench import learned, methods
-from fleetalign.bench.decisions import EVENTS, Decision, decide
+from fleetalign.bench.decisions import EVENTS, FOLLOWED, Decision, decide
 from fleetalign.bench.judging import judged, rank
 from fleetalign.bench.labelled import Given, Truth
 from fleetalign.bench.learned import Learned
@@ -28,6 +28,7 @@ from fleetalign.model.statistics import Fitter, completed
 from fleetalign.storage.panel import Panel
 
 DROPPED = (0, 1, 3, 5)
+KEPT, FOLLOWED_DAILY = "kept", "followed daily"
 DAYS = (0.5, 1.0, 2.0, 4.0, 7.0, None)
 """None: all train days."""
 
@@ -44,7 +45,8 @@ def masked(
 ) -> list[dict[str, Any]]:
     """VUS-PR and event F1 when 0, 1, 3 or 5 metrics of each entity, drawn at random, are missing while scoring.
 
-    Thresholds are those of all metrics: nobody aligns anew when a collector dies. Sets with few metrics keep one.
+    Thresholds are ``KEPT``, those of all metrics, as before the next alignment; or aligned with what is there and
+    ``FOLLOWED_DAILY``, as from then on. Sets with few metrics keep one.
     """
     config = AlignConfig()
     rows = chosen(given, samples, given.entities)
@@ -61,10 +63,11 @@ def masked(
             learned.sharead(sharead, part, config, series=learned.series_of(sharead, part, missing))[0],
         ]
         for method in found:
-            if number == 0:
-                whole[method.name] = decide(method, part, config, (EVENTS,))[0]
-            decision = again(whole[method.name], method)
-            out.append({"method": method.name, "dropped": number, **_figures(decision, method, part, said, config)})
+            aligned, followed = decide(method, part, config, (EVENTS, FOLLOWED))
+            kept = again(whole.setdefault(method.name, aligned), method)
+            for thresholds, decision in ((KEPT, kept), (FOLLOWED_DAILY, followed)):
+                about = {"method": method.name, "dropped": number, "thresholds": thresholds}
+                out.append(about | _figures(decision, method, part, said, config))
     return out
 
 

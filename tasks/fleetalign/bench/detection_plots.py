@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fleetalign.bench.curves import FOLLOWED_DAILY, KEPT
 from fleetalign.bench.decisions import ADJUSTED, EVENTS, FOLLOWED, PUBLISHED, SILENT
 from fleetalign.bench.methods import ORDER, RANDOM, SHAREAD, UNTRAINED, VIEWS
 
@@ -98,12 +99,14 @@ def _pages(axes, found: Mapping[str, Any], leftmost: bool) -> None:
 
 
 def _masked(axes, found: Mapping[str, Any], leftmost: bool) -> None:
-    """VUS-PR (solid) and event F1 (dashed) against metrics that are missing."""
+    """VUS-PR (solid) and event F1 (dashed: thresholds kept, dotted: followed daily) against metrics that are missing."""
     for method in (m for m in ORDER if any(p["method"] == m for p in found["masked_metrics"])):
-        points = [p for p in found["masked_metrics"] if p["method"] == method]
-        across = [p["dropped"] for p in points]
-        _line(axes, across, [p["vus_pr"] for p in points], _colour(method), "-", f"{method}: VUS-PR")
-        _line(axes, across, [p["event_f1"] for p in points], _colour(method), "--", f"{method}: event F1")
+        for thresholds, dashes in ((KEPT, "--"), (FOLLOWED_DAILY, ":")):
+            mine = [p for p in found["masked_metrics"] if (p["method"], p["thresholds"]) == (method, thresholds)]
+            across, label = [p["dropped"] for p in mine], f"{method}: event F1, {thresholds}"
+            if thresholds == KEPT:
+                _line(axes, across, [p["vus_pr"] for p in mine], _colour(method), "-", f"{method}: VUS-PR")
+            _line(axes, across, [p["event_f1"] for p in mine], _colour(method), dashes, label)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("metrics missing while scoring", fontsize=8)
     axes.set_title(found["name"], fontsize=9, color=INK)

@@ -158,9 +158,13 @@ def _masked(curve: Sequence[Mapping[str, Any]] | None) -> str:
     if not curve:
         return ""
     return (
-        "**Metrics that are missing while scoring**, drawn at random for each entity; thresholds (event F1) are those of all "
-        "metrics. Some entities, first seed.\n\n"
-        + table(curve, [text("metrics missing", "dropped"), text("method", "method"), *CURVE])
+        "**Metrics that are missing while scoring**, drawn at random for each entity. Thresholds (event F1) are *kept*, those "
+        "of all metrics, as until the next alignment; or aligned with what is there and *followed daily*, as from then on. "
+        "Some entities, first seed.\n\n"
+        + table(
+            curve,
+            [text("metrics missing", "dropped"), text("method", "method"), text("thresholds", "thresholds"), *CURVE],
+        )
     )
 
 

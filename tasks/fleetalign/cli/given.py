@@ -16,7 +16,7 @@ from typing import Any
 from fleetalign import config as configuration
 from fleetalign import steps
 from fleetalign.config import Config
-from fleetalign.errors import BadInput, UsageError
+from fleetalign.errors import BadInput, NotFound, UsageError
 from fleetalign.interval import Interval, parse_time
 from fleetalign.progress import Bar
 from fleetalign.storage import lake, layout
@@ -175,9 +175,7 @@ def release_id(options: argparse.Namespace) -> str:
     store_uri = configuration.store_uri(options.store)
     pointer = channels.read(open_store(store_uri), options.channel)
     if pointer is None:
-        raise UsageError(
-            f"{store_uri}: channel {options.channel!r} points nowhere yet; name a --release or promote one"
-        )
+        raise NotFound(f"{store_uri}: channel {options.channel!r} points nowhere yet; name a --release or promote one")
     return pointer.release_id
 
 

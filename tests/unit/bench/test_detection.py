@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fleetalign.bench import detection, example, jobs, learned, methods
+from fleetalign.bench import curves, detection, example, jobs, learned, methods
 from fleetalign.bench.decisions import EVENTS, PUBLISHED
 from fleetalign.bench.learned import Learned
 from fleetalign.config import AlignConfig, ModelConfig
@@ -113,7 +113,11 @@ def test_tables_and_small_pictures(folder, tmp_path):
     result = run(folder, tmp_path, SMALL)
     point = {"vus_pr": 0.5, "event_f1": None, "false_pages_per_entity_day": 0.1}
     for found in result["sets"].values():
-        found["masked_metrics"] = [{"method": methods.VIEWS, "dropped": n, **point} for n in (0, 1)]
+        found["masked_metrics"] = [
+            {"method": methods.VIEWS, "dropped": n, "thresholds": t, **point}
+            for n in (0, 1)
+            for t in (curves.KEPT, curves.FOLLOWED_DAILY)
+        ]
         found["history"] = [{"days": d, "train_days": 2.0, "entities": 2, **point} for d in (0.5, None)]
     result["transfer"] = [{"source": "pumps", "target": "valves", "vus_pr": 0.25}]
     text = detection.tables(result)

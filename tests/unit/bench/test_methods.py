@@ -134,11 +134,12 @@ def test_an_entity_without_a_score_gets_the_fleets_threshold(made):
     assert not decision.alarms[0].any() and min(others) <= decision.points[0][1] <= max(others)
 
 
-def test_masked_metrics_keep_the_thresholds_of_all(made):
+def test_masked_metrics_keep_the_thresholds_of_all_or_follow(made):
     given, truth, _ = made
     network = toy(given)
     points = curves.masked(network, network, given, truth, 2_000, 1)
-    assert [p["dropped"] for p in points] == [0, 0, 1, 1]  # three metrics: three cannot be missing
+    assert [p["dropped"] for p in points] == [0] * 4 + [1] * 4  # three metrics: three cannot be missing
+    assert [p["thresholds"] for p in points] == [curves.KEPT, curves.FOLLOWED_DAILY] * 4
     assert all(0 <= p["vus_pr"] <= 1 and p["false_pages_per_entity_day"] >= 0 for p in points)
     assert points == curves.masked(network, network, given, truth, 2_000, 1)
 
