@@ -50,7 +50,7 @@ def explained_entities(
 def _chosen(aligner: pa.Table, aligned: Mapping[str, Any], before: pa.Table) -> dict[Key, list[str]]:
     """Entity to why it was chosen. ``before``: the aligner that this one follows, empty when it follows none."""
     chosen: dict[Key, list[str]] = {}
-    for entry in aligned["most_paged"]:
+    for entry in aligned.get("most_paged", ()):
         key = (entry["kind"], entry["entity_id"])
         chosen.setdefault(key, []).append(f"pages in the calibrate range: {entry['pages']:g}")
     for row in _moved(aligner, before).to_pylist():
