@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fleetalign.bench.curves import again
-from fleetalign.bench.decisions import EVENTS, SILENT, decide
+from fleetalign.bench.curves import FOLLOWED_DAILY, KEPT, again
+from fleetalign.bench.decisions import EVENTS, FOLLOWED, SILENT, decide
 from fleetalign.bench.judging import judged, rank
 from fleetalign.bench.labelled import Given, Truth
 from fleetalign.bench.learned import Learned, series_of
@@ -38,12 +38,12 @@ LEAST_NOISY = 3
 GENEROUS = 2.0
 """Pages per entity-day at which noise is looked for: an aligned release hardly has a false page on its own feedback."""
 RANDOM_DRAWS = 3
-KEPT, ANEW = "kept", "aligned anew"
+ANEW = "aligned anew"
 
 
 @dataclass(frozen=True, slots=True)
 class _Figures:
-    """Counts of every judged entity under kept thresholds and aligned anew; ``vus_pr`` float64 [noisy entity]."""
+    """Counts of every judged entity by how its threshold came about; ``vus_pr`` float64 [noisy entity]."""
 
     counts: dict[str, tuple[EntityCounts, ...]]
     vus_pr: np.ndarray
@@ -61,7 +61,8 @@ def experiment(
 
     def figures(names: Mapping[int, Sequence[str]]) -> _Figures:
         quieter = muted(learned, method, given, names, config) if any(names.values()) else method
-        decisions = {KEPT: again(before, quieter), ANEW: decide(quieter, given, config, (EVENTS,))[0]}
+        anew, followed = decide(quieter, given, config, (EVENTS, FOLLOWED))
+        decisions = {KEPT: again(before, quieter), ANEW: anew, FOLLOWED_DAILY: followed}
         counts = {name: judged(d, d.tails, given, truth, config, 1).counts for name, d in decisions.items()}
         said = truth.subset(list(noise))
         ranked = rank([quieter.margins[e][before.candidate] for e in noise], said, area=False)
@@ -69,11 +70,12 @@ def experiment(
 
     reference = figures({e: () for e in noise})
     ids = {given.panel.entity_ids[e] for e in noise}
-    out["rows"] = [_row(0, KEPT, reference, reference, None, ids, config, samples)]
+    out["rows"] = [_row(0, how, reference, reference, None, ids, config, samples) for how in (KEPT, FOLLOWED_DAILY)]
     for number in MUTED:
         found = figures({e: names[:number] for e, names in noise.items()})
         chance = [figures(_at_random(given, noise, number, seed + draw)) for draw in range(RANDOM_DRAWS)]
-        out["rows"] += [_row(number, how, found, reference, chance, ids, config, samples) for how in (KEPT, ANEW)]
+        hows = (KEPT, ANEW, FOLLOWED_DAILY)
+        out["rows"] += [_row(number, how, found, reference, chance, ids, config, samples) for how in hows]
     return out
 
 
@@ -162,8 +164,8 @@ def _row(
     measures = {}
     for name, measure in (("event_f1", event_f1), ("false_pages_per_entity_day", false_pages_per_entity_day)):
         for whose, keep in (("noisy", noisy), ("all", None)):
-            sides = [_of(f.counts[how if number else KEPT], keep) for f in (found, *(chance or ()))]
-            old = _of(before.counts[KEPT], keep)
+            sides = [_of(f.counts[how], keep) for f in (found, *(chance or ()))]
+            old = _of(before.counts[KEPT if how == ANEW else how], keep)
             draws = resample(len(old), samples, config.seed)
             random = measure([mean(runs) for runs in zip(*sides[1:], strict=True)], draws) if chance else None
             measures[f"{name}_{whose}"] = compared(measure(sides[0], draws), measure(old, draws), random, len(old))

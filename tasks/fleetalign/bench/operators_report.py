@@ -87,7 +87,8 @@ def _muting(found: Mapping[str, Any]) -> str:
     rows = found["rows"]
     if not rows:
         return "**Mutes**: no entity pages without a reason in the feedback part, so there is nothing to mute."
-    last, anew = rows[-2]["measures"]["vus_pr_noisy"], rows[-1]["measures"]["event_f1_noisy"]
+    *_, anew, followed = (row["measures"] for row in rows)
+    last = followed["vus_pr_noisy"]
     columns = [
         ("metrics muted", lambda row: str(row["muted"])),
         text("thresholds", "thresholds"),
@@ -104,9 +105,14 @@ def _muting(found: Mapping[str, Any]) -> str:
         f"many of their metrics muted at random (mean of {found['random_draws']} draws); *kept*: thresholds from before the "
         f"mutes, which changed the score beneath them. With {rows[-1]['muted']} muted, "
         f"VUS-PR against before: {verdict(last['gain'])} ({difference(last['gain'])}), against random mutes: "
-        f"{verdict(last['over_random'])} ({difference(last['over_random'])}); event F1, aligned anew, against before: "
-        f"{verdict(anew['gain'])}, against random mutes: {verdict(anew['over_random'])}.\n\n{table(rows, columns)}"
+        f"{verdict(last['over_random'])} ({difference(last['over_random'])}); event F1 {_against(anew)} when aligned anew, "
+        f"{_against(followed)} when followed daily.\n\n{table(rows, columns)}"
     )
+
+
+def _against(measures: Mapping[str, Any]) -> str:
+    found = measures["event_f1_noisy"]
+    return f"against before: {verdict(found['gain'])}, against random mutes: {verdict(found['over_random'])}"
 
 
 def _muted(header: str, key: str) -> list[Column]:

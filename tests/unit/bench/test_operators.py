@@ -131,11 +131,14 @@ def test_muting_is_set_beside_random_mutes(made):
     loud = noisy(given)
     method = learned.views("views", network, loud, CONFIG)
     found = muting.experiment(network, method, loud, truth, CONFIG, 1, 50)
-    before, *after = found["rows"]
-    assert [(r["muted"], r["thresholds"]) for r in after] == [
-        (1, "kept"), (1, "aligned anew"), (3, "kept"), (3, "aligned anew"),
+    kept, followed, *after = found["rows"]
+    assert [(r["muted"], r["thresholds"]) for r in found["rows"]] == [
+        (0, "kept"), (0, "followed daily"),
+        (1, "kept"), (1, "aligned anew"), (1, "followed daily"),
+        (3, "kept"), (3, "aligned anew"), (3, "followed daily"),
     ]  # fmt: skip
     for row in after:
+        before = followed if row["thresholds"] == "followed daily" else kept
         for name, entry in row["measures"].items():
             if entry["value"] is not None:
                 gained = before["measures"][name]["value"] + entry["gain"]["value"]
