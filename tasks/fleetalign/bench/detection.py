@@ -35,7 +35,7 @@ FULL = Size(
     epochs=4,
     windows=25_600,
     validation_windows=4_000,
-    curve_samples=60_000,
+    curve_samples=120_000,
 )
 
 __all__ = ["FULL", "QUICK", "Size", "plots", "run", "tables"]
