@@ -9,11 +9,13 @@ network · 5 a bug. An error is one line on stderr: what, where, what to do; ``-
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from fleetalign.cli.parser import VERBS, parser
 from fleetalign.errors import FleetalignError
@@ -40,6 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, BUG, verbose)
     except Exception as error:
         return _fail(error, BUG, verbose, bug=True)
+
+
+def run() -> NoReturn:
+    """The command ``fleetalign``: ``main``, and the end of its process."""
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BrokenPipeError):
+            stream.flush()
+    # Not sys.exit: an interpreter that is torn down while threads of native libraries (Arrow, ONNX Runtime) still wind
+    # down aborts now and then, after all work is done.
+    os._exit(code)
 
 
 def function_of(options: argparse.Namespace) -> Callable[[argparse.Namespace], int | None]:

@@ -1,8 +1,6 @@
 """``python -m fleetalign.cli``: the same as ``fleetalign``."""
 
-import sys
-
-from fleetalign.cli import main
+from fleetalign.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
