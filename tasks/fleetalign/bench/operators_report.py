@@ -105,8 +105,8 @@ def _muting(found: Mapping[str, Any]) -> str:
         f"many of their metrics muted at random (mean of {found['random_draws']} draws); *kept*: thresholds from before the "
         f"mutes, which changed the score beneath them. With {rows[-1]['muted']} muted, "
         f"VUS-PR against before: {verdict(last['gain'])} ({difference(last['gain'])}), against random mutes: "
-        f"{verdict(last['over_random'])} ({difference(last['over_random'])}); event F1 {_against(anew)} when aligned anew, "
-        f"{_against(followed)} when followed daily.\n\n{table(rows, columns)}"
+        f"{verdict(last['over_random'])} ({difference(last['over_random'])}); event F1 when aligned anew {_against(anew)}; "
+        f"when followed daily {_against(followed)}.\n\n{table(rows, columns)}"
     )
 
 
