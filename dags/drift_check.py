@@ -26,7 +26,7 @@ from airflow.sdk import CronTriggerTimetable, dag, task
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, SETTINGS
+from fleetalign_airflow import DEFAULTS, SETTINGS, START_PRETRAIN
 
 
 @dag(
@@ -51,14 +51,7 @@ def drift_check() -> None:
 
         return steps.pretrain_due(load(), store_uri())
 
-    start = TriggerDagRunOperator(
-        task_id="start",
-        trigger_dag_id="shared_pretrain",
-        trigger_run_id="due__{{ ti.xcom_pull(task_ids='due')['snapshot'] }}",
-        logical_date=None,
-        skip_when_already_exists=True,
-        openlineage_inject_parent_info=False,
-    )
+    start = TriggerDagRunOperator(task_id="start", **START_PRETRAIN)
     check() >> due() >> start
 
 

@@ -59,6 +59,15 @@ GPU: dict[str, str] = {
     **({"executor": SETTINGS.gpu_executor} if SETTINGS.gpu_executor else {}),
 }
 
+START_PRETRAIN: dict[str, Any] = {
+    "trigger_dag_id": "shared_pretrain",
+    # The run names the state of the store that a task `due` found: the same state starts nothing twice.
+    "trigger_run_id": "due__{{ ti.xcom_pull(task_ids='due')['snapshot'] }}",
+    "logical_date": None,
+    "skip_when_already_exists": True,
+    "openlineage_inject_parent_info": False,
+}
+
 
 def operator_of(dag_run: Any) -> str:
     """Who is behind a run, for the channel's history: the user who started it, else the run itself."""

@@ -25,7 +25,7 @@ from airflow.sdk import FixedKeyMapper, PartitionedAssetTimetable, dag, task
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, VALIDATED
+from fleetalign_airflow import DEFAULTS, START_PRETRAIN, VALIDATED
 
 
 @dag(
@@ -44,14 +44,7 @@ def pretrain_due() -> None:
         return steps.pretrain_due(load(), store_uri())
 
     # A run's key sticks to every event it emits; a triggered run has none, which wakes entity_align later.
-    start = TriggerDagRunOperator(
-        task_id="start",
-        trigger_dag_id="shared_pretrain",
-        trigger_run_id="due__{{ ti.xcom_pull(task_ids='due')['snapshot'] }}",
-        logical_date=None,
-        skip_when_already_exists=True,
-        openlineage_inject_parent_info=False,
-    )
+    start = TriggerDagRunOperator(task_id="start", **START_PRETRAIN)
     due() >> start
 
 
