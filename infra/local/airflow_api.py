@@ -10,8 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import tenacity
 
 BOOT_SECONDS = 180.0
+ATTEMPTS = 6
+
+
+def _busy(error: BaseException) -> bool:
+    """An answer that a second asking may change: SQLite knows one writer at a time, and Airflow answers 500 meanwhile."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.is_server_error
+    return isinstance(error, httpx.TransportError)
 
 
 class StandaloneError(Exception):
@@ -27,15 +36,27 @@ def ticks(timeout_seconds: float, every_seconds: float = 1.0) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Api:
-    """Airflow's REST API, version 2. Every call raises httpx.HTTPStatusError on a refusal that is not expected."""
+    """Airflow's REST API, version 2. Every call bears being made twice, and is when the server is busy or away; raises
+    httpx.HTTPStatusError on a refusal that is not expected, httpx.TransportError when nobody answers.
+    """
 
     client: httpx.Client
 
     def call(self, method: str, path: str, json: Any = None, params: Any = None, accept: tuple[int, ...] = ()) -> Any:
-        answer = self.client.request(method, path, json=json, params=params)
+        answer = self._answer(method, path, accept, json=json, params=params)
+        return answer.json() if answer.content else {}
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception(_busy),
+        stop=tenacity.stop_after_attempt(ATTEMPTS),
+        wait=tenacity.wait_exponential(multiplier=0.5, max=8),
+        reraise=True,
+    )
+    def _answer(self, method: str, path: str, accept: tuple[int, ...], **content: Any) -> httpx.Response:
+        answer = self.client.request(method, path, **content)
         if answer.status_code not in accept:
             answer.raise_for_status()
-        return answer.json() if answer.content else {}
+        return answer
 
     def wait_for_dags(self, dag_ids: set[str], timeout_seconds: float = BOOT_SECONDS) -> None:
         """Until all are known and none has an import error: a broken file would leave its runs queued, silently."""
@@ -58,10 +79,7 @@ class Api:
         body: dict[str, Any] = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         if partition_key:
             body["partition_key"] = partition_key
-        answer = self.client.post(f"/dags/{dag_id}/dagRuns", json=body)
-        if answer.status_code != 409:
-            answer.raise_for_status()
-        return answer.status_code != 409
+        return self._answer("POST", f"/dags/{dag_id}/dagRuns", (409,), json=body).status_code != 409
 
     def runs(self) -> list[dict[str, Any]]:
         """The newest 100 runs of all DAGs."""
