@@ -179,12 +179,14 @@ def _transfer(job: Job, given: Given, truth: Truth) -> Done:
 
 
 def _operators(job: Job, given: Given, truth: Truth) -> Done:
-    """What operators do and feel beyond full labels: few marks, mutes, pages grouped. With one network, scored once."""
-    config, size, fitted = AlignConfig(), job.size, job.models[VIEWS]
+    """What operators do and feel beyond full labels: few marks, mutes, pages grouped. Each network scores once."""
+    config, fitted, plain = AlignConfig(), job.models[VIEWS], job.models[SHAREAD]
     method = learned.views(methods.VIEWS, fitted, given, config)
+    score, how = learned.sharead(plain, given, config)[0], (job.seed, job.size.bootstrap_samples)
     found = {
-        "marks": marks.curve(method, given, truth, config, job.seed, size.bootstrap_samples),
-        "muting": muting.experiment(fitted, method, given, truth, config, job.seed, size.bootstrap_samples),
+        "marks": marks.curve(method, given, truth, config, *how),
+        "muting": muting.experiment(fitted, method, given, truth, config, *how),
+        "muting_published": muting.published(plain, score, given, truth, config, *how),
         "grouping": grouped.experiment(fitted, method, given, truth, config, job.seed),
     }
     return Done(job, curve=found)

@@ -1,6 +1,7 @@
 """What muting the noisiest metrics of the noisiest entities does, beside muting as many of their metrics at random.
 
-Noise is looked for in the feedback part alone: at a generous page budget, who pages where operators said that nothing was
+``experiment`` mutes for the product's method and aligner, ``published`` repeats the published experiment with the published
+score and aligner (ISSRE, section V-F), whose entities were picked by hand. Noise is looked for in the feedback part alone: at a generous page budget, who pages where operators said that nothing was
 wrong, and which metrics those pages name. Mutes take the way of every mute (``contracts.mutes``, the graph's ``weight``).
 
 Shapes: E entities, t samples of an entity's test part, b bootstrap draws.
@@ -8,7 +9,7 @@ Shapes: E entities, t samples of an entity's test part, b bootstrap draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.bench.curves import FOLLOWED_DAILY, KEPT, again
-from fleetalign.bench.decisions import EVENTS, FOLLOWED, SILENT, decide
+from fleetalign.bench.decisions import EVENTS, FOLLOWED, PUBLISHED, SILENT, Decision, decide
 from fleetalign.bench.judging import judged, rank
 from fleetalign.bench.labelled import Given, Truth
 from fleetalign.bench.learned import Learned, series_of
@@ -24,11 +25,12 @@ from fleetalign.bench.methods import Method
 from fleetalign.bench.paging import pages_between, position
 from fleetalign.config import AlignConfig
 from fleetalign.contracts.feedback import ANOMALY, UNLABELLED
+from fleetalign.contracts.graph import margins as margins_at
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import MUTES
 from fleetalign.evaluate.bootstrap import estimate, resample, rounded
 from fleetalign.evaluate.counts import EntityCounts, mean
-from fleetalign.evaluate.measures import event_f1, false_pages_per_entity_day
+from fleetalign.evaluate.measures import Measure, event_f1, false_pages_per_entity_day, point_adjusted_f1
 
 MUTED = (1, 3)
 """Metrics muted per noisy entity."""
@@ -39,6 +41,11 @@ GENEROUS = 2.0
 """Pages per entity-day at which noise is looked for: an aligned release hardly has a false page on its own feedback."""
 RANDOM_DRAWS = 3
 ANEW = "aligned anew"
+COUNTED: dict[str, Measure] = {
+    "event_f1": event_f1,
+    "false_pages_per_entity_day": false_pages_per_entity_day,
+    "point_adjusted_f1": point_adjusted_f1,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +56,80 @@ class _Figures:
     vus_pr: np.ndarray
 
 
+Look = Callable[[Mapping[int, Sequence[str]]], _Figures]
+"""Figures with these metrics of each entity muted."""
+
+
 def experiment(
     learned: Learned, method: Method, given: Given, truth: Truth, config: AlignConfig, seed: int, samples: int
 ) -> dict[str, Any]:
     """Figures on judged time before and after, as JSON; ``rows`` is empty where nobody pages without a reason."""
     noise = noisiest(learned, method, given, config)
-    out = {"entities": len(noise), "generous_pages_per_day": GENEROUS, "random_draws": RANDOM_DRAWS, "rows": []}
-    if not noise:
-        return out
     before = decide(method, given, config, (EVENTS,))[0]
 
-    def figures(names: Mapping[int, Sequence[str]]) -> _Figures:
+    def look(names: Mapping[int, Sequence[str]]) -> _Figures:
         quieter = muted(learned, method, given, names, config) if any(names.values()) else method
         anew, followed = decide(quieter, given, config, (EVENTS, FOLLOWED))
         decisions = {KEPT: again(before, quieter), ANEW: anew, FOLLOWED_DAILY: followed}
-        counts = {name: judged(d, d.tails, given, truth, config, 1).counts for name, d in decisions.items()}
-        said = truth.subset(list(noise))
-        ranked = rank([quieter.margins[e][before.candidate] for e in noise], said, area=False)
-        return _Figures(counts, ranked.vus_pr)
+        return _figures(
+            decisions, [quieter.margins[e][before.candidate] for e in noise], list(noise), given, truth, config
+        )
 
-    reference = figures({e: () for e in noise})
+    hows = (KEPT, ANEW, FOLLOWED_DAILY)
+    return _beside_random(look, noise, given, (KEPT, FOLLOWED_DAILY), hows, config, seed, samples)
+
+
+def published(
+    learned: Learned, method: Method, given: Given, truth: Truth, config: AlignConfig, seed: int, samples: int
+) -> dict[str, Any]:
+    """The same for the published score ``method`` under the published aligner, on its own noisiest entities."""
+    noise = noisiest(learned, method, given, config)
+    rows = list(noise)
+    part, said = given.subset(rows), truth.subset(rows)
+    everybody = list(range(len(rows)))
+
+    def look(names: Mapping[int, Sequence[str]]) -> _Figures:
+        quieter = _subset(muted(learned, method, given, names, config) if any(names.values()) else method, rows)
+        decisions = {ANEW: decide(quieter, part, config, (PUBLISHED,))[0]}
+        return _figures(decisions, quieter.scores, everybody, part, said, config)
+
+    return _beside_random(look, noise, given, (ANEW,), (ANEW,), config, seed, samples)
+
+
+def _figures(
+    decisions: Mapping[str, Decision],
+    scores: Sequence[np.ndarray],
+    noisy: Sequence[int],
+    given: Given,
+    truth: Truth,
+    config: AlignConfig,
+) -> _Figures:
+    """Counts of all, and the ranking of ``scores``, those of the entities ``noisy``."""
+    counts = {how: judged(d, d.tails, given, truth, config, 1).counts for how, d in decisions.items()}
+    return _Figures(counts, rank(scores, truth.subset(noisy), area=False).vus_pr)
+
+
+def _beside_random(
+    look: Look,
+    noise: Mapping[int, Sequence[str]],
+    given: Given,
+    before: Sequence[str],
+    after: Sequence[str],
+    config: AlignConfig,
+    seed: int,
+    samples: int,
+) -> dict[str, Any]:
+    """``before`` and ``after``: whose thresholds are shown without mutes, and with them."""
+    out = {"entities": len(noise), "generous_pages_per_day": GENEROUS, "random_draws": RANDOM_DRAWS, "rows": []}
+    if not noise:
+        return out
+    reference = look({e: () for e in noise})
     ids = {given.panel.entity_ids[e] for e in noise}
-    out["rows"] = [_row(0, how, reference, reference, None, ids, config, samples) for how in (KEPT, FOLLOWED_DAILY)]
+    out["rows"] = [_row(0, how, reference, reference, None, ids, config, samples) for how in before]
     for number in MUTED:
-        found = figures({e: names[:number] for e, names in noise.items()})
-        chance = [figures(_at_random(given, noise, number, seed + draw)) for draw in range(RANDOM_DRAWS)]
-        hows = (KEPT, ANEW, FOLLOWED_DAILY)
-        out["rows"] += [_row(number, how, found, reference, chance, ids, config, samples) for how in hows]
+        found = look({e: names[:number] for e, names in noise.items()})
+        chance = [look(_at_random(given, noise, number, seed + draw)) for draw in range(RANDOM_DRAWS)]
+        out["rows"] += [_row(number, how, found, reference, chance, ids, config, samples) for how in after]
     return out
 
 
@@ -125,11 +179,26 @@ def muted(
     ]  # fmt: skip
     mutes = Mutes(panel.kind, pa.Table.from_pylist(rows, schema=MUTES.schema))
     signal, series = learned.signal(config), series_of(learned, given)
-    margins = list(method.margins)
+    margins, profiles = list(method.margins), list(method.profiles or ())
     for e in names:
         weight, _ = mutes.weights(panel.entity_ids[e], panel.metrics, panel.times)
-        margins[e] = signal.margins(replace(series[e], weight=weight), given.start, int(given.stop[e]))
+        quieter, span = replace(series[e], weight=weight), (given.start, int(given.stop[e]))
+        if profiles:
+            profiles[e] = signal.profile(quieter, *span)
+            margins[e] = np.stack([margins_at(profiles[e], c) for c in method.grid.candidates])
+        else:
+            margins[e] = signal.margins(quieter, *span)
+    if profiles:
+        scores = tuple(np.ascontiguousarray(profile[:, -1]) for profile in profiles)
+        return replace(method, margins=tuple(margins), profiles=tuple(profiles), scores=scores)
     return replace(method, margins=tuple(margins), scores=None)
+
+
+def _subset(method: Method, entities: Sequence[int]) -> Method:
+    def of(rows: Sequence[np.ndarray] | None) -> tuple[np.ndarray, ...] | None:
+        return None if rows is None else tuple(rows[e] for e in entities)
+
+    return replace(method, margins=of(method.margins), scores=of(method.scores), profiles=of(method.profiles))
 
 
 def _at_random(given: Given, noise: Mapping[int, Sequence[str]], number: int, seed: int) -> dict[int, list[str]]:
@@ -162,10 +231,10 @@ def _row(
         return entry
 
     measures = {}
-    for name, measure in (("event_f1", event_f1), ("false_pages_per_entity_day", false_pages_per_entity_day)):
+    for name, measure in COUNTED.items():
         for whose, keep in (("noisy", noisy), ("all", None)):
             sides = [_of(f.counts[how], keep) for f in (found, *(chance or ()))]
-            old = _of(before.counts[KEPT if how == ANEW else how], keep)
+            old = _of(before.counts[KEPT if how == ANEW and KEPT in before.counts else how], keep)
             draws = resample(len(old), samples, config.seed)
             random = measure([mean(runs) for runs in zip(*sides[1:], strict=True)], draws) if chance else None
             measures[f"{name}_{whose}"] = compared(measure(sides[0], draws), measure(old, draws), random, len(old))

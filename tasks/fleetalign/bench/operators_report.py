@@ -24,8 +24,13 @@ WORDS = {
 
 
 def sections(found: Mapping[str, Any]) -> list[str]:
-    """One text for each of the three that ``found``, a set's result, has figures for."""
-    shown = (("marks", _marks), ("muting", _muting), ("grouping", _grouping))
+    """One text for each experiment that ``found``, a set's result, has figures for."""
+    shown = (
+        ("marks", _marks),
+        ("muting", _muting),
+        ("muting_published", _muting_published),
+        ("grouping", _grouping),
+    )
     return [show(found[name]) for name, show in shown if found.get(name)]
 
 
@@ -107,6 +112,34 @@ def _muting(found: Mapping[str, Any]) -> str:
         f"VUS-PR against before: {verdict(last['gain'])} ({difference(last['gain'])}), against random mutes: "
         f"{verdict(last['over_random'])} ({difference(last['over_random'])}); event F1 when aligned anew {_against(anew)}; "
         f"when followed daily {_against(followed)}.\n\n{table(rows, columns)}"
+    )
+
+
+def _muting_published(found: Mapping[str, Any]) -> str:
+    rows = found["rows"]
+    if not rows:
+        return "**Mutes, the published experiment**: no entity pages without a reason in the feedback part."
+    columns = [
+        ("metrics muted", lambda row: str(row["muted"])),
+        *_muted("VUS-PR", "vus_pr_noisy"),
+        *_muted("PA-F1", "point_adjusted_f1_noisy"),
+        *_muted("event F1", "event_f1_noisy"),
+        *_muted("false pages / entity-day", "false_pages_per_entity_day_noisy"),
+    ]
+    last = rows[-1]["measures"]
+    said = "; ".join(
+        f"{name} {verdict(last[key]['gain'], better)} ({difference(last[key]['gain'])})"
+        for name, key, better in (
+            ("VUS-PR", "vus_pr_noisy", 1),
+            ("PA-F1", "point_adjusted_f1_noisy", 1),
+            ("event F1", "event_f1_noisy", 1),
+            ("false pages", "false_pages_per_entity_day_noisy", -1),
+        )
+    )
+    return (
+        f"**Mutes, the published experiment**: ShareAD's own score under its own aligner, on its {found['entities']} noisiest "
+        "entities, which were picked by hand there and are found on the feedback part here, as above; *random*: as many "
+        f"metrics muted at random. With {rows[-1]['muted']} muted, against before: {said}.\n\n{table(rows, columns)}"
     )
 
 

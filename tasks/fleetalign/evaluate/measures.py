@@ -77,6 +77,9 @@ def _points_f1(field: str) -> Measure:
     return measure
 
 
+point_adjusted_f1 = _points_f1("adjusted")
+
+
 def _total(field: str) -> Measure:
     return lambda side, draws: draws @ _column(side, field)
 
@@ -89,7 +92,7 @@ MEASURES: tuple[tuple[str, str, Measure], ...] = (
     ("false_pages_per_entity_day", "1/d", false_pages_per_entity_day),
     ("median_delay_seconds", "s", _median_delay),
     ("point_f1", "", _points_f1("points")),
-    ("point_adjusted_f1", "", _points_f1("adjusted")),
+    ("point_adjusted_f1", "", point_adjusted_f1),
     ("hits", "incidents", _total("hits")),
     ("missed", "incidents", _total("missed")),
     ("false_pages", "pages", _total("false_pages")),

@@ -146,6 +146,20 @@ def test_muting_is_set_beside_random_mutes(made):
                 assert entry["value"] == pytest.approx(entry["random"] + entry["over_random"]["value"], abs=1e-6)
 
 
+def test_the_published_experiment_mutes_the_published_score_under_its_own_aligner(made):
+    given, truth, network, _ = made
+    loud = noisy(given)
+    method = learned.sharead(network, loud, CONFIG)[0]
+    found = muting.published(network, method, loud, truth, CONFIG, 1, 50)
+    assert [(r["muted"], r["thresholds"]) for r in found["rows"]] == [(n, "aligned anew") for n in (0, 1, 3)]
+    before, _, after = (row["measures"] for row in found["rows"])
+    assert after["vus_pr_noisy"]["value"] != before["vus_pr_noisy"]["value"]
+    quieter = muting.muted(network, method, loud, {1: loud.panel.metrics[2:3]}, CONFIG)
+    spikes = np.flatnonzero(given.feedback[1] == NORMAL)[5::23]
+    assert quieter.scores[1][spikes].max() < method.scores[1][spikes].min()
+    np.testing.assert_array_equal(quieter.profiles[0], method.profiles[0])
+
+
 def test_pages_of_the_products_scorer_are_the_benchmarks(made):
     given, _, network, method = made
     decision = decide(method, given, CONFIG, (EVENTS,))[0]
@@ -196,11 +210,16 @@ def test_the_sentences_follow_from_the_numbers():
     ]
 
 
-def test_one_job_measures_all_three_and_the_page_shows_them(path, monkeypatch):
+def test_one_job_measures_all_and_the_page_shows_them(path, monkeypatch):
     monkeypatch.setattr(jobs, "AlignConfig", lambda: CONFIG)
     network = toy(read(path)[0])
     size = replace(FULL, bootstrap_samples=20)
-    done = jobs.work(jobs.Job(jobs.OPERATORS, path, 1, size, 1.0, {jobs.VIEWS: network}))
+    done = jobs.work(jobs.Job(jobs.OPERATORS, path, 1, size, 1.0, {jobs.VIEWS: network, jobs.SHAREAD: network}))
     shown = operators_report.sections(json.loads(json.dumps(done.curve)))
-    assert [text.split("**")[1] for text in shown] == ["A few marks", "Mutes", "Pages made incidents"]
+    assert [text.split("**")[1] for text in shown] == [
+        "A few marks",
+        "Mutes",
+        "Mutes, the published experiment",
+        "Pages made incidents",
+    ]
     assert operators_report.sections({}) == []
