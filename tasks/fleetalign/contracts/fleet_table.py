@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -58,6 +60,23 @@ class FleetTable:
             table = self.group(number, kind)
             found.append(table.filter(pc.is_in(table["entity_id"], value_set=wanted)))
         return pa.concat_tables(found)
+
+    @property
+    def group_starts(self) -> list[int]:
+        """Position of the first row of every row group, and the number of rows."""
+        rows = (self._file.metadata.row_group(number).num_rows for number in range(self.groups))
+        return list(accumulate(rows, initial=0))
+
+    def at(self, positions: Sequence[int]) -> pa.Table:
+        """The rows at these positions, in this order; reads the row groups that hold them and no other."""
+        starts, wanted = self.group_starts, np.asarray(positions, np.int64)
+        found, order = [self._contract.typed(self._file.schema_arrow.empty_table())], []
+        groups = np.searchsorted(starts, wanted, side="right") - 1
+        for number in np.unique(groups):
+            chosen = np.flatnonzero(groups == number)
+            found.append(self.group(int(number)).take(wanted[chosen] - starts[number]))
+            order.append(chosen)
+        return pa.concat_tables(found).take(np.argsort(np.concatenate(order))) if order else found[0]
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """These columns of every row."""

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fleetalign.align.plan import partitions_of, plan_config, range_of, read_statements
 from fleetalign.contracts.feedback import Statements
-from fleetalign.contracts.fleet_table import KEY
-from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, from_parquet
+from fleetalign.contracts.fleet_table import FleetTable
+from fleetalign.contracts.tables import ALIGNER, from_parquet
 from fleetalign.evaluate.report import ExplainedEntity
 from fleetalign.release.explain import entity_lines, muted_of, said_about
 from fleetalign.release.explain_page import Pager
 from fleetalign.release.judging import aligner_table
+from fleetalign.release.moves import compare
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -53,24 +53,13 @@ def _chosen(aligner: pa.Table, aligned: Mapping[str, Any], before: pa.Table) -> 
     for entry in aligned.get("most_paged", ()):
         key = (entry["kind"], entry["entity_id"])
         chosen.setdefault(key, []).append(f"pages in the calibrate range: {entry['pages']:g}")
-    for row in _moved(aligner, before).to_pylist():
-        text = f"threshold moved from {row['threshold_before']:.6g} to {row['threshold']:.6g}"
+    moves = compare(FleetTable.of(ALIGNER, aligner), FleetTable.of(ALIGNER, before))
+    order = moves.furthest()
+    furthest = order[moves.moved[order]][:MOST_MOVED]
+    for row, earlier in zip(aligner.take(furthest).to_pylist(), moves.before[furthest], strict=True):
+        text = f"threshold moved from {earlier:.6g} to {row['threshold']:.6g}"
         chosen.setdefault((row["kind"], row["entity_id"]), []).append(text)
     return chosen
-
-
-def _moved(aligner: pa.Table, before: pa.Table) -> pa.Table:
-    """Key, ``threshold`` and ``threshold_before`` of the entities whose threshold changed by the largest factor."""
-    columns = [*KEY, "threshold"]
-    both = aligner.select(columns).join(
-        before.select(columns), list(KEY), join_type="inner", right_suffix="_before"
-    )  # fmt: skip
-    now, old = both["threshold"], both["threshold_before"]
-    comparable = pc.and_(pc.not_equal(both["entity_id"], DEFAULT_ENTITY), pc.greater(pc.min_element_wise(now, old), 0))
-    both = both.filter(pc.and_(comparable, pc.not_equal(now, old)))
-    factor = pc.abs(pc.ln(pc.divide(both["threshold"].cast(pa.float64()), both["threshold_before"])))
-    keys = [("factor", "descending"), *((name, "ascending") for name in KEY)]
-    return both.append_column("factor", factor).sort_by(keys).slice(0, MOST_MOVED)
 
 
 def _before(store: Store, plan: Mapping[str, Any]) -> pa.Table:

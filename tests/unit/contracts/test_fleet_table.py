@@ -41,6 +41,17 @@ def test_rows_are_those_of_the_entities_however_the_table_is_cut(keys, rows, kin
     assert cut(whole, rows).rows(kind, wanted).equals(whole.filter(of_them))
 
 
+@given(KEYS, st.integers(1, 50), st.lists(st.integers(0, 39), max_size=8))
+def test_rows_at_positions_come_in_the_order_that_was_asked_from_their_row_groups_only(keys, rows, positions):
+    whole = table(keys)
+    positions = [p for p in positions if p < whole.num_rows]
+    found, read = cut(whole, rows), []
+    take = found.group
+    found.group = lambda number: read.append(number) or take(number)
+    assert found.at(positions).equals(whole.take(pa.array(positions, pa.int64())))
+    assert sorted(read) == sorted({p // rows for p in positions})
+
+
 @given(KEYS, st.integers(1, 10))
 def test_tables_without_statistics_are_read_too(keys, rows):
     whole, sink = table(keys), io.BytesIO()
