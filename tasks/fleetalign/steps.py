@@ -125,18 +125,18 @@ def pretrain(
     A finished training is not repeated unless ``force``; an interrupted one goes on from its checkpoint.
     """
     from fleetalign.align.plan import plan_config, read_plan
+    from fleetalign.release.origin import of_plan
 
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
-    if document["reuse"]:
-        return receipts.trained(store, plan_id, document)
-    key = layout.receipt(plan_id, "pretrain")
-    if store.exists(key) and not force:
-        return store.get_json(key)
-    from fleetalign.model.pretrain import pretrain_plan
+    if document["reuse"] or (store.exists(layout.receipt(plan_id, "pretrain")) and not force):
+        receipt = receipts.trained(store, plan_id, document)
+    else:
+        from fleetalign.model.pretrain import pretrain_plan
 
-    settings = dataclasses.replace(plan_config(document), storage=config.storage)
-    return pretrain_plan(store, document, plan_id, settings, resume=not force, progress=progress)
+        settings = dataclasses.replace(plan_config(document), storage=config.storage)
+        receipt = pretrain_plan(store, document, plan_id, settings, resume=not force, progress=progress)
+    return receipt | of_plan(store, plan_id)
 
 
 def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]:
@@ -191,12 +191,14 @@ def align_shard(
 def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
     """Reduce every shard of the plan to the aligner table and the final normalizer."""
     from fleetalign.align.reduce import reduce_plan
+    from fleetalign.release.origin import of_plan
 
     store = open_store(store_uri)
     receipt = reduce_plan(store, plan_id)
     store.put_immutable(layout.receipt(plan_id, "align_reduce"), readable_json(receipt))
     # Rows per entity stay in the receipt: what a task returns must not grow with the fleet.
-    return {k: v for k, v in receipt.items() if k not in ("leave_one_out", "random_tail_probabilities")}
+    told = {k: v for k, v in receipt.items() if k not in ("leave_one_out", "random_tail_probabilities")}
+    return told | of_plan(store, plan_id)
 
 
 def release(config: Config, store_uri: str, plan_id: str, progress: Progress | None = None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from fleetalign.interval import format_time
 from fleetalign.release import control, publish
 from fleetalign.release.judging import figures
 from fleetalign.release.manifest import Manifest
+from fleetalign.release.origin import of_release
 from fleetalign.release.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -70,7 +71,7 @@ def collect(store: Store, plan_id: str) -> Built:
 def build_release(
     store: Store, plan_id: str, config: Config, progress: Callable[[int, int, str], None] | None = None
 ) -> dict[str, Any]:
-    """Publish the release of a finished plan; returns ids, gates and figures.
+    """Publish the release of a finished plan; returns ids, gates, figures, and where they come from.
 
     A gate that says no does not stop the release: it is recorded, and promotion refuses it.
     """
@@ -99,7 +100,7 @@ def build_release(
         "evaluation": body["evaluation"],
     }
     store.put_immutable(layout.receipt(plan_id, "release"), readable_json(result))
-    return result
+    return result | of_release(store, release_id)
 
 
 def _tell(progress: Callable[[int, int, str], None] | None, done: int, what: str) -> None:
