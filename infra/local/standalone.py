@@ -24,6 +24,8 @@ from airflow_api import BOOT_SECONDS, Api, StandaloneError, ticks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOGIN = {"username": "admin", "password": "admin"}
+USERS = {"admin": "admin", "viewer": "viewer"}
+"""Name to role; each user's password is the name."""
 TERM_SECONDS = 20.0
 REQUEST_SECONDS = 30.0
 
@@ -59,7 +61,8 @@ class Standalone:
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__PARALLELISM": str(self.parallelism),  # SQLite: one writer at a time
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{LOGIN['username']}:admin",
+            "CORE__PLUGINS_FOLDER": str(REPOSITORY / "infra" / "airflow" / "plugins"),
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in USERS.items()),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "API__HOST": "127.0.0.1",
@@ -107,7 +110,7 @@ class Standalone:
                         f"port {port} is taken by another program; choose another: make demo PORT={self.port + 100}"
                     ) from None
         environment = self.environment()
-        (self.home / "passwords.json").write_text(json.dumps({LOGIN["username"]: LOGIN["password"]}))
+        (self.home / "passwords.json").write_text(json.dumps({name: name for name in USERS}))
         with open(self.log, "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", "standalone"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,14 @@ os.environ["AIRFLOW_HOME"] = _home.name
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(DAGS)
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(REPOSITORY / "infra" / "airflow" / "plugins")
+USERS = ("viewer", "user", "op", "admin")
+"""Each has the role of its name, and its name as password."""
+os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = ",".join(f"{name}:{name}" for name in USERS)
+_passwords = Path(_home.name) / "passwords.json"
+_passwords.write_text(json.dumps({name: name for name in USERS}))
+os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"] = str(_passwords)
+os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = "secret of these tests " * 4
 _params = Path(_home.name) / "params.yaml"
 _params.write_text("airflow: {retry_delay_seconds: 0.1}\n")
 os.environ["FLEETALIGN_PARAMS"] = str(_params)

@@ -7,8 +7,9 @@ the pointer itself still holds; every later writer repairs it before it swaps.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -120,6 +121,14 @@ def history(store: Store, name: str) -> list[Pointer]:
     if current is not None:
         found[current.sequence] = current
     return [found[sequence] for sequence in sorted(found)]
+
+
+def recent(store: Store, pointer: Pointer, most: int) -> Iterator[Pointer]:
+    """At most ``most`` states of a channel before ``pointer``, newest first; an entry that is missing is passed over."""
+    for sequence in range(pointer.sequence - 1, max(pointer.sequence - 1 - most, 0), -1):
+        key = layout.channel_history(pointer.channel, sequence)
+        with contextlib.suppress(NotFound):
+            yield _parse(store.get(key), f"{store.uri}/{key}")
 
 
 def names(store: Store) -> list[str]:

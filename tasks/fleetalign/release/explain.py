@@ -39,7 +39,7 @@ def explain_release(store: Store, release_id: str) -> str:
     """Figures, gates and every promotion verdict of a release. Raises NotFound."""
     document = read_manifest(store, release_id).document
     lines = [f"release {release_id}", release_text(document)]
-    promotions = [i.key for i in store.list(f"{layout.PROMOTIONS}{release_id}-vs-")]
+    promotions = [i.key for i in store.list(layout.promotions_of(release_id))]
     for key in promotions:
         record = store.get_json(key)
         lines.append(f"asked to replace {record['champion_id'] or 'nothing'}: {record['verdict']}")
@@ -60,6 +60,12 @@ def explain_entity(store: Store, release_id: str, name: str, at: datetime | None
 
     Raises NotFound, UsageError, and BadInput when there is no telemetry at ``at``.
     """
+    entity, lines = explained(store, release_id, name, at)
+    return "\n".join([f"{entity} in release {release_id}", *(f"  {label:<12}{text}" for label, text in lines)])
+
+
+def explained(store: Store, release_id: str, name: str, at: datetime | None = None) -> tuple[str, list[Line]]:
+    """``KIND/ID`` and the lines of ``explain_entity``."""
     manifest = read_manifest(store, release_id)
     aligner = aligner_table(store, manifest)
     row = _find(aligner, name, sorted(manifest.kinds))
@@ -74,9 +80,7 @@ def explain_entity(store: Store, release_id: str, name: str, at: datetime | None
         said = Statements(unique(read_feedback(store)), kind)
         pager = Pager(store, Scorer.open(store, release=release_id), kind, said, plan_config(plan).align.merge_steps)
         lines += pager.page_at(entity_id, at)
-    return "\n".join(
-        [f"{kind}/{entity_id} in release {release_id}", *(f"  {label:<12}{text}" for label, text in lines)]
-    )
+    return f"{kind}/{entity_id}", lines
 
 
 def entity_lines(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -164,6 +165,22 @@ def list_partitions(
             if partition is not None and (within is None or partition.interval.overlaps(within)):
                 found.append(partition)
     return sorted(found, key=lambda p: (p.kind, p.interval))
+
+
+def newest_end(store: Store, layer: str, kind: str, since: datetime, now: datetime) -> datetime | None:
+    """Where the newest partition of ``kind`` ends; None when none of ``since`` or later is there.
+
+    Lists a month at a time, newest first: years of telemetry are not walked through.
+    """
+    month = now.astimezone(UTC).replace(day=1)
+    while month.strftime("%Y-%m") >= since.strftime("%Y-%m"):
+        keys = [i.key for i in store.list(layout.telemetry_month(layer, kind, month))]
+        done = [key for key in keys if key.endswith("/" + layout.PARTITION_FILE)]
+        if done:
+            partition = _load(store, max(done).removesuffix(layout.PARTITION_FILE))
+            return None if partition is None else partition.interval.end
+        month = (month - timedelta(days=1)).replace(day=1)
+    return None
 
 
 def read_parts(

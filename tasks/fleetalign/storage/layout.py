@@ -6,6 +6,7 @@ User text (entity ids, metric names, notes) never becomes part of a key; kinds a
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from fleetalign.contracts.tables import KIND_PATTERN
 from fleetalign.errors import UsageError
@@ -30,6 +31,11 @@ def telemetry(layer: str, kind: str | None = None) -> str:
     return f"telemetry/{layer}/" + (f"kind={checked_kind(kind)}/" if kind else "")
 
 
+def telemetry_month(layer: str, kind: str, month: datetime) -> str:
+    """Prefix of a kind's partitions of one month."""
+    return f"{telemetry(layer, kind)}date={month:%Y-%m}"
+
+
 def partition_prefix(layer: str, kind: str, interval: Interval, granularity: Granularity) -> str:
     return f"telemetry/{layer}/{partition_path(kind, interval, granularity)}/"
 
@@ -52,7 +58,15 @@ def validation_result(kind: str, interval: Interval, granularity: Granularity) -
     return f"validation/{partition_path(kind, interval, granularity)}/result.json"
 
 
+VALIDATIONS = "validation/kind="
 DATA_DOCS = "validation/data_docs/"
+
+
+def data_docs_of(result: str) -> str:
+    """Prefix of the Data Docs pages about the validation whose result has this key."""
+    return DATA_DOCS + result.removeprefix("validation/").removesuffix("result.json") + "validations/"
+
+
 FEEDBACK = "feedback/"
 MUTES = "mutes/"
 MUTE_LIFTS = "mutes/lifts/"
@@ -139,6 +153,11 @@ def release(release_id: str, name: str) -> str:
 
 def promotion(release_id: str, champion_id: str | None) -> str:
     return f"promotions/{release_id}-vs-{champion_id or 'none'}.json"
+
+
+def promotions_of(release_id: str) -> str:
+    """Prefix of every verdict on a release."""
+    return f"{PROMOTIONS}{release_id}-vs-"
 
 
 def drift(release_id: str, day: str | None = None, name: str = "report.json") -> str:

@@ -10,7 +10,16 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.hashing import files_id, sha256
-from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER, TELEMETRY, TIME, to_parquet
+from fleetalign.contracts.tables import (
+    ALIGNER,
+    DEFAULT_ENTITY,
+    MUTES,
+    NORMALIZER,
+    TELEMETRY,
+    TIME,
+    fleet_parquet,
+    to_parquet,
+)
 from fleetalign.release.publish import build_manifest, data_version, file_entry, publish
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -85,7 +94,7 @@ def toy_release(
             )
 
     def put(table: pa.Table, key_of, role: str) -> tuple[str, str]:
-        data = to_parquet(table)
+        data = fleet_parquet(table)
         identifier = files_id([{"name": f"{role}.parquet", "sha256": sha256(data)}])
         store.put_immutable(key_of(identifier), data)
         files.append(file_entry(key_of(identifier), data, role))
