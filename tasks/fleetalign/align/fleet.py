@@ -1,11 +1,13 @@
 """Reduces the shards to the fleet's aligner and normalizer (contracts 4.4).
 
 Two passes over the shard files, one shard in memory at a time: the first adds up the fleet and chooses, the second
-writes rows. Memory is a few numbers per entity, and the tables of those that somebody spoke about.
+writes rows. Memory is a threshold per entity, the written tables, compressed, and the counts of those that somebody spoke
+about.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +24,7 @@ from fleetalign.align.plan import plan_config, range_of
 from fleetalign.align.pool import KEYS, Counted, Shards, bounds_of, count, members_of, values_of
 from fleetalign.align.shard import NO_SCORE
 from fleetalign.config import Config
-from fleetalign.contracts.fleet_table import FleetTable
+from fleetalign.contracts.fleet_table import FleetTable, FleetWriter
 from fleetalign.contracts.mutes import ANY
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
 from fleetalign.contracts.views import OWN_STATISTICS
@@ -49,10 +51,10 @@ _TPE = ("tpe_condition", "tpe_threshold", "tpe_tail_probability", "tpe_pages")
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """``aligner`` table; ``new_rows`` that the normalizer gains; ``summary`` plain JSON: shared pair, k, coverage,
-    leave-one-out counts. What it holds per entity it holds of spoken entities alone."""
+    """``aligner``: the table's Parquet bytes; ``new_rows`` that the normalizer gains; ``summary`` plain JSON: shared pair,
+    k, coverage, leave-one-out counts. What it holds per entity it holds of spoken entities alone."""
 
-    aligner: pa.Table
+    aligner: bytes
     new_rows: pa.Table
     summary: dict[str, Any]
 
@@ -117,7 +119,8 @@ class _Writer:
         self._published = config.align.method == "published_tpe"
         self._spoken = {(s.kind, s.entity_id): i for i, s in enumerate(counted.spoken)}
         self._held_out = HeldOut(counted, choice, grid, config)
-        self._rows: list[pa.Table] = []
+        self._own = FleetWriter(ALIGNER)
+        self._by_state: Counter[str] = Counter()
         self._new: list[pa.Table] = [NORMALIZER.empty()]
         self._left_out: list[dict[str, Any]] = []
         self._fleet_thresholds: dict[str, list[np.ndarray]] = {}
@@ -145,7 +148,9 @@ class _Writer:
         quantiles = values_of(table, "quantiles").reshape(shape)
         recent = values_of(table, "recent_quantiles").reshape(shape)
         self._fleet_thresholds.setdefault(kind, []).append(quantiles[:, *self._choice.shared].copy())
-        self._rows.append(self._aligner_rows(table, kind, points, quantiles[at], recent[at], spoken))
+        rows = self._aligner_rows(table, kind, points, quantiles[at], recent[at], spoken)
+        self._own.add(rows)
+        self._by_state.update(rows["state"].to_pylist())
         if self._published:
             pages = table["tpe_pages"].to_numpy()
         else:
@@ -153,7 +158,9 @@ class _Writer:
             pages[spoken] += [self._hit_pages(owner) for owner in owners if owner >= 0]
         self._pages += float(pages.sum())
         self._note_most_paged(kind, table["entity_id"], pages)
-        self._new.append(self._normalizer_rows(table, kind))
+        new = self._normalizer_rows(table, kind)
+        if new.num_rows:
+            self._new.append(new)
         self._held_out.add(table, owners)
 
     def _note_most_paged(self, kind: str, entities: pa.ChunkedArray, pages: np.ndarray) -> None:
@@ -227,14 +234,19 @@ class _Writer:
     def finish(self) -> Reduced:
         defaults = self._defaults()
         carried = self._carried()
-        rows = list(defaults.values())
+        rows = []
         for row in self._left_out:
             state = "quarantined" if row["reason"] == NO_SCORE else "default"
             old = carried.get((row["kind"], row["entity_id"]))
             why = {"state": "carried_over", "reason": row["reason"]}
             rows.append(old | why if old else defaults[row["kind"]] | row | {"state": state})
-        aligner = ALIGNER.conform(pa.concat_tables([*self._rows, pa.Table.from_pylist(rows, schema=ALIGNER.schema)]))
-        return Reduced(aligner, pa.concat_tables(self._new, promote_options="default"), self._summary(aligner))
+        self._by_state.update(row["state"] for row in rows)
+        # Only now is the default known, and its rows stand among those that are written already.
+        own = FleetTable(ALIGNER, self._own.finish(), ALIGNER.name)
+        writer = FleetWriter(ALIGNER, pa.Table.from_pylist([*defaults.values(), *rows], schema=ALIGNER.schema))
+        for group in range(own.groups):
+            writer.add(own.group(group))
+        return Reduced(writer.finish(), pa.concat_tables(self._new, promote_options="default"), self._summary())
 
     def _carried(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The previous rows of those that were left out."""
@@ -265,10 +277,9 @@ class _Writer:
             for kind in sorted(self._plan["kinds"])
         }
 
-    def _summary(self, aligner: pa.Table) -> dict[str, Any]:
-        own = aligner.filter(pc.not_equal(aligner["entity_id"], DEFAULT_ENTITY))
-        by_state = {c["values"]: c["counts"] for c in pc.value_counts(own["state"]).to_pylist()}
-        own_rows = sum(by_state.get(state, 0) for state in CARRIED_STATES)
+    def _summary(self) -> dict[str, Any]:
+        entities = self._by_state.total()
+        own_rows = sum(self._by_state[state] for state in CARRIED_STATES)
         c, p = self._choice.shared
         days = float(self._counted.detector[3, 0, 0])
         return {
@@ -280,10 +291,10 @@ class _Writer:
             "prior_weight": self._choice.k,
             "prior_weight_values": [{"k": k, "value": round(v, 9)} for k, v in self._choice.k_values.items()],
             "coverage": {
-                "entities": own.num_rows,
+                "entities": entities,
                 "own_rows": own_rows,
-                "share": own_rows / own.num_rows,
-                "by_state": dict(sorted(by_state.items())),
+                "share": own_rows / entities,
+                "by_state": dict(sorted(self._by_state.items())),
             },
             "pages_per_entity_day": self._pages / days if days else 0.0,
             "most_paged": self._most_paged,

@@ -37,9 +37,8 @@ def reduce_plan(store: Store, plan_id: str) -> dict[str, Any]:
         previous = Previous(_fleet_table(store, ALIGNER, layout.aligner(plan["previous_aligner"])), base)
     shards = _shards(store, plan, plan_id, layout.shard)
     reduced = reduce_shards(plan, shards, grid, previous, said_anew(store, plan))
-    aligner = fleet_parquet(reduced.aligner)
-    aligner_id = sha256(aligner)[:ID_LENGTH]
-    store.put_immutable(layout.aligner(aligner_id), aligner)
+    aligner_id = sha256(reduced.aligner)[:ID_LENGTH]
+    store.put_immutable(layout.aligner(aligner_id), reduced.aligner)
     writer = FleetWriter(NORMALIZER, _with_fleet(reduced.new_rows, reduced, grid))
     for number in range(base.groups):
         writer.add(_with_fleet(base.group(number), reduced, grid))
@@ -108,7 +107,7 @@ def _reduce_control(
         return []
     defaults = [base.rows(kind, [DEFAULT_ENTITY]) for kind in plan["kinds"]]
     rows = pa.concat_tables([*defaults, reduced.new_rows], promote_options="default")
-    store.put_immutable(layout.control_table(plan_id, "aligner"), fleet_parquet(reduced.aligner))
+    store.put_immutable(layout.control_table(plan_id, "aligner"), reduced.aligner)
     store.put_immutable(layout.control_table(plan_id, "normalizer"), fleet_parquet(_with_fleet(rows, reduced, grid)))
     return reduced.summary["leave_one_out"]
 

@@ -32,8 +32,9 @@ STRAIGHT = 1.25
 """A step is straight when an entity of the largest fleet costs at most this many times what one cost before."""
 SHORT_SECONDS = 2.0
 """What takes less in the largest fleet, or bends by less, is noise."""
-FLAT = 1.1
-"""Memory is flat when the largest fleet's peak is at most this many times the smallest's."""
+FLAT = 1.25
+"""Memory is flat when the largest fleet's peak is at most this many times that of the one before, ten times smaller:
+small fleets do not fill what is bounded (row groups of 8,192 rows, blocks of telemetry), and ids must be somewhere."""
 TIMEOUT_SECONDS = 3_600
 Progress = Callable[[int, int, str], None]
 
@@ -186,9 +187,8 @@ def time_finding(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
 
 def memory_finding(points: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """``points`` (entities, peak bytes), ascending."""
-    (least, low), (most, high) = points[0], points[-1]
+    (before, low), (most, high) = points[-2:]
     good = high <= FLAT * low
-    text = f"{low / 2**20:.0f} MiB at {least:,}, {high / 2**20:.0f} MiB at {most:,}"
-    if not good:
-        text += f", {(high - low) / (most - least) / 1024:.2g} KiB for one more entity"
+    peaks = ", ".join(f"{peak / 2**20:.0f} MiB at {entities:,}" for entities, peak in points)
+    text = f"{peaks}; {(high - low) / (most - before) / 1024:.2g} KiB for one more entity at the end"
     return {"good": good, "text": f"{'flat' if good else 'NOT flat'}: {text}"}

@@ -55,6 +55,9 @@ def _findings(found: Sequence[Mapping[str, Any]], what: str) -> str:
     mine = [f for f in found if f["what"] == what]
     bad = [f["step"] for f in mine if f["good"] is False]
     word = {"time": "straight", "memory": "flat"}[what]
+    meaning = {"time": "", "memory": " Flat: the largest fleet takes at most 1.25 times what one of a tenth takes."}[
+        what
+    ]
     verdict = (
         f"{what.capitalize()} is not {word} in: {', '.join(bad)}."
         if bad
@@ -62,7 +65,7 @@ def _findings(found: Sequence[Mapping[str, Any]], what: str) -> str:
     )
     if not mine or any(f["good"] is None for f in mine):
         verdict = f"Too few fleets to say whether {what} is {word}."
-    return f"**{verdict}**\n\n" + "\n".join(f"* {f['step']}: {f['text']}" for f in mine)
+    return f"**{verdict}**{meaning}\n\n" + "\n".join(f"* {f['step']}: {f['text']}" for f in mine)
 
 
 def _cell(size: Mapping[str, Any], step: str, show) -> str:

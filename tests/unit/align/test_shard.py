@@ -19,7 +19,7 @@ from fleetalign.config import AlignConfig, Config, ModelConfig, RangesConfig, St
 from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.hashing import readable_json
-from fleetalign.contracts.tables import ALIGNER, FEEDBACK, MUTES, NORMALIZER, TIME
+from fleetalign.contracts.tables import ALIGNER, FEEDBACK, MUTES, NORMALIZER, TIME, from_parquet
 from fleetalign.contracts.views import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
@@ -150,11 +150,11 @@ def test_thresholds_are_quantiles_of_the_margins_that_a_consumer_computes(scene)
         scene.entry,
         scene.model,
         FleetTable.of(NORMALIZER, table),
-        FleetTable.of(ALIGNER, found.aligner),
+        FleetTable(ALIGNER, found.aligner, "aligner"),
         MUTES.empty(),
     )
     plan_range = planning.range_of(scene.plan, "web", "calibrate")
-    aligned = {row["entity_id"]: row for row in found.aligner.to_pylist()}
+    aligned = {row["entity_id"]: row for row in from_parquet(found.aligner, "aligner").to_pylist()}
     panel = read_panel(
         scene.store, planning.partitions_of(scene.plan, "web"), "web", ["new", "old", "other"], list(METRICS),
         Interval(START, plan_range.end), STEP,

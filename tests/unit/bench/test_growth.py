@@ -92,11 +92,14 @@ def test_what_one_more_entity_costs_says_whether_time_is_straight(points, good, 
 
 
 def test_memory_is_flat_or_the_bytes_of_one_more_entity_are_said():
-    flat = growth.memory_finding([(1_000, 100 * 2**20), (100_000, 105 * 2**20)])
-    assert flat == {"good": True, "text": "flat: 100 MiB at 1,000, 105 MiB at 100,000"}
+    flat = growth.memory_finding([(1_000, 60 * 2**20), (10_000, 100 * 2**20), (100_000, 105 * 2**20)])
+    assert flat == {
+        "good": True,
+        "text": "flat: 60 MiB at 1,000, 100 MiB at 10,000, 105 MiB at 100,000; 0.057 KiB for one more entity at the end",
+    }
     grown = growth.memory_finding([(1_000, 100 * 2**20), (101_024, 200 * 2**20)])
     assert grown["good"] is False
-    assert grown["text"].endswith("1 KiB for one more entity")
+    assert grown["text"].endswith("; 1 KiB for one more entity at the end")
 
 
 def fake_process(step: str, uri: str, entities: int, network: str, source: str) -> dict:
@@ -104,7 +107,7 @@ def fake_process(step: str, uri: str, entities: int, network: str, source: str) 
     return {
         "wall_seconds": seconds,
         "cpu_seconds": seconds,
-        "peak_bytes": (200 + entities // (50 if step == "score" else 10_000)) * 2**20,
+        "peak_bytes": (200 + entities // (20 if step == "score" else 10_000)) * 2**20,
         "results": [{"release_id": "r"}] if step == "release" else [entities],
     }
 
