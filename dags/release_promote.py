@@ -2,7 +2,8 @@
 
 **What** Bundles the newest aligner table and its model into an immutable release, judges it (gates, report) and, when
 every gate and the comparison with the champion agree, moves the channel's pointer. A refusal is a red run with the
-reason; the release exists all the same and can be promoted by hand.
+reason; the release exists all the same and can be promoted by hand. Where `airflow.approval_hours` is set, somebody has
+to approve first: the task `approve` shows the verdict; rejected, or without an answer in time, the channel stays.
 
 **When** On every new `aligner_table`, or by hand. A no-op when the channel already holds the same aligner table.
 
@@ -17,9 +18,11 @@ reason; the release exists all the same and can be promoted by hand.
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -27,7 +30,7 @@ from fleetalign.config import load, store_uri
 from fleetalign.errors import GateRefused
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import ALIGNER_TABLE, CHANNELS, DEFAULTS, RELEASE, operator_of
+from fleetalign_airflow import ALIGNER_TABLE, CHANNELS, DEFAULTS, RELEASE, SETTINGS, operator_of
 
 
 @dag(
@@ -57,18 +60,37 @@ def release_promote() -> None:
         outlet_events[RELEASE].extra = result
         return result["release_id"]
 
+    # Nothing to move: nobody is asked. What a gate refuses fails here.
+    @task.short_circuit
+    def verdict(release_id: str, params: Any = None) -> str | None:
+        from fleetalign import steps
+
+        channel, force = params["channel"], params["force"]
+        return steps.promotion_verdict(load(), store_uri(), release_id, channel=channel, force=force)
+
     @task
-    def promote(release_id: str, params: Any = None, dag_run: Any = None) -> dict[str, Any]:
+    def promote(release_id: str, params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
         from fleetalign import steps
 
         channel, why, force = params["channel"], params["reason"], params["force"]
-        by = operator_of(dag_run)
+        answer = ti.xcom_pull(task_ids="approve") if SETTINGS.approval_hours else None
+        by = answer["responded_by_user"]["name"] if answer else operator_of(dag_run)
         try:
             return steps.promote(load(), store_uri(), release_id, channel=channel, by=by, why=why, force=force)
         except GateRefused as refusal:
             raise AirflowFailException(str(refusal)) from None
 
-    promote(release())
+    released = release()
+    moved = promote(released)
+    if SETTINGS.approval_hours:
+        approve = ApprovalOperator(
+            task_id="approve",
+            subject="Promote {{ ti.xcom_pull(task_ids='release') }} to {{ params.channel }}?",
+            body="{{ ti.xcom_pull(task_ids='verdict') }}",
+            defaults=ApprovalOperator.REJECT,
+            response_timeout=timedelta(hours=SETTINGS.approval_hours),
+        )
+        verdict(released) >> approve >> moved
 
 
 release_promote()

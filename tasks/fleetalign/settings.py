@@ -181,6 +181,14 @@ class AirflowConfig:
     """Wait before a retry."""
     max_active_partitions: int = 7
     """Partitions ingested or validated at the same time."""
+    approval_hours: float = 0.0
+    """A promotion waits this long for somebody's approval, then the channel stays; 0 = nobody is asked."""
+
+    def __post_init__(self) -> None:
+        check(
+            self.approval_hours >= 0,
+            f"airflow.approval_hours is {self.approval_hours}: give 0 (nobody is asked) or more",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

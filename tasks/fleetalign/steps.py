@@ -220,6 +220,18 @@ def promote(
     return promote_release(open_store(store_uri), config, release_id, channel=channel, by=by, why=why, force=force)
 
 
+def promotion_verdict(
+    config: Config, store_uri: str, release_id: str, *, channel: str, force: bool = False
+) -> str | None:
+    """What ``promote`` would come to, as Markdown for whoever approves it; None when nothing would move.
+
+    Raises GateRefused as ``promote`` does.
+    """
+    from fleetalign.release.champion import promotion_verdict as verdict
+
+    return verdict(open_store(store_uri), config, release_id, channel=channel, force=force)
+
+
 def rollback(
     config: Config, store_uri: str, *, channel: str, release_id: str | None, by: str, why: str
 ) -> dict[str, Any]:

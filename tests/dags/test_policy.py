@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -180,3 +181,20 @@ def test_either_folder_can_be_the_bundle(bundle: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", BAG, str(bundle)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=180, cwd=tmp_path)
     assert json.loads(done.stdout.splitlines()[-1]) == [DAG_IDS, {}]
+
+
+def test_somebody_is_asked_before_a_promotion_only_where_that_is_set(tmp_path: Path) -> None:
+    for hours, chain in ((0.0, "release>promote"), (24.0, "release>verdict>approve>promote")):
+        params = tmp_path / f"{hours}.yaml"
+        params.write_text(f"airflow: {{approval_hours: {hours}}}\n")
+        code = (
+            "import sys; sys.path.insert(0, sys.argv[1]); from release_promote import release_promote; d = release_promote();"
+            "print('>'.join(t.task_id for t in d.topological_sort()));"
+            "a = d.task_dict.get('approve'); print(a and (a.response_timeout.total_seconds(), a.defaults))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(DAG_FOLDER)],
+            env={**os.environ, "FLEETALIGN_PARAMS": str(params)}, capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        lines = done.stdout.strip().splitlines()[-2:]
+        assert lines == [chain, "(86400.0, ['Reject'])" if hours else "None"]

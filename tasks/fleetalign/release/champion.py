@@ -18,8 +18,9 @@ from fleetalign.release.backtest import sent
 from fleetalign.release.build import Built, collect
 from fleetalign.release.drift_reports import rate_evidence
 from fleetalign.release.judging import figures, judged, sample, spoken_entities, traces
-from fleetalign.release.promote import promote
+from fleetalign.release.promote import Comparison, assess, promote
 from fleetalign.release.scorer import Scorer
+from fleetalign.release.verdict import markdown
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
@@ -37,7 +38,7 @@ def promote_release(
         channel,
         by,
         why,
-        lambda champion_id: [g.as_json() for g in comparison_gates(store, config, release_id, champion_id)],
+        _comparison(store, config, release_id),
         force=force,
         expires_after_hours=config.release.expires_after_hours,
     )
@@ -49,6 +50,24 @@ def promote_release(
         "champion_before": outcome.champion_id,
         "sequence": outcome.pointer.sequence,
     }
+
+
+def promotion_verdict(
+    store: Store, config: Config, release_id: str, *, channel: str, force: bool = False
+) -> str | None:
+    """What somebody who is asked to approve a promotion needs to see, as Markdown; None when nothing would move.
+
+    Raises GateRefused as the promotion itself would: nobody is asked about what cannot be.
+    """
+    found = assess(store, release_id, channel, _comparison(store, config, release_id), force=force)
+    if found.stays:
+        return None
+    found.refuse_unless(force)
+    return markdown(found)
+
+
+def _comparison(store: Store, config: Config, release_id: str) -> Comparison:
+    return lambda champion_id: [g.as_json() for g in comparison_gates(store, config, release_id, champion_id)]
 
 
 def comparison_gates(store: Store, config: Config, release_id: str, champion_id: str | None) -> Sequence[gates.Gate]:

@@ -32,6 +32,61 @@ class Promotion:
     comparison_gates: tuple[Mapping[str, Any], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a promotion now comes to. ``stays``: why the channel is not to be moved whatever gates say; None: gates decide."""
+
+    manifest: Manifest
+    channel: str
+    current: channels.Pointer | None
+    stays: str | None = None
+    comparison_gates: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def champion_id(self) -> str | None:
+        return None if self.current is None else self.current.release_id
+
+    @property
+    def gates(self) -> list[Mapping[str, Any]]:
+        return [*self.manifest.gates, *self.comparison_gates]
+
+    @property
+    def failed(self) -> list[Mapping[str, Any]]:
+        return [gate for gate in self.gates if gate["verdict"] == "fail"]
+
+    def refuse_unless(self, force: bool) -> None:
+        """Raise GateRefused naming every gate that failed."""
+        if self.failed and not force:
+            reasons = "; ".join(f"{g['name']} is {g['value']}, limit {g['limit']} ({g['why']})" for g in self.failed)
+            raise GateRefused(
+                f"{self.manifest.release_id} was not promoted to {self.channel}: {reasons}; see `fleetalign explain`, "
+                "or --force"
+            )
+
+
+def assess(
+    store: Store, release_id: str, channel: str, comparison_gates: Comparison, *, force: bool = False
+) -> Assessment:
+    """What ``promote`` would do; nothing moves, the verdict is recorded. Raises as ``promote``, but for failed gates."""
+    manifest = read_manifest(store, release_id)
+    current = channels.read(store, channel)
+    if current is not None and (stays := _why_it_stays(store, current, manifest, force)):
+        return Assessment(manifest, channel, current, stays)
+    _require_verified(store, release_id, channel)
+    champion_id = None if current is None else current.release_id
+    found = Assessment(manifest, channel, current, None, tuple(comparison_gates(champion_id)))
+    record = {
+        "schema_version": PROMOTION_VERSION,
+        "release_id": release_id,
+        "champion_id": champion_id,
+        "absolute_gates": list(manifest.gates),
+        "comparison_gates": list(found.comparison_gates),
+        "verdict": "fail" if found.failed else "pass",
+    }
+    store.put_if_absent(layout.promotion(release_id, champion_id), readable_json(record))
+    return found
+
+
 def promote(
     store: Store,
     release_id: str,
@@ -54,33 +109,16 @@ def promote(
     Raises GateRefused naming every gate that failed, NotFound for an unknown release, and Conflict when somebody
     else moved the channel meanwhile: the comparison is then out of date, so ask again.
     """
-    manifest = read_manifest(store, release_id)
-    current = channels.read(store, channel)
-    champion_id = None if current is None else current.release_id
-    if current is not None and (stays := _why_it_stays(store, current, manifest, force)):
-        return Promotion(release_id, champion_id, False, stays, current)
-    _require_verified(store, release_id, channel)
-    compared = tuple(comparison_gates(champion_id))
-    failed = [gate for gate in (*manifest.gates, *compared) if gate["verdict"] == "fail"]
-    record = {
-        "schema_version": PROMOTION_VERSION,
-        "release_id": release_id,
-        "champion_id": champion_id,
-        "absolute_gates": list(manifest.gates),
-        "comparison_gates": list(compared),
-        "verdict": "fail" if failed else "pass",
-    }
-    store.put_if_absent(layout.promotion(release_id, champion_id), readable_json(record))
-    if failed and not force:
-        reasons = "; ".join(f"{g['name']} is {g['value']}, limit {g['limit']} ({g['why']})" for g in failed)
-        raise GateRefused(
-            f"{release_id} was not promoted to {channel}: {reasons}; see `fleetalign explain`, or --force"
-        )
+    found = assess(store, release_id, channel, comparison_gates, force=force)
+    if found.stays:
+        return Promotion(release_id, found.champion_id, False, found.stays, found.current)
+    found.refuse_unless(force)
     pointer = channels.move(
-        store, channel, release_id, by, why, expires_after_hours, now or datetime.now(UTC), expected=current
+        store, channel, release_id, by, why, expires_after_hours, now or datetime.now(UTC), expected=found.current
     )
-    outcome = f"forced past {', '.join(g['name'] for g in failed)}" if failed else "every gate passed"
-    return Promotion(release_id, champion_id, True, outcome, pointer, compared)
+    names = ", ".join(gate["name"] for gate in found.failed)
+    outcome = f"forced past {names}" if names else "every gate passed"
+    return Promotion(release_id, found.champion_id, True, outcome, pointer, found.comparison_gates)
 
 
 def _why_it_stays(store: Store, current: channels.Pointer, manifest: Manifest, force: bool) -> str | None:

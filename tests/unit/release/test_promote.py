@@ -8,7 +8,8 @@ from fleetalign.contracts.schema import validate
 from fleetalign.errors import Conflict, GateRefused, NotFound
 from fleetalign.release import channel as channels
 from fleetalign.release.manifest import read_manifest
-from fleetalign.release.promote import promote, rollback
+from fleetalign.release.promote import assess, promote, rollback
+from fleetalign.release.verdict import markdown
 from fleetalign.storage import layout
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.testing.releases import toy_release
@@ -139,3 +140,26 @@ def test_a_release_that_was_rolled_back_from_only_comes_back_by_force(store: Mem
     assert channels.read(store, "champion").release_id == first
     assert ask(store, second, force=True).moved
     assert channels.read(store, "champion").release_id == second
+
+
+def test_an_assessment_moves_nothing_and_its_verdict_shows_gates_and_where_the_channel_points(
+    store: MemoryStore,
+) -> None:
+    champion, candidate = toy_release(store), toy_release(store, threshold=2.0)
+    ask(store, champion)
+    found = assess(store, candidate, "champion", lambda _: [PASS | {"why": "a | b"}])
+    assert channels.read(store, "champion").release_id == champion
+    text = markdown(found)
+    assert (
+        f"`{candidate}` to `champion`" in text and f"now points to `{champion}`, since {NOW:%Y-%m-%dT%H:%M:%S}" in text
+    )
+    assert "| pages_vs_champion | **pass** | 1 | 3 | a \\| b |" in text
+    assert "there are no figures of quality" in text
+
+
+def test_an_assessment_refuses_what_the_promotion_would(store: MemoryStore) -> None:
+    found = assess(store, toy_release(store), "champion", lambda _: [FAIL])
+    with pytest.raises(GateRefused, match="pages_vs_champion is 4"):
+        found.refuse_unless(force=False)
+    found.refuse_unless(force=True)
+    assert "points nowhere yet" in markdown(found)

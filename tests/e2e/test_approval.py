@@ -1,0 +1,101 @@
+"""A promotion that somebody has to approve, on a real Airflow: asked, answered, and left without an answer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from e2e.conftest import PARAMS, Build
+from e2e.local_airflow import free_port, module
+
+from fleetalign.release import channel
+from fleetalign.release.channel import Pointer
+from fleetalign.storage.store import open_store
+
+pytestmark = pytest.mark.airflow
+HOURS = 0.012
+"""Long enough to answer on a busy machine, short enough to wait for."""
+SECONDS = 150.0
+APPROVE = "/dags/release_promote/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """An Airflow that asks before it promotes, and the store of a build that nobody has promoted."""
+
+    api: Any
+    store: str
+
+    def start(self, run_id: str, to: str) -> None:
+        self.api.trigger("release_promote", run_id, conf={"channel": to, "reason": "asked for", "force": True})
+
+    def question(self, run_id: str) -> dict[str, Any]:
+        for _ in module("airflow_api").ticks(SECONDS):
+            found = self.api.call("GET", APPROVE.format(run_id=run_id), accept=(404,))
+            if "body" in found:
+                return found
+        raise AssertionError(f"nobody was asked: {self.states(run_id)}")
+
+    def answer(self, run_id: str, option: str) -> None:
+        self.api.call("PATCH", APPROVE.format(run_id=run_id), json={"chosen_options": [option]})
+
+    def states(self, run_id: str) -> dict[str, str]:
+        return {task["task_id"]: task["state"] for task in self.api.task_instances("release_promote", run_id)}
+
+    def points_to(self, name: str) -> Pointer | None:
+        return channel.read(open_store(self.store), name)
+
+
+@pytest.fixture(scope="module")
+def asking(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
+    home = tmp_path_factory.mktemp("asking")
+    shutil.copytree(build.store, home / "store")
+    shutil.rmtree(home / "store" / "channels", ignore_errors=True)
+    params = home / "params.yaml"
+    params.write_text(f"{PARAMS}airflow: {{approval_hours: {HOURS}}}\n")
+    airflow = module("standalone").Standalone(home / "airflow", f"file://{home / 'store'}", params, free_port())
+    airflow.start()
+    try:
+        airflow.wait_healthy()
+        api = airflow.api()
+        api.wait_for_dags({"release_promote"})
+        yield Asking(api, airflow.store)
+    finally:
+        airflow.stop()
+
+
+def test_an_approval_moves_the_channel_in_the_name_of_who_approved(asking: Asking, build: Build) -> None:
+    asking.start("approved", "champion")
+    asked = asking.question("approved")
+    assert asked["subject"] == f"Promote {build.release_id} to champion?"
+    assert "| gate | verdict | value | limit | why |" in asked["body"]
+    assert "| figure | detector [95 %] | random | shifted | untrained |" in asked["body"]
+    assert asking.points_to("champion") is None
+    asking.answer("approved", "Approve")
+    asking.api.wait_idle(SECONDS)
+    assert asking.states("approved")["promote"] == "success"
+    pointer = asking.points_to("champion")
+    assert (pointer.release_id, pointer.by, pointer.why) == (build.release_id, "admin", "asked for")
+
+
+def test_nobody_is_asked_when_nothing_would_move(asking: Asking) -> None:
+    asking.start("again", "champion")
+    asking.api.wait_idle(SECONDS)
+    states = asking.states("again")
+    assert (states["verdict"], states["approve"], states["promote"]) == ("success", "skipped", "skipped")
+
+
+def test_rejected_or_without_an_answer_in_time_the_channel_stays(asking: Asking) -> None:
+    asking.start("rejected", "challenger")
+    asking.question("rejected")
+    asking.answer("rejected", "Reject")
+    asking.start("silent", "challenger")
+    asking.question("silent")
+    asking.api.wait_idle(SECONDS)
+    for run_id in ("rejected", "silent"):
+        assert asking.states(run_id)["approve"] == "success"
+        assert asking.states(run_id)["promote"] == "skipped"
+    assert asking.points_to("challenger") is None
