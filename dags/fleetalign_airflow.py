@@ -46,11 +46,35 @@ RETRY_POLICY = ExceptionRetryPolicy(
     default=RetryAction.FAIL,
 )
 
+REASON = "(exception | default('the task was killed, or its worker went away', true) | string).splitlines()[0]"
+WHERE = "{{ ti.dag_id }}.{{ ti.task_id }}, run {{ ti.run_id }}"
+
+
+def notifiers() -> list[Any]:
+    """What tells people that a task has failed for good: the reason first, then where."""
+    found: list[Any] = []
+    if SETTINGS.notify_email:
+        from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+        subject = f"{{{{ {REASON} }}}} ({WHERE})"
+        body = f"<p>{{{{ {REASON} | e }}}}</p><p>{WHERE}</p><p>{{{{ ti.log_url }}}}</p>"
+        mail = {"subject": subject, "html_content": body, "smtp_conn_id": SETTINGS.notify_smtp_conn_id}
+        found.append(SmtpNotifier(SETTINGS.notify_email, **mail))
+    if SETTINGS.notify_http_conn_id:
+        from airflow.providers.http.notifications import HttpNotifier
+
+        names = {name: f"{{{{ ti.{name} }}}}" for name in ("dag_id", "task_id", "run_id", "log_url")}
+        text = {"text": f"{{{{ {REASON} }}}} ({WHERE})", "reason": f"{{{{ {REASON} }}}}"}
+        found.append(HttpNotifier(http_conn_id=SETTINGS.notify_http_conn_id, json=text | names))
+    return found
+
+
 DEFAULTS: dict[str, Any] = {
     "owner": "fleetalign",
     "retries": SETTINGS.retries,
     "retry_delay": timedelta(seconds=SETTINGS.retry_delay_seconds),
     "retry_policy": RETRY_POLICY,
+    "on_failure_callback": notifiers(),
 }
 
 GPU: dict[str, str] = {

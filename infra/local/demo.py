@@ -40,7 +40,15 @@ CHAIN = (
     "entity_align",
     "release_promote",
 )
-CRON_DAGS = ("telemetry_ingest", "shared_pretrain", "entity_align", "operator_feedback", "drift_check", "storage_gc")
+CRON_DAGS = (
+    "telemetry_ingest",
+    "shared_pretrain",
+    "entity_align",
+    "operator_feedback",
+    "drift_check",
+    "fleet_health",
+    "storage_gc",
+)
 DAGS = {*CHAIN, *CRON_DAGS, "release_rollback"}
 
 Say = Callable[[str], None]

@@ -83,6 +83,8 @@ class ReleaseConfig:
     """Channel that ``run`` and the promotion DAG move."""
     expires_after_hours: float = 48.0
     """Age at which consumers should worry about a release that nothing replaced or renewed."""
+    warn_before_expiry_hours: float = 12.0
+    """How long before that ``fleet_health`` raises its alarm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,6 +163,8 @@ class AirflowConfig:
     """When the inbox is looked through for what other tools say."""
     drift_cron: str = "0 3 * * *"
     """When the newest whole day is compared with what the champion was built on."""
+    health_cron: str = "0 * * * *"
+    """When the channel's gauges are sent, and its alarm is raised while the release is about to expire."""
     gc_cron: str = "0 6 * * 0"
     """When the store is looked through for what nothing reaches."""
     min_new_partitions: int = 7
@@ -181,6 +185,12 @@ class AirflowConfig:
     """Wait before a retry."""
     max_active_partitions: int = 7
     """Partitions ingested or validated at the same time."""
+    notify_email: tuple[str, ...] = ()
+    """Who gets a mail when a task has failed."""
+    notify_smtp_conn_id: str = "smtp_default"
+    """Connection of the mail server, and of the sender's address."""
+    notify_http_conn_id: str = ""
+    """Connection of a webhook that gets JSON when a task has failed; empty = none."""
     approval_hours: float = 0.0
     """A promotion waits this long for somebody's approval, then the channel stays; 0 = nobody is asked."""
 

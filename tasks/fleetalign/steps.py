@@ -260,6 +260,15 @@ def drift(config: Config, store_uri: str) -> dict[str, Any] | None:
     return check_channel(open_store(store_uri), config)
 
 
+def health(config: Config, store_uri: str) -> dict[str, Any] | None:
+    """Gauges of the configured channel and, when its release grows old, an alarm. None while it points nowhere."""
+    from fleetalign.release.health import health as of
+
+    name, warn_hours = config.release.channel, config.release.warn_before_expiry_hours
+    found = of(open_store(store_uri), name, _now(), warn_hours)
+    return None if found is None else {"gauges": found.gauges, "alarm": found.alarm}
+
+
 def add_feedback(config: Config, store_uri: str, form: Mapping[str, str], *, by: str) -> dict[str, Any]:
     """Store one statement: the fields of ``form`` are those of ``ingest.word.FIELDS``."""
     from fleetalign.ingest.word import add

@@ -30,10 +30,11 @@ PARSE_SECONDS = 3.0
 FORBIDDEN_AT_PARSE = ("torch", "pandas", "great_expectations", "dvc", "optuna", "matplotlib", "onnxruntime", "sklearn")
 
 
-def test_the_eleven_dags() -> None:
+def test_the_twelve_dags() -> None:
     assert DAG_IDS == [
         "drift_check",
         "entity_align",
+        "fleet_health",
         "fleet_scoring",
         "operator_feedback",
         "pretrain_due",

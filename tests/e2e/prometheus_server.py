@@ -33,7 +33,7 @@ def prometheus(folder: Path) -> Iterator[str]:
     history = folder / "history.om"
     with history.open("w") as file:
         file.writelines(_history())
-    storage, exporter_port, port = folder / "storage", _free_port(), _free_port()
+    storage, exporter_port, port = folder / "storage", free_port(), free_port()
     promtool = program("promtool", "prometheus")
     command = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", history, storage]
     subprocess.run(command, check=True, timeout=300, capture_output=True)
@@ -44,13 +44,13 @@ def prometheus(folder: Path) -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     with (
-        _running(program("prometheus-node-exporter"), f"--web.listen-address=127.0.0.1:{exporter_port}"),
-        _running(
+        running(program("prometheus-node-exporter"), f"--web.listen-address=127.0.0.1:{exporter_port}"),
+        running(
             program("prometheus"), f"--config.file={settings}", f"--storage.tsdb.path={storage}",
             f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=20y", "--log.level=error",
         ) as server,
     ):  # fmt: skip
-        _wait(f"{url}/-/ready", server)
+        wait_ready(f"{url}/-/ready", server)
         yield url
 
 
@@ -89,14 +89,14 @@ def _scrapes(host: str) -> Iterable[tuple[int, int]]:
     return ((i, START + i * SCRAPE_SECONDS) for i in range(DAY_SCRAPES) if host == "web-1" or i not in GAP)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 @contextmanager
-def _running(*command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(*command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield process
@@ -109,7 +109,7 @@ def _running(*command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(20)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+def wait_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:

@@ -1,4 +1,5 @@
-"""A promotion that somebody has to approve, on a real Airflow: asked, answered, and left without an answer."""
+"""Where people meet the pipeline, on a real Airflow: a promotion that waits for approval, failures that tell somebody by
+mail and webhook, gauges that a real Prometheus scrapes, and the alarm of a release that grows old."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from e2e.conftest import PARAMS, Build
 from e2e.local_airflow import free_port, module
+from e2e.people import Inbox, inboxes, value_in_prometheus
 
 from fleetalign.release import channel
 from fleetalign.release.channel import Pointer
@@ -28,6 +30,7 @@ class Asking:
 
     api: Any
     store: str
+    inbox: Inbox
 
     def start(self, run_id: str, to: str) -> None:
         self.api.trigger("release_promote", run_id, conf={"channel": to, "reason": "asked for", "force": True})
@@ -55,16 +58,23 @@ def asking(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     shutil.copytree(build.store, home / "store")
     shutil.rmtree(home / "store" / "channels", ignore_errors=True)
     params = home / "params.yaml"
-    params.write_text(f"{PARAMS}airflow: {{approval_hours: {HOURS}}}\n")
-    airflow = module("standalone").Standalone(home / "airflow", f"file://{home / 'store'}", params, free_port())
-    airflow.start()
-    try:
-        airflow.wait_healthy()
-        api = airflow.api()
-        api.wait_for_dags({"release_promote"})
-        yield Asking(api, airflow.store)
-    finally:
-        airflow.stop()
+    params.write_text(
+        f"{PARAMS}"
+        f"airflow: {{approval_hours: {HOURS}, notify_email: [oncall@example.org], notify_http_conn_id: chat}}\n"
+        "release: {expires_after_hours: 2.0}\n"
+    )
+    with inboxes(home) as inbox, pytest.MonkeyPatch.context() as patch:
+        for name, value in inbox.environment.items():
+            patch.setenv(name, value)
+        airflow = module("standalone").Standalone(home / "airflow", f"file://{home / 'store'}", params, free_port())
+        airflow.start()
+        try:
+            airflow.wait_healthy()
+            api = airflow.api()
+            api.wait_for_dags({"release_promote", "fleet_health"})
+            yield Asking(api, airflow.store, inbox)
+        finally:
+            airflow.stop()
 
 
 def test_an_approval_moves_the_channel_in_the_name_of_who_approved(asking: Asking, build: Build) -> None:
@@ -99,3 +109,28 @@ def test_rejected_or_without_an_answer_in_time_the_channel_stays(asking: Asking)
         assert asking.states(run_id)["approve"] == "success"
         assert asking.states(run_id)["promote"] == "skipped"
     assert asking.points_to("challenger") is None
+
+
+def test_gauges_reach_prometheus_and_a_release_about_to_expire_is_an_alarm_by_mail_and_webhook(
+    asking: Asking, build: Build
+) -> None:
+    asking.api.trigger("fleet_health", "looked")
+    asking.api.wait_idle(SECONDS)
+    states = {task["task_id"]: task["state"] for task in asking.api.task_instances("fleet_health", "looked")}
+    assert states == {"measure": "success", "freshness": "failed"}, "the release expires in two hours"
+
+    left = value_in_prometheus(asking.inbox, "airflow_fleetalign_champion_expires_in_seconds")
+    assert 0 < left <= 2 * 3600
+    assert value_in_prometheus(asking.inbox, "airflow_fleetalign_champion_coverage_share") <= 1
+    assert value_in_prometheus(asking.inbox, "airflow_fleetalign_champion_gate_margin_golden_parity") > 0
+    assert value_in_prometheus(asking.inbox, 'sum({__name__=~"airflow_task_duration.*"})') > 0
+
+    reason = f"champion {build.release_id} expires in "
+    [mail] = asking.inbox.mails
+    assert mail["To"] == "oncall@example.org"
+    subject = " ".join(mail["Subject"].split())
+    assert subject.startswith("no ") and reason in subject and "(fleet_health.freshness, run looked)" in subject
+    [post] = asking.inbox.posts
+    assert reason in post["reason"] and post["text"].startswith(post["reason"])
+    assert (post["dag_id"], post["task_id"], post["run_id"]) == ("fleet_health", "freshness", "looked")
+    assert "/dags/fleet_health/runs/looked/tasks/freshness" in post["log_url"]
