@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 from airflow_api import Api, StandaloneError
-from standalone import LOGIN, REPOSITORY, Standalone
+from standalone import REPOSITORY, USERS, Standalone
 
 from fleetalign.config import Config, load
 from fleetalign.errors import FleetalignError
@@ -202,7 +202,8 @@ def demo(airflow: Standalone, say: Say) -> None:
     release_id = lines[0].split()[-1]
     for line in (*lines, f"report   {store / 'releases' / release_id / 'report.html'}"):
         say(line)
-    say(f"UI       {airflow.url}  (login {LOGIN['username']} / {LOGIN['password']}); it stays up: make down ends it")
+    logins = " or ".join(f"{name} / {name}" for name in USERS)
+    say(f"UI       {airflow.url}  (login {logins}); it stays up: make down ends it")
 
 
 def main() -> int:
