@@ -39,8 +39,8 @@ structure: env  ## Rewrite tests/dags/structure.json from the DAGs
 docs: env  ## Rewrite the rendered pages (docs/settings.md)
 	@$(BIN)/python docs/render_settings.py > docs/settings.md
 
-pictures: env  ## Take the README's pictures from a running demo (needs Debian's chromium)
-	@$(BIN)/python docs/take_pictures.py --url http://127.0.0.1:$(PORT)
+pictures: env  ## Take the README's pictures: a demo of its own and the browser tests (Debian's chromium)
+	@FLEETALIGN_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/e2e/test_airflow_demo.py -k browser
 
 bench: env  ## Every benchmark, into docs/benchmarks.md: make bench DATA=FOLDER of labelled Parquet (an hour)
 	@$(BIN)/fleetalign bench detection --data "$(DATA)" --out docs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -234,6 +236,25 @@ def test_airflow_shows_the_page_and_the_tab(ask: Any, server: Any) -> None:
         "Release": ("dag_run", "/fleetalign/run?dag_id={DAG_ID}&run_id={RUN_ID}"),
     }
     assert re.search("fleetalign_plugin.py", plugin["source"])
+
+
+LOAD = """
+import json, sys
+from airflow import plugins_manager
+plugins_manager.get_global_operator_extra_links()
+before = sorted(sys.modules)
+plugins_manager.get_fastapi_plugins()
+print(json.dumps([before, sorted(sys.modules), plugins_manager.get_import_errors()]))
+"""
+
+
+def test_pages_are_loaded_by_the_api_server_alone_and_are_light(database: None) -> None:
+    done = subprocess.run([sys.executable, "-c", LOAD], check=True, capture_output=True, text=True, timeout=120)
+    everywhere, served, errors = json.loads(done.stdout.splitlines()[-1])
+    assert errors == {}
+    assert "fleetalign_pages" in served and "fleetalign_pages" not in everywhere
+    assert not {"fleetalign", "pyarrow"} & set(everywhere)
+    assert not {"torch", "onnxruntime", "pandas", "matplotlib", "great_expectations", "dvc"} & set(served)
 
 
 def link(run: Any, title: str) -> str:

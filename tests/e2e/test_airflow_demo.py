@@ -10,21 +10,24 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
-from e2e.local_airflow import LOCAL, digests, free_port, module
+from e2e.browser import Person, chromium
+from e2e.conftest import fleetalign
+from e2e.local_airflow import Demo, champion, digests, free_port, module, release_id
 
-from fleetalign.release import channel
+from fleetalign.config import load
+from fleetalign.interval import from_partition_key
+from fleetalign.release.drift import check
+from fleetalign.release.scorer import Scorer
 from fleetalign.storage.store import open_store
 
 pytestmark = pytest.mark.airflow
-SECONDS = 600
 IDLE_SECONDS = 180.0
 TASKS = {
     "telemetry_ingest": ["ingest"],
@@ -34,25 +37,6 @@ TASKS = {
     "entity_align": ["plan", "shards", "align_shard", "align_reduce"],
     "release_promote": ["release", "promote"],
 }
-
-
-@dataclass(frozen=True)
-class Demo:
-    home: Path
-    port: int
-
-    @property
-    def store(self) -> Path:
-        return self.home / "store"
-
-    @property
-    def airflow(self) -> Any:
-        params = module("demo").PARAMS
-        return module("standalone").Standalone(self.home / "airflow", f"file://{self.store}", params, self.port)
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(LOCAL / "demo.py"), "--home", str(self.home), "--port", str(self.port)]
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +54,6 @@ def first(demo: Demo) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def api(demo: Demo, first: subprocess.CompletedProcess[str]) -> Any:
     return demo.airflow.api()
-
-
-def release_id(stdout: str) -> str:
-    return re.search(r"\] release ([0-9a-f]{16})$", stdout, re.MULTILINE)[1]
-
-
-def champion(demo: Demo) -> channel.Pointer:
-    pointer = channel.read(open_store(str(demo.store)), "champion")
-    assert pointer is not None
-    return pointer
 
 
 def test_ends_with_a_release_that_another_process_has_used(demo: Demo, first: subprocess.CompletedProcess[str]) -> None:
@@ -189,6 +163,92 @@ def test_garbage_collection_finds_nothing_to_delete(demo: Demo, api: Any) -> Non
         == "success"
     )
     assert digests(demo.store) == before
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def second(browser: Any, demo: Demo, api: Any, first: subprocess.CompletedProcess[str]) -> str:
+    """Id of the release that follows an operator's word, promoted and checked for drift as every night."""
+    word = ("--entity", "service/search-3", "--from", "2026-03-08T01:00:00Z", "--to", "2026-03-08T03:00:00Z")
+    fleetalign("feedback", "add", *word, "--verdict", "normal", "--store", demo.store)
+    for dag_id in ("entity_align", "release_promote", "drift_check", "release_rollback"):
+        api.pause(dag_id, paused=False)
+    for dag_id in ("entity_align", "drift_check"):
+        api.trigger(dag_id, "after_the_word")
+        api.wait_idle(IDLE_SECONDS)
+    moved = champion(demo)
+    assert moved.previous == release_id(first.stdout)
+    store, config = open_store(str(demo.store)), load(module("demo").PARAMS)
+    for day in module("demo").partition_keys(config)[:-1]:  # as many nights as there are days
+        check(store, config, Scorer.open(store, "champion"), from_partition_key(day, "day"))
+    return moved.release_id
+
+
+@pytest.fixture(scope="module")
+def admin(browser: Any, demo: Demo, second: str, tmp_path_factory: pytest.TempPathFactory) -> Person:
+    return Person.log_in(browser, demo.airflow.url, "admin", tmp_path_factory.mktemp("pictures"))
+
+
+def test_a_browser_goes_from_the_assets_over_a_green_run_to_the_report(admin: Person, api: Any, second: str) -> None:
+    page = admin.go("/assets")
+    page.get_by_role("link", name="release", exact=True).first.click()
+    page.get_by_test_id("react-flow-container").or_(page.locator(".react-flow")).first.wait_for()
+    page.get_by_text("release_promote").first.wait_for()
+    event = api.events("release")[0]
+    assert event["extra"]["release_id"] == second
+    assert event["extra"]["manifest_sha256"] and event["extra"]["data_version"]
+    page = admin.go(f"/dags/release_promote/runs/{quote(event['source_run_id'])}")
+    page.get_by_text("Success", exact=True).first.wait_for()
+    page.locator("a[href*='/runs/'][href$='/tasks/promote']").first.click()
+    page.locator("a[href$='/tasks/promote/details']").click()
+    page.get_by_role("link", name="Release report", exact=True).click()
+    page.get_by_role("heading", name=f"Release {second}").wait_for()
+    page.get_by_role("heading", name="How good it is").evaluate("heading => heading.scrollIntoView()")
+    admin.picture("report.png")
+
+
+def test_a_browser_shows_every_dag_and_the_fleet(admin: Person, first: subprocess.CompletedProcess[str]) -> None:
+    page = admin.go("/dags?limit=50")
+    page.get_by_label("Show table view").click()
+    page.get_by_text("telemetry_validate").first.wait_for()
+    admin.picture("airflow.png")
+    fleet = admin.fleet()
+    fleet.get_by_role("link", name=release_id(first.stdout)).first.wait_for()
+    assert "moved" in fleet.locator("#entities").inner_text()
+    admin.picture("fleet.png")
+    fleet.locator("#entities tbody a").first.click()
+    fleet.get_by_text("alarm when").wait_for()
+
+
+def test_a_viewer_looks_and_cannot_act(browser: Any, demo: Demo, second: str, tmp_path: Path) -> None:
+    viewer = Person.log_in(browser, demo.airflow.url, "viewer", tmp_path)
+    before = champion(demo)
+    fleet = viewer.fleet()
+    fleet.get_by_role("link", name=second).first.wait_for()
+    assert fleet.get_by_role("link", name="Roll back").count() == 0
+    viewer.trigger("release_rollback", reason="only looking around").get_by_text("Forbidden").first.wait_for()
+    api_says = viewer.page.request.post(f"{demo.airflow.url}/fleetalign/fleet")
+    assert api_says.status == 405
+    assert champion(demo) == before
+
+
+def test_a_browser_rolls_back_by_form_with_a_reason(
+    admin: Person, demo: Demo, api: Any, first: subprocess.CompletedProcess[str]
+) -> None:
+    admin.fleet().get_by_role("link", name="Roll back").click()
+    admin.page.wait_for_url("**/dags/release_rollback")
+    admin.trigger("release_rollback", reason="short").get_by_text("too short").first.wait_for()
+    admin.trigger("release_rollback", reason="it pages too much tonight")
+    admin.page.get_by_role("dialog").wait_for(state="hidden")
+    api.wait_idle(IDLE_SECONDS)
+    moved = champion(demo)
+    assert (moved.release_id, moved.by, moved.why) == (release_id(first.stdout), "admin", "it pages too much tonight")
+    admin.fleet().get_by_text("it pages too much tonight").wait_for()
 
 
 def test_a_half_dead_run_is_cleared_away_and_the_release_stays(

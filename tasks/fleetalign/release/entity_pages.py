@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, STATES
+from fleetalign.errors import NotFound
 from fleetalign.release.manifest import read_manifest
 from fleetalign.release.moves import Moves, compare
 from fleetalign.storage.store import Store
@@ -65,8 +67,9 @@ class EntityPages:
         self._compared = lru_cache(COMPARISONS_KEPT)(self._compare)
 
     def page(self, release_id: str, before_id: str | None, query: Query) -> EntityPage:
-        """One page; a page after the last gives the last. Raises NotFound and Corrupt as the releases do."""
-        data, moves = self._compared(release_id, before_id)
+        """One page; a page after the last gives the last. Raises NotFound and Corrupt as the releases do; a release
+        before that is gone is as none."""
+        data, moves, compared = self._compared(release_id, before_id)
         table = FleetTable(ALIGNER, data, f"aligner of release {release_id}")
         rows = moves.furthest() if query.order == "moved" else np.flatnonzero(moves.entity)
         rows = rows[_wanted(table, moves, query)[rows]]
@@ -76,14 +79,17 @@ class EntityPages:
         found = table.at(shown).to_pylist()
         for row, before, factor in zip(found, moves.before[shown], moves.factor[shown], strict=True):
             row["before"], row["factor"] = (float(v) if np.isfinite(v) else None for v in (before, factor))
-        new = 0 if before_id is None else int(np.sum(moves.entity & np.isnan(moves.before)))
+        new = 0 if not compared else int(np.sum(moves.entity & np.isnan(moves.before)))
         counts = int(np.sum(moves.moved)), new, moves.gone
-        return EntityPage(found, len(rows), page, pages, moves.kinds, before_id is not None, *counts)
+        return EntityPage(found, len(rows), page, pages, moves.kinds, compared, *counts)
 
-    def _compare(self, release_id: str, before_id: str | None) -> tuple[bytes, Moves]:
-        data = self._aligner(release_id)
-        before = None if before_id is None else FleetTable(ALIGNER, self._aligner(before_id), f"aligner of {before_id}")
-        return data, compare(FleetTable(ALIGNER, data, f"aligner of {release_id}"), before)
+    def _compare(self, release_id: str, before_id: str | None) -> tuple[bytes, Moves, bool]:
+        data, before = self._aligner(release_id), None
+        if before_id is not None:
+            with contextlib.suppress(NotFound):
+                before = FleetTable(ALIGNER, self._aligner(before_id), f"aligner of release {before_id}")
+        moves = compare(FleetTable(ALIGNER, data, f"aligner of release {release_id}"), before)
+        return data, moves, before is not None
 
     def _aligner(self, release_id: str) -> bytes:
         manifest = read_manifest(self._store, release_id)

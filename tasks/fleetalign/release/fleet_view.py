@@ -47,7 +47,7 @@ class Freshness:
     """How far one kind's data reach: validated telemetry in the store, and what the release was calibrated on."""
 
     kind: str
-    entities_aligned_until: datetime
+    aligned_until: datetime
     validated_until: datetime | None
     late: bool
     """Whether the newest validated telemetry is older than a release of this channel may become."""
@@ -73,10 +73,10 @@ class Release:
     document: Mapping[str, Any]
     promotions: Sequence[Mapping[str, Any]]
 
-    @property
-    def gates(self) -> list[Mapping[str, Any]]:
-        """Its own, and of each comparison."""
-        return [*self.document["gates"], *(g for p in self.promotions for g in p["comparison_gates"])]
+    def gates(self, champion_id: str | None) -> list[Mapping[str, Any]]:
+        """Its own, and those of its comparison with that champion, where there was one."""
+        compared = (g for p in self.promotions if p["champion_id"] == champion_id for g in p["comparison_gates"])
+        return [*self.document["gates"], *compared]
 
     @property
     def figures(self) -> list[Figure]:

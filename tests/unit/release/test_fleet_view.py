@@ -16,7 +16,7 @@ from fleetalign.errors import Corrupt, NotFound, UsageError
 from fleetalign.interval import Interval
 from fleetalign.release import channel as channels
 from fleetalign.release.entity_pages import PAGE_ROWS, EntityPages, Query
-from fleetalign.release.fleet_view import CHECKED_DAYS, fleet_view, release_of_plan, validations
+from fleetalign.release.fleet_view import CHECKED_DAYS, fleet_view, read_release, release_of_plan, validations
 from fleetalign.storage import lake, layout
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.testing.releases import toy_release, toy_telemetry
@@ -167,6 +167,25 @@ def test_entities_are_narrowed_down(store: MemoryStore) -> None:
     page = pages.page(new, old, Query(page=99))
     assert (page.page, page.pages, page.new, page.gone) == (1, 1, 3, 2)
     assert (pages.page(new, None, Query()).compared, pages.page(new, None, Query()).new) == (False, 0)
+
+
+def test_a_release_before_that_is_gone_is_as_none(store: MemoryStore) -> None:
+    release_id = toy_release(store)
+    page = EntityPages(store).page(release_id, "0" * 16, Query())
+    assert (page.compared, page.total, page.new) == (False, 2, 0)
+    with pytest.raises(NotFound):
+        EntityPages(store).page("0" * 16, None, Query())
+
+
+def test_gates_are_its_own_and_of_the_comparison_that_counts(store: MemoryStore) -> None:
+    gates = [{"name": name, "value": 1.0, "limit": 0.0, "verdict": "pass", "why": "w"} for name in ("own", "a", "b")]
+    release_id = toy_release(store, gates=gates[:1])
+    for champion_id, gate in ((None, gates[1]), ("0" * 16, gates[2])):
+        document = {"champion_id": champion_id, "verdict": "pass", "comparison_gates": [gate]}
+        store.put(layout.promotion(release_id, champion_id), readable_json(document))
+    release = read_release(store, release_id)
+    found = {c: [gate["name"] for gate in release.gates(c)] for c in (None, "0" * 16, "1" * 16)}
+    assert found == {None: ["own", "a"], "0" * 16: ["own", "b"], "1" * 16: ["own"]}
 
 
 def test_release_of_a_plan_and_validations_of_a_key(store: MemoryStore) -> None:
