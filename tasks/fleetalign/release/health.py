@@ -49,7 +49,7 @@ def _gauges(view: FleetView, chosen: Channel, now: datetime) -> dict[str, float]
     share = coverage_share(by_state)
     if share is not None:
         found["coverage_share"] = share
-    for gate in view.release.gates:
+    for gate in view.release.gates(chosen.pointer.previous):
         if gate["value"] is not None and gate["limit"] is not None and gate["verdict"] != "not_applicable":
             room = abs(gate["value"] - gate["limit"])
             found[f"gate_margin.{gate['name']}"] = room if gate["verdict"] == "pass" else -room
@@ -70,8 +70,8 @@ def _reason(store: Store, view: FleetView) -> str:
     """Why nothing newer was promoted, as far as the store tells."""
     late = [f for f in view.freshness if f.late]
     if late:
-        oldest = min(late, key=lambda f: f.validated_until or f.entities_aligned_until)
-        since = format_time(oldest.validated_until or oldest.entities_aligned_until)
+        oldest = min(late, key=lambda f: f.validated_until or f.aligned_until)
+        since = format_time(oldest.validated_until or oldest.aligned_until)
         return f"no validated telemetry of {oldest.kind} since {since}"
     refused = _refused(store, view.release.release_id)
     if refused is not None:
