@@ -18,9 +18,9 @@ from fleetalign.release.channel import Pointer
 from fleetalign.storage.store import open_store
 
 pytestmark = pytest.mark.airflow
-HOURS = 0.012
+HOURS = 0.03
 """Long enough to answer on a busy machine, short enough to wait for."""
-SECONDS = 150.0
+SECONDS = 240.0
 APPROVE = "/dags/release_promote/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
 
 
