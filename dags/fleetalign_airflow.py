@@ -77,12 +77,6 @@ DEFAULTS: dict[str, Any] = {
     "on_failure_callback": notifiers(),
 }
 
-GPU: dict[str, str] = {
-    "pool": SETTINGS.gpu_pool,
-    **({"queue": SETTINGS.gpu_queue} if SETTINGS.gpu_queue else {}),
-    **({"executor": SETTINGS.gpu_executor} if SETTINGS.gpu_executor else {}),
-}
-
 START_PRETRAIN: dict[str, Any] = {
     "trigger_dag_id": "shared_pretrain",
     # The run names the state of the store that a task `due` found: the same state starts nothing twice.

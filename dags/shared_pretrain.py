@@ -24,7 +24,8 @@ from airflow.sdk import CronTriggerTimetable, Param, dag, task
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, GPU, SETTINGS, SHARED_MODEL
+from fleetalign_airflow import DEFAULTS, SETTINGS, SHARED_MODEL
+from fleetalign_gpu import GPU
 
 
 @dag(

@@ -49,7 +49,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     try:
         import yaml
     except ModuleNotFoundError:
-        raise ConfigError(f"{path}: reading YAML needs PyYAML; pip install 'fleetalign[train]'") from None
+        raise ConfigError(f"{path}: reading YAML needs PyYAML; pip install 'fleetalign[build]'") from None
     try:
         return yaml.safe_load(Path(path).read_text())
     except OSError as error:

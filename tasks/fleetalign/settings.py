@@ -179,6 +179,12 @@ class AirflowConfig:
     """Queue of the pre-training task; empty = the default queue."""
     gpu_executor: str = ""
     """Executor of the pre-training task; empty = the default executor."""
+    gpu_pod_limits: dict[str, str] = field(default_factory=dict)
+    """On Kubernetes: limits and requests of the pre-training's pod, such as ``{"nvidia.com/gpu": "1"}``; empty = its default pod."""
+    gpu_pod_image: str = ""
+    """Image of that pod, one with torch; empty = the executor's image."""
+    gpu_node_selector: dict[str, str] = field(default_factory=dict)
+    """Labels of the nodes that it may run on."""
     retries: int = 2
     """Tries after the first, for errors that a retry helps."""
     retry_delay_seconds: float = 30.0

@@ -16,8 +16,8 @@ from fleetalign import errors
 
 REPOSITORY = Path(__file__).parents[2]
 DAG_FOLDER = REPOSITORY / "dags"
-SHARED = DAG_FOLDER / "fleetalign_airflow.py"
-DAG_FILES = sorted(path for path in DAG_FOLDER.glob("*.py") if path != SHARED)
+SHARED = sorted(DAG_FOLDER.glob("fleetalign_*.py"))
+DAG_FILES = sorted({*DAG_FOLDER.glob("*.py")} - {*SHARED})
 DAG_IDS = [path.stem for path in DAG_FILES]
 PACKAGE = REPOSITORY / "tasks" / "fleetalign"
 POOLS = REPOSITORY / "infra" / "airflow" / "pools.json"
@@ -51,7 +51,7 @@ def test_one_dag_per_file_with_its_name(dags: dict[str, Any]) -> None:
     assert {dag_id: Path(dag.fileloc).stem for dag_id, dag in dags.items()} == {i: i for i in DAG_IDS}
 
 
-@pytest.mark.parametrize("path", [*DAG_FILES, SHARED], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*DAG_FILES, *SHARED], ids=lambda path: path.stem)
 def test_a_dag_file_is_a_page(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES
 

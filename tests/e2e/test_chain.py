@@ -77,6 +77,34 @@ def test_every_step_forced_again_gives_the_same_bytes(build: Build, tmp_path: Pa
     assert hashes(store) == before
 
 
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None  # importing it raises ImportError
+from fleetalign import steps
+from fleetalign.config import load
+config, uri, plan_id = load(sys.argv[1]), *sys.argv[2:]
+assert steps.plan(config, uri)["plan_id"] == plan_id
+for shard in steps.shards(config, uri, plan_id):
+    steps.align_shard(config, uri, plan_id, shard["index"])
+steps.align_reduce(config, uri, plan_id)
+print(steps.release(config, uri, plan_id)["release_id"])
+"""
+
+
+def test_everything_but_training_runs_without_torch(build: Build, tmp_path: Path):
+    """What the image without torch relies on."""
+    store = tmp_path / "store"
+    shutil.copytree(build.store, store)
+    plan_id = steps.latest(load(build.params), str(store), "release")
+    made = [p for p in (store / "plans" / plan_id).rglob("*.*") if p.name not in ("snapshot.json", "pretrain.json")]
+    for path in [*made, *(store / "aligners").rglob("*.parquet"), *(store / "releases").rglob("report.html")]:
+        path.unlink()
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(build.params), str(store), plan_id]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == build.release_id
+
+
 def test_the_number_of_shards_does_not_change_the_release(build: Build, tmp_path: Path):
     store = tmp_path / "store"
     shutil.copytree(build.store, store)

@@ -1,0 +1,7 @@
+# The same with torch, for the workers of the GPU queue or the pre-training's pod (airflow.gpu_pod_image).
+# BASE: an image built from airflow.Dockerfile. Which torch it gets, CPU or CUDA, is the package index's choice.
+ARG BASE
+FROM ${BASE}
+RUN grep -v '^apache-airflow' requirements.lock.txt > /tmp/constraints.txt \
+    && pip install --no-cache-dir --constraint /tmp/constraints.txt '.[train,validate,dvc,airflow]' \
+    && rm /tmp/constraints.txt
