@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from debian import program
+from conftest import skip_or_fail
 from playwright.sync_api import Browser, FrameLocator, Page, sync_playwright
 
 FLAGS = (
@@ -29,9 +30,11 @@ PICTURES = "FLEETALIGN_PICTURES"
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    executable = program("chromium")
+    executable = shutil.which("chromium")
+    if executable is None:
+        skip_or_fail("chromium is not on PATH; Debian: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(executable), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
         browser.close()
 
