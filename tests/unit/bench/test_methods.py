@@ -6,35 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from unit.bench.toy import toy
 
 from fleetalign.bench import curves, decisions, example, learned, methods
 from fleetalign.bench.judging import judged, rank
 from fleetalign.bench.labelled import Truth, read
-from fleetalign.bench.learned import Learned
-from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
+from fleetalign.config import AlignConfig, TrainingConfig
 from fleetalign.contracts.feedback import ANOMALY
-from fleetalign.model import normalizer
-from fleetalign.testing.graphs import toy_model
 
 CONFIG = AlignConfig(min_history_steps=50, tpe_trials=3)
-WINDOW = 16
-CARD = {
-    "condition_used": True,
-    "window_steps": WINDOW,
-    "seasonal_lags_steps": [],
-    "statistics_columns": [],
-    "period_steps": None,
-}
-
-
-def toy(given) -> Learned:
-    """A network that needs no training: squared standardised values. Its window is fixed, as an exported one's is."""
-    import onnx
-
-    model = onnx.load_model_from_string(toy_model(WINDOW))
-    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = WINDOW
-    table = normalizer.build(given.training, ModelConfig(), 50).table()
-    return Learned(model.SerializeToString(), CARD, table, {"train": 0.0, "export": 0.0})
 
 
 @pytest.fixture(scope="module")

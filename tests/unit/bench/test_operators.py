@@ -9,33 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given as cases
 from hypothesis import strategies as st
+from unit.bench.toy import toy
 
 from fleetalign.bench import example, grouped, jobs, learned, marks, muting, operators_report, paging
 from fleetalign.bench.decisions import EVENTS, decide
 from fleetalign.bench.detection import FULL
 from fleetalign.bench.judging import faults_of
 from fleetalign.bench.labelled import Truth, read
-from fleetalign.bench.learned import Learned
-from fleetalign.config import AlignConfig, ModelConfig
+from fleetalign.config import AlignConfig
 from fleetalign.contracts.feedback import ANOMALY, NORMAL, UNLABELLED
-from fleetalign.model import normalizer
-from fleetalign.testing.graphs import toy_model
 
 CONFIG = AlignConfig(min_history_steps=50)
-WINDOW = 16
-
-
-def toy(given) -> Learned:
-    import onnx
-
-    model = onnx.load_model_from_string(toy_model(WINDOW))
-    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = WINDOW
-    card = {
-        "condition_used": True, "window_steps": WINDOW, "seasonal_lags_steps": [], "statistics_columns": [],
-        "period_steps": None,
-    }  # fmt: skip
-    table = normalizer.build(given.training, ModelConfig(), 50).table()
-    return Learned(model.SerializeToString(), card, table, {"train": 0.0, "export": 0.0})
 
 
 @pytest.fixture(scope="module")
