@@ -31,7 +31,7 @@ BUILD_STEPS = ("plan", "pretrain", "align", "reduce", "release", "score")
 STRAIGHT = 1.25
 """A step is straight when an entity of the largest fleet costs at most this many times what one cost before."""
 SHORT_SECONDS = 2.0
-"""What takes less in the largest fleet, or bends by less, is noise."""
+"""What takes less in the largest fleet is noise; so is a bend that this much in a smaller fleet's time would explain."""
 FLAT = 1.25
 """Memory is flat when the largest fleet's peak is at most this many times that of the one before, ten times smaller:
 small fleets do not fill what is bounded (row groups of 8,192 rows, blocks of telemetry), and ids must be somewhere."""
@@ -181,7 +181,8 @@ def time_finding(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
     if seconds < SHORT_SECONDS:
         return {"good": True, "text": f"{seconds:.2g} s at {most:,}: too short to have a shape"}
     bend = (slopes[-1] - STRAIGHT * max(slopes[-2], 0.0)) * (most - before)
-    good = bend <= SHORT_SECONDS
+    # The slope before is read off a short piece of the line: its noise grows with how far the line is drawn on.
+    good = bend <= SHORT_SECONDS * (most - before) / (before - points[-3][0])
     return {"good": good, "text": f"{'straight' if good else 'NOT straight'}: {text}"}
 
 
