@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 from fleetalign import config
@@ -14,8 +15,11 @@ OURS = {config.STORE_VARIABLE, config.PARAMS_VARIABLE, config.PROMETHEUS_VARIABL
 
 
 def variables() -> dict[str, str]:
-    lines = [line for line in FILE.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split("=", 1) for line in lines)
+    """As a shell reads the file."""
+    command = ["bash", "-euc", 'set -a; . "$0"; env -0', str(FILE)]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, check=True, timeout=60)
+    found = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    return {name: value for name, value in found.items() if name not in ("PWD", "SHLVL", "_")}
 
 
 def test_every_block_begins_with_what_it_is_for() -> None:
