@@ -5,7 +5,7 @@ BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo down test fuzz lint format structure docs pictures bench lock clean
+.PHONY: help env demo stack down test fuzz lint format structure docs pictures bench lock clean
 
 help:  ## Show every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,10 @@ env:  ## Build .venv from requirements.lock.txt (only when the lock changed)
 demo: env  ## Start Airflow, feed it a simulated fleet, wait for a release; the UI stays up (PORT=8080)
 	@$(BIN)/python infra/local/demo.py --port $(PORT)
 
-down: env  ## Stop the demo's Airflow
+stack: env  ## The same on PostgreSQL, Redis and Celery workers, one of them for the queue gpu (PORT=8080)
+	@$(BIN)/python infra/local/demo.py --stack --port $(PORT)
+
+down: env  ## Stop the Airflow of the demo or of the stack
 	@$(BIN)/python infra/local/demo.py --down
 
 test: env  ## Lint, then every test; the slowest 15 are listed
@@ -46,11 +49,12 @@ bench: env  ## Every benchmark, into docs/benchmarks.md: make bench DATA=FOLDER 
 	@$(BIN)/fleetalign bench detection --data "$(DATA)" --out docs
 	@$(BIN)/fleetalign bench speed --out docs
 	@$(BIN)/fleetalign bench growth --out docs
+	@$(BIN)/fleetalign bench airflow --out docs
 
 lock: env  ## Resolve requirements.lock.txt anew; torch stays pinned plainly
 	@rm -f requirements.lock.txt
 	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile pyproject.toml --all-extras --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --output-file requirements.lock.txt
 	@sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock.txt
 
-clean:  ## Stop the demo and delete what it made (.demo)
+clean:  ## Stop demo and stack and delete what they made (.demo)
 	@if [ -d .demo ]; then $(BIN)/python infra/local/demo.py --down && rm -rf .demo; fi

@@ -15,11 +15,12 @@ DOWNLOAD_SECONDS = 300
 UNPACK_SECONDS = 60
 
 
-def program(name: str, package: str | None = None) -> Path:
+def program(name: str, package: str | None = None, needs: tuple[str, ...] = ()) -> Path:
     """Path of the program ``name``: from PATH, else out of Debian's ``package`` (default: ``name``).
 
-    The package alone is unpacked into the user's cache and serves the next run too; what it depends on must be there
-    already. Where that cannot be, the test is skipped (under CI: fails).
+    The package and those it ``needs`` are unpacked into one folder of the user's cache, which serves the next run too;
+    what else they depend on must be there already. Libraries among them are found with ``libraries``. Where that cannot
+    be, the test is skipped (under CI: fails).
     """
     installed = shutil.which(name)
     if installed:
@@ -28,7 +29,7 @@ def program(name: str, package: str | None = None) -> Path:
     found = _unpacked(name, package)
     if found is None:
         try:
-            _fetch(package)
+            _fetch(package, needs)
         except (OSError, subprocess.SubprocessError) as error:
             detail = getattr(error, "stderr", None) or str(error)
             skip_or_fail(f"{name} is not on PATH, and Debian's package {package} cannot be fetched: {detail.strip()}")
@@ -38,23 +39,28 @@ def program(name: str, package: str | None = None) -> Path:
     return found
 
 
+def libraries(program: Path) -> str:
+    """What LD_LIBRARY_PATH must hold for an unpacked ``program``; empty for an installed one."""
+    return os.pathsep.join(map(str, program.parents[1].glob("lib/*-linux-gnu"))) if CACHE in program.parents else ""
+
+
 def _unpacked(name: str, package: str) -> Path | None:
     folders = (CACHE / package / folder for folder in ("usr/bin", "usr/sbin", "bin", "sbin"))
     return next((folder / name for folder in folders if os.access(folder / name, os.X_OK)), None)
 
 
-def _fetch(package: str) -> None:
-    """Unpack ``package`` into the cache, complete or not at all: two test runs may do so at the same time."""
+def _fetch(package: str, needs: tuple[str, ...]) -> None:
+    """Unpack ``package``, with what it needs, into the cache, complete or not at all: two test runs may do so at the same time."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         try:
-            _run(["apt-get", "download", package], scratch, DOWNLOAD_SECONDS)
+            _run(["apt-get", "download", package, *needs], scratch, DOWNLOAD_SECONDS)
         except subprocess.CalledProcessError:
             _run(["apt-get", "update"], scratch, DOWNLOAD_SECONDS)
-            _run(["apt-get", "download", package], scratch, DOWNLOAD_SECONDS)
-        archive = next(Path(scratch).glob("*.deb"))
+            _run(["apt-get", "download", package, *needs], scratch, DOWNLOAD_SECONDS)
         tree = Path(scratch) / "tree"
-        _run(["dpkg", "-x", str(archive), str(tree)], scratch, UNPACK_SECONDS)
+        for archive in Path(scratch).glob("*.deb"):
+            _run(["dpkg", "-x", str(archive), str(tree)], scratch, UNPACK_SECONDS)
         try:
             tree.rename(CACHE / package)
         except OSError:

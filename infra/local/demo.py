@@ -1,7 +1,8 @@
 """``make demo``: a simulated fleet through the real DAGs on a local Airflow, to a release that a scorer has used.
 
-Safe to run again: runs have fixed ids, so a second demo starts nothing and shows the same release. The UI stays up
-until ``make down``. State lives in .demo/, which ``make clean`` deletes.
+``make stack`` does the same on PostgreSQL, Redis and Celery workers. Safe to run again: runs have fixed ids, so a second
+demo starts nothing and shows the same release. The UI stays up until ``make down``. State lives in .demo/, which
+``make clean`` deletes.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 from airflow_api import Api, StandaloneError
-from standalone import REPOSITORY, USERS, Standalone
+from airflow_home import REPOSITORY, USERS, AirflowHome, Say
+from stack import Stack
+from standalone import Standalone
 
 from fleetalign.config import Config, load
 from fleetalign.errors import FleetalignError
@@ -51,8 +53,6 @@ CRON_DAGS = (
 )
 DAGS = {*CHAIN, *CRON_DAGS, "release_rollback"}
 
-Say = Callable[[str], None]
-
 
 def partition_keys(config: Config) -> list[str]:
     """Every day of the simulated fleet."""
@@ -61,17 +61,14 @@ def partition_keys(config: Config) -> list[str]:
     return [partition_key(day, config.partition) for day in days]
 
 
-def bring_up(airflow: Standalone, say: Say) -> Api:
+def bring_up(airflow: AirflowHome, say: Say) -> Api:
     """A healthy Airflow with its DAGs and pools: the one that runs already, or a new one."""
-    if airflow.processes():
-        if airflow.healthy():
-            say(f"Airflow is already up at {airflow.url}")
-        else:
-            ended = airflow.stop()
-            say(f"an earlier run does not answer at {airflow.url}: ended its {ended} processes, starting again")
-    if not airflow.processes():
-        say("starting Airflow (first start: about a minute) …")
-        airflow.start()
+    if airflow.healthy():
+        say(f"Airflow is already up at {airflow.url}")
+    else:
+        if not airflow.processes():
+            say("starting Airflow (first start: about a minute) …")
+        airflow.start(say)
         airflow.wait_healthy()
     api = airflow.api()
     api.wait_for_dags(DAGS)
@@ -188,7 +185,7 @@ def number(value: Any) -> str:
     return "-" if value is None else f"{value:.3g}" if isinstance(value, int | float) else str(value)
 
 
-def demo(airflow: Standalone, say: Say) -> None:
+def demo(airflow: AirflowHome, say: Say) -> None:
     config = load(airflow.params)
     api = bring_up(airflow, say)
     keys = partition_keys(config)
@@ -206,31 +203,38 @@ def demo(airflow: Standalone, say: Say) -> None:
     say(f"UI       {airflow.url}  (login {logins}); it stays up: make down ends it")
 
 
+def airflow_of(home: Path, port: int, stack: bool) -> AirflowHome:
+    """The Airflow and the store that ``home`` holds for ``make demo`` or, in a folder of its own, for ``make stack``."""
+    kind, home = (Stack, home / "stack") if stack else (Standalone, home)
+    return kind(home / "airflow", f"file://{home / 'store'}", PARAMS, port)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="The whole chain on a local Airflow.")
     parser.add_argument("--port", type=int, default=8080, help="port of Airflow's UI; the two after it are used too")
     parser.add_argument("--home", type=Path, default=DEMO, help="where the demo keeps everything")
-    parser.add_argument("--down", action="store_true", help="stop the demo's Airflow")
+    parser.add_argument("--stack", action="store_true", help="on PostgreSQL, Redis and Celery workers")
+    parser.add_argument("--down", action="store_true", help="stop either Airflow of the home")
     options = parser.parse_args()
-    home = options.home.absolute()
-    airflow = Standalone(home / "airflow", f"file://{home / 'store'}", PARAMS, options.port)
+    name = "stack" if options.stack else "demo"
+    airflow = airflow_of(options.home.absolute(), options.port, options.stack)
     began = time.monotonic()
 
     def say(line: str) -> None:
         print(f"[{time.monotonic() - began:4.0f} s] {line}", flush=True)
 
     if options.down:
-        say(f"ended {airflow.stop()} processes")
+        either = [airflow_of(options.home.absolute(), options.port, stack) for stack in (False, True)]
+        say(f"ended {sum(one.stop() for one in either)} processes")
         return 0
     try:
         demo(airflow, say)
     except (StandaloneError, FleetalignError) as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except httpx.HTTPError as error:
-        print(
-            f"demo: Airflow at {airflow.url} does not answer: {error}; run make down, then make demo", file=sys.stderr
-        )
+        answer = f"Airflow at {airflow.url} does not answer: {error}; run make down, then make {name}"
+        print(f"{name}: {answer}", file=sys.stderr)
         return 4
     return 0
 

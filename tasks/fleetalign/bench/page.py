@@ -1,4 +1,4 @@
-"""Assembles ``benchmarks.md`` from whatever of the three benchmarks has been run."""
+"""Assembles ``benchmarks.md`` from whatever of the four benchmarks has been run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ TITLES = {
     "detection": "Detection: labelled telemetry",
     "speed": "Speed and size: beside the published way",
     "growth": "Growth: the whole chain on large fleets",
+    "airflow": "Airflow: what a task instance costs",
 }
 """Modules of this package in the page's order; each has ``tables(result)`` and ``plots(result, folder)``."""
 
@@ -24,6 +25,7 @@ in `benchmarks/*.json`; to repeat it:
 fleetalign bench detection --data FOLDER     # any folder of labelled Parquet: see below
 fleetalign bench speed
 fleetalign bench growth
+fleetalign bench airflow                     # in a checkout, with PostgreSQL and Redis installed
 ```
 
 `--quick` shows the order of things in a few minutes.

@@ -135,7 +135,7 @@ VERBS = {
     ),
     "bench": Verb(
         "bench",
-        "measure detection, speed or growth beside controls and the published way",
+        "measure detection, speed or growth beside controls and the published way, or what Airflow costs",
         bench.bench,
         "fleetalign bench speed --quick --out ./bench",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import torch
@@ -11,10 +12,14 @@ from fleetalign.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """``cpu``, ``cuda`` or ``auto`` (cuda when there is one). Raises ConfigError for cuda without one."""
+    """``cpu``, ``cuda`` or ``auto`` (cuda when there is one, else a warning). Raises ConfigError for cuda without one."""
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
         raise ConfigError("training.device is 'cuda' but torch finds no CUDA device; set 'auto' or 'cpu'")
+    if name == "auto" and not present:
+        logging.getLogger(__name__).warning(
+            "torch finds no CUDA device: training on the CPU, as training.device allows"
+        )
     return torch.device("cuda" if name != "cpu" and present else "cpu")
 
 

@@ -225,9 +225,10 @@ def test_a_diverging_loss_is_a_config_error(make_panel, model):
         fitted(make_panel(), model, training=replace(TRAINING, learning_rate=1e38, gradient_clip=1e38))
 
 
-def test_cuda_is_used_or_refused_and_auto_always_works(make_panel, model):
+def test_cuda_is_used_or_refused_and_auto_always_works(make_panel, model, caplog):
     short = replace(TRAINING, epochs=1)
     assert fitted(make_panel(), model, training=replace(short, device="auto")).curve
+    assert ("no CUDA device: training on the CPU" in caplog.text) != torch.cuda.is_available()
     if torch.cuda.is_available():
         assert fitted(make_panel(), model, training=replace(short, device="cuda")).curve
     else:

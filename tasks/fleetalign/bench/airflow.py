@@ -1,0 +1,130 @@
+"""What Airflow takes for a task instance that does nothing, by database and executor, measured in one run.
+
+Airflow is started by a program of the repository (``infra/local/overhead.py``) in a process of its own: the package imports
+none of it. ``run`` measures, ``tables`` and ``plots`` show.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fleetalign.bench.machine import machine
+from fleetalign.errors import FleetalignError, UsageError
+
+PROGRAM = Path(__file__).parents[3] / "infra" / "local" / "overhead.py"
+TASKS = {False: 50, True: 10}
+"""Mapped no-op tasks a run, without and with ``quick``."""
+RUNS = {False: 2, True: 1}
+TIMEOUT_SECONDS = 1_200
+LIBRARIES = ("apache-airflow", "apache-airflow-providers-celery", "celery")
+PICTURE = "airflow.png"
+BARS = (("wall_per_task", "wall", "#2457a6"), ("cpu_per_task", "CPU", "#b8c0cc"))
+
+
+def run(folder: Path, quick: bool, progress: Any = None, program: Path = PROGRAM) -> dict[str, Any]:
+    """Measure every side, one after the other; plain JSON values. About eight minutes, ``quick`` about four.
+
+    Raises UsageError outside a checkout of the repository, FleetalignError when a server or a run failed.
+    """
+    if not program.exists():
+        raise UsageError(f"bench airflow starts {program.name}, which is in the repository and not in the package")
+    started = time.perf_counter()
+    command = [sys.executable, str(program), "--tasks", str(TASKS[quick]), "--runs", str(RUNS[quick])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=TIMEOUT_SECONDS)
+    if done.returncode:
+        raise FleetalignError("bench airflow: an Airflow did not run; its words are above")
+    measured = json.loads(done.stdout.splitlines()[-1])
+    seconds = time.perf_counter() - started
+    versions = {name: metadata.version(name) for name in LIBRARIES}
+    return measured | {"machine": machine(), "versions": versions, "quick": quick, "seconds": seconds}
+
+
+def _mean(side: Mapping[str, Any], figure: str) -> float:
+    return statistics.fmean(run[figure] for run in side["runs"])
+
+
+def _range(side: Mapping[str, Any], figure: str) -> str:
+    values = [run[figure] for run in side["runs"]]
+    text = f"{statistics.fmean(values):.2f}"
+    return text if len(values) == 1 else f"{text} ({min(values):.2f}–{max(values):.2f})"
+
+
+def tables(result: Mapping[str, Any]) -> str:
+    """One row per database and executor, as Markdown."""
+    sides, versions = result["sides"], result["versions"]
+    first = next(iter(sides.values()))["runs"][0]
+    header = [
+        "where",
+        "wall s / task",
+        "CPU s / task",
+        "waits queued, s",
+        "runs, s",
+        "idle CPU, cores",
+        "boot, s",
+    ]
+    rows = [
+        [
+            name,
+            _range(side, "wall_per_task"),
+            _range(side, "cpu_per_task"),
+            _range(side, "queued_median"),
+            _range(side, "running_median"),
+            f"{side['idle_cpu_share']:.2f}",
+            f"{side['boot_seconds']:.0f}",
+        ]
+        for name, side in sides.items()
+    ]
+    words = (
+        f"Measured in {result['seconds']:.0f} s on {result['machine']['processor']} ({result['machine']['cores']} cores), "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + f"; {first['tasks']} mapped tasks that do nothing, {result['slots']} at a time, {len(next(iter(sides.values()))['runs'])} runs after a warm-up, one Airflow after the other."
+        + (" A quick run: it shows the order of things, not the figures." if result["quick"] else "")
+    )
+    meaning = (
+        "*wall*: from the first task queued to the last one ended, by the number of tasks. *CPU*: all processes of that "
+        "Airflow, database and queue included, so also what it takes when idle. *waits*, *runs*: median of a task "
+        "instance, as Airflow records it: from queued to started, from started to ended. In round brackets the range of "
+        "the runs."
+    )
+    why = (
+        "**Why it is more than the work.** When a task's sockets close, Airflow's supervisor asks once whether the process "
+        "has ended, and is often a moment too early. It asks again when the next heartbeat is due, after "
+        "`workers.min_heartbeat_interval`, and until then the ended process is a zombie and its slot is taken: by Airflow's "
+        "default for 5 s, whatever the task did, under either executor. The local Airflows set 1 s; a task that runs "
+        "then sends five times as many heartbeats. Celery's second half: the scheduler sees the end of a task once a loop, "
+        "so a worker whose next message is not there yet waits for it. `core.parallelism` above the number of slots keeps "
+        "messages ready."
+    )
+    table = "\n".join(
+        "| " + " | ".join(line) + " |" for line in [header, ["---", *("---:" for _ in header[1:])], *rows]
+    )
+    return "\n\n".join([words, table, meaning, why]) + "\n"
+
+
+def plots(result: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Wall and CPU seconds per task instance of every side; returns the picture's path."""
+    from matplotlib.figure import Figure
+
+    sides = result["sides"]
+    figure = Figure(figsize=(7.5, 0.7 + 0.75 * len(sides)), layout="constrained", dpi=90)
+    axes = figure.subplots()
+    rows = range(len(sides))
+    for offset, (name, label, colour) in zip((-0.19, 0.19), BARS, strict=True):
+        values = [_mean(side, name) for side in sides.values()]
+        axes.barh([row + offset for row in rows], values, height=0.36, label=label, color=colour)
+    axes.set_yticks(list(rows), list(sides))
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds per task instance that does nothing")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / PICTURE, metadata={"Software": None})
+    return [folder / PICTURE]

@@ -1,0 +1,184 @@
+"""``make stack``: tasks go to their queue and nowhere else, and a kill -9 in the middle of a step changes no release.
+
+One stack for the file. Its fleet is the one of ``build``, so every chain must end in the release that ``fleetalign run``
+made of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from debian import libraries, program
+from e2e.conftest import Build
+from e2e.local_airflow import free_port, module
+
+from fleetalign.config import load
+
+pytestmark = pytest.mark.airflow
+CHAIN_SECONDS = 300.0
+STEP_SECONDS = 120.0
+STAYS_QUEUED_SECONDS = 8.0
+DAYS = 5
+OVERRIDES = """
+source: {{type: files, path: {folder}/telemetry, feedback_path: {folder}/feedback.parquet}}
+airflow: {{gpu_queue: gpu, min_new_partitions: {days}, retry_delay_seconds: 1, ingest_cron: "0 0 1 1 *",
+  pretrain_cron: "0 1 1 1 *", align_cron: "0 2 1 1 *", drift_cron: "0 3 1 1 *", gc_cron: "0 4 1 1 *",
+  feedback_cron: "0 5 1 1 *"}}
+"""
+BUILT = ("plans", "models", "aligners", "normalizers", "releases", "promotions", "channels")
+SERVERS = {
+    "scheduler": ("scheduler", "scheduler"),
+    "api-server": ("api-server", "api-server"),
+    "worker": ("worker-gpu", "worker"),
+}
+"""Who is killed while it pre-trains, and while it aligns: each step has a worker of its own."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The stack, its API and the store."""
+
+    stack: Any
+    api: Any
+
+    @property
+    def store(self) -> Path:
+        return Path(self.stack.store.removeprefix("file://"))
+
+    def task(self, dag_id: str, task_id: str) -> dict[str, Any] | None:
+        """The task instance of the newest run that is furthest: what runs before what waits."""
+        runs = [run["dag_run_id"] for run in self.api.runs() if run["dag_id"] == dag_id]
+        found = [t for t in self.api.task_instances(dag_id, runs[0]) if t["task_id"] == task_id] if runs else []
+        return max(found, key=lambda t: (t["state"] == "running", t["start_date"] or ""), default=None)
+
+    def wait(self, what: str, true: Callable[[], Any], seconds: float = STEP_SECONDS) -> Any:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := true():
+                return found
+            time.sleep(0.2)
+        raise AssertionError(f"{what}: not in {seconds:.0f} s")
+
+    def wait_for_release(self, promotions: int) -> str:
+        """The only release, after so many promotions went well; no run is red."""
+
+        def promoted() -> bool:
+            runs = self.api.runs()
+            assert not [run for run in runs if run["state"] == "failed"]
+            done = [run for run in runs if run["dag_id"] == "release_promote" and run["state"] == "success"]
+            return len(done) >= promotions
+
+        self.wait("promotion", promoted, CHAIN_SECONDS)
+        (release,) = (self.store / "releases").iterdir()
+        return release.name
+
+    def kill(self, server: str) -> None:
+        """As when its machine dies: nobody hears of it."""
+        for process in self.stack.sessions.processes(server):
+            process.kill()
+
+    def put_back(self) -> None:
+        """What ``make stack`` does when it is called again."""
+        self.stack.start()
+        self.stack.wait_healthy()
+
+
+@pytest.fixture(scope="module")
+def chain(build: Build) -> Iterator[Chain]:
+    redis = program("redis-server", "redis-server", ("redis-tools", "libjemalloc2", "liblzf1"))
+    # Not pytest's folder: as root, PostgreSQL runs as somebody else, who must be able to enter.
+    home = Path(tempfile.mkdtemp(prefix="fleetalign-stack-"))
+    home.chmod(0o755)
+    (home / "params.yaml").write_text(build.params.read_text() + OVERRIDES.format(folder=build.folder, days=DAYS))
+    stack = module("stack").Stack(home / "airflow", f"file://{home}/store", home / "params.yaml", free_port())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(redis.parent), prepend=os.pathsep)
+        patch.setenv("LD_LIBRARY_PATH", libraries(redis), prepend=os.pathsep)
+        try:
+            yield Chain(stack, module("demo").bring_up(stack, lambda _: None))
+        finally:
+            stack.stop()
+            if sys.exc_info()[0] is None:
+                shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def first(chain: Chain) -> dict[str, Any]:
+    """The first chain, whose pre-training had to wait for its worker; what it was seen as meanwhile."""
+    chain.stack.sessions.end("worker-gpu")
+    source = load(chain.stack.params)
+    for day in range(2, 2 + DAYS):
+        chain.api.trigger("telemetry_ingest", f"day__{day}", f"2026-03-0{day}")
+    task = lambda: chain.task("shared_pretrain", "pretrain")  # noqa: E731
+    chain.wait("pretrain is queued", lambda: (t := task()) and t["state"] == "queued", CHAIN_SECONDS)
+    time.sleep(STAYS_QUEUED_SECONDS)
+    seen = task()
+    chain.put_back()
+    return {"waiting": seen, "release": chain.wait_for_release(1), "source": source}
+
+
+def taken(log: Path) -> set[str]:
+    """Ids of the tasks that a worker says it executed."""
+    return set(re.findall(r"Executing workload.*?task_id='(\w+)'", log.read_text()))
+
+
+def test_without_its_worker_the_pre_training_waits(first: dict[str, Any]) -> None:
+    assert first["waiting"]["state"] == "queued"
+    assert first["waiting"]["queue"] == "gpu"
+    assert not first["waiting"]["hostname"]
+
+
+def test_the_pre_training_ran_on_the_gpu_worker_and_nothing_else_did(chain: Chain, first: dict[str, Any]) -> None:
+    assert taken(chain.stack.log("worker-gpu")) == {"pretrain"}
+    others = taken(chain.stack.log("worker"))
+    assert {"ingest", "validate", "plan", "snapshot", "align_shard", "align_reduce", "release", "promote"} <= others
+    assert "pretrain" not in others
+    queues = {t["task_id"]: t["queue"] for t in chain.api.task_instances()}
+    assert {name for name, queue in queues.items() if queue == "gpu"} == {"pretrain"}
+
+
+def test_the_release_is_the_one_of_the_command_line(first: dict[str, Any], build: Build) -> None:
+    assert first["release"] == build.release_id
+
+
+@pytest.fixture(scope="module", params=list(SERVERS))
+def killed(request: pytest.FixtureRequest, chain: Chain, first: dict[str, Any]) -> dict[str, Any]:
+    """A chain on the same telemetry from nothing, with one server killed in two of its steps."""
+    for folder in BUILT:
+        shutil.rmtree(chain.store / folder, ignore_errors=True)
+    done = sum(run["dag_id"] == "release_promote" for run in chain.api.runs())
+    in_pretrain, in_align = SERVERS[request.param]
+    steps = {
+        "pretrain": ("shared_pretrain", "pretrain", in_pretrain),
+        "align": ("entity_align", "align_shard", in_align),
+    }
+    started = time.time()
+    chain.api.trigger("shared_pretrain", f"killed__{request.param}")
+    found: dict[str, Any] = {}
+    for step, (dag_id, task_id, server) in steps.items():
+        running = lambda d=dag_id, t=task_id: (x := chain.task(d, t)) and x["state"] == "running" and x  # noqa: E731
+        at = chain.wait(f"{task_id} runs", running, CHAIN_SECONDS)
+        chain.kill(server)
+        found[step] = at
+        assert not chain.stack.sessions.alive(server)
+        assert not chain.stack.healthy()
+        chain.put_back()
+    found["release"] = chain.wait_for_release(done + 1)
+    found["seconds"] = time.time() - started
+    return found
+
+
+@pytest.mark.parametrize("step", ["pretrain", "align"])
+def test_a_kill_changes_no_release(killed: dict[str, Any], build: Build, step: str) -> None:
+    assert killed[step]["state"] == "running"
+    assert killed["release"] == build.release_id
