@@ -78,15 +78,16 @@ class OnPostgreSQL(Standalone):
         return super().stop() + self.database_sessions.end()
 
 
-STACK = {"slots": SLOTS, "parallelism": 4 * SLOTS}
+LOCAL, CELERY = {"parallelism": SLOTS}, {"parallelism": 4 * SLOTS, "slots": SLOTS}
+DEFAULT = {"heartbeat_seconds": 5}
 SIDES: dict[str, tuple[type[AirflowHome], dict[str, Any]]] = {
-    "SQLite + LocalExecutor": (Standalone, {"parallelism": SLOTS}),
-    "PostgreSQL + LocalExecutor": (OnPostgreSQL, {"parallelism": SLOTS}),
-    "PostgreSQL + Celery": (Stack, STACK),
-    "the same, Airflow's heartbeat interval": (Stack, STACK | {"heartbeat_seconds": 5}),
-    "the same, no more tasks queued than slots": (Stack, STACK | {"heartbeat_seconds": 5, "parallelism": SLOTS}),
+    "SQLite + LocalExecutor": (Standalone, LOCAL),
+    "PostgreSQL + LocalExecutor": (OnPostgreSQL, LOCAL),
+    "PostgreSQL + Celery": (Stack, CELERY),
+    "PostgreSQL + LocalExecutor, heartbeat 5 s": (OnPostgreSQL, LOCAL | DEFAULT),
+    "PostgreSQL + Celery, heartbeat 5 s": (Stack, CELERY | DEFAULT),
 }
-"""Kind of Airflow and what it is told. Of Celery also what each setting of the stack is worth."""
+"""Kind of Airflow and what it is told."""
 
 
 def cpu_seconds(airflow: AirflowHome) -> float:
@@ -158,7 +159,7 @@ def scratch() -> Iterator[Path]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=50)
+    parser.add_argument("--tasks", type=int, default=20)
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--port", type=int, default=8180)
     parser.add_argument("--side", action="append", choices=list(SIDES), help="only these")

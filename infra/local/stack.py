@@ -71,8 +71,6 @@ class Stack(AirflowHome):
             "DATABASE__SQL_ALCHEMY_CONN": backends["postgresql"].url,
             "CELERY__BROKER_URL": backends["redis"].url,
             "CELERY__EXTRA_CELERY_CONFIG": json.dumps({"imports": self.preloaded}),
-            # A worker says which tasks it took: the only record of who ran what, when all are on one host.
-            "LOGGING__NAMESPACE_LEVELS": "airflow.providers.celery.executors.celery_executor_utils=INFO",
         }
         # Nobody reports the death of a worker. A running task is missed by its heartbeats (every 5 s) and tried again;
         # a message that a worker took and did not start comes back to the queue after visibility_timeout. A task that
@@ -115,10 +113,13 @@ class Stack(AirflowHome):
                 backend.start(self.sessions, self.log(name), environment)
         if not set(self.servers) - set(missing):
             self._migrate(environment)
+        # A worker says which tasks it took: the only record of who ran what, when all are on one host.
+        talkative = environment | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"}
         for name, command in self.servers.items():
             if name in missing:
                 airflow = [sys.executable, "-m", "airflow", *command]
-                self.sessions.start(name, airflow, self.log(name), environment=environment, folder=self.home)
+                mine = talkative if name.startswith("worker") else environment
+                self.sessions.start(name, airflow, self.log(name), environment=mine, folder=self.home)
 
     def stop(self) -> int:
         """End every server, those that others need last; returns how many processes there were."""

@@ -1,15 +1,14 @@
 """``make stack``: tasks go to their queue and nowhere else, and a kill -9 in the middle of a step changes no release.
 
-One stack for the file. Its fleet is the one of ``build``, so every chain must end in the release that ``fleetalign run``
-made of it.
+One stack for the file. Every chain on it must end in the release that ``fleetalign run`` makes of the same telemetry.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,17 +18,21 @@ from typing import Any
 
 import pytest
 from debian import libraries, program
-from e2e.conftest import Build
+from e2e.conftest import Build, fleetalign
 from e2e.local_airflow import free_port, module
-
-from fleetalign.config import load
 
 pytestmark = pytest.mark.airflow
 CHAIN_SECONDS = 300.0
 STEP_SECONDS = 120.0
 STAYS_QUEUED_SECONDS = 8.0
-DAYS = 5
-OVERRIDES = """
+DAYS = 4
+KINDS = 2
+PARAMS = """
+model: {{window_steps: 32}}
+training: {{epochs: 1, max_windows_per_epoch: 600, max_validation_windows: 100, device: auto}}
+align: {{entities_per_shard: 2, tail_probability_count: 10}}
+gates: {{bootstrap_samples: 100, min_coverage: 0.5}}
+validation: {{data_docs: false}}
 source: {{type: files, path: {folder}/telemetry, feedback_path: {folder}/feedback.parquet}}
 airflow: {{gpu_queue: gpu, min_new_partitions: {days}, retry_delay_seconds: 1, ingest_cron: "0 0 1 1 *",
   pretrain_cron: "0 1 1 1 *", align_cron: "0 2 1 1 *", drift_cron: "0 3 1 1 *", gc_cron: "0 4 1 1 *",
@@ -55,11 +58,10 @@ class Chain:
     def store(self) -> Path:
         return Path(self.stack.store.removeprefix("file://"))
 
-    def task(self, dag_id: str, task_id: str) -> dict[str, Any] | None:
-        """The task instance of the newest run that is furthest: what runs before what waits."""
-        runs = [run["dag_run_id"] for run in self.api.runs() if run["dag_id"] == dag_id]
-        found = [t for t in self.api.task_instances(dag_id, runs[0]) if t["task_id"] == task_id] if runs else []
-        return max(found, key=lambda t: (t["state"] == "running", t["start_date"] or ""), default=None)
+    def task(self, dag_id: str, task_id: str, state: str) -> dict[str, Any] | None:
+        """A task instance that is in ``state``; there is one run of a DAG at a time."""
+        found = self.api.task_instances(dag_id)
+        return next((t for t in found if (t["task_id"], t["state"]) == (task_id, state)), None)
 
     def wait(self, what: str, true: Callable[[], Any], seconds: float = STEP_SECONDS) -> Any:
         deadline = time.monotonic() + seconds
@@ -94,13 +96,23 @@ class Chain:
 
 
 @pytest.fixture(scope="module")
-def chain(build: Build) -> Iterator[Chain]:
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """The fleet, its parameters and the release that the command line makes of it."""
+    folder = tmp_path_factory.mktemp("stack")
+    fleetalign("simulate", "--out", folder, "--entities", 6, "--days", DAYS, "--seed", 3)
+    (folder / "params.yaml").write_text(PARAMS.format(folder=folder, days=DAYS))
+    draft = Build(folder, folder / "store", "", "")
+    done = fleetalign(*draft.run_arguments, "--store", draft.store)
+    return dataclasses.replace(draft, release_id=done.stdout.split()[-1], stdout=done.stdout)
+
+
+@pytest.fixture(scope="module")
+def chain(expected: Build) -> Iterator[Chain]:
     redis = program("redis-server", "redis-server", ("redis-tools", "libjemalloc2", "liblzf1"))
     # Not pytest's folder: as root, PostgreSQL runs as somebody else, who must be able to enter.
     home = Path(tempfile.mkdtemp(prefix="fleetalign-stack-"))
     home.chmod(0o755)
-    (home / "params.yaml").write_text(build.params.read_text() + OVERRIDES.format(folder=build.folder, days=DAYS))
-    stack = module("stack").Stack(home / "airflow", f"file://{home}/store", home / "params.yaml", free_port())
+    stack = module("stack").Stack(home / "airflow", f"file://{home}/store", expected.params, free_port())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(redis.parent), prepend=os.pathsep)
         patch.setenv("LD_LIBRARY_PATH", libraries(redis), prepend=os.pathsep)
@@ -108,23 +120,21 @@ def chain(build: Build) -> Iterator[Chain]:
             yield Chain(stack, module("demo").bring_up(stack, lambda _: None))
         finally:
             stack.stop()
-            if sys.exc_info()[0] is None:
-                shutil.rmtree(home, ignore_errors=True)
+            shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
 def first(chain: Chain) -> dict[str, Any]:
     """The first chain, whose pre-training had to wait for its worker; what it was seen as meanwhile."""
     chain.stack.sessions.end("worker-gpu")
-    source = load(chain.stack.params)
     for day in range(2, 2 + DAYS):
         chain.api.trigger("telemetry_ingest", f"day__{day}", f"2026-03-0{day}")
-    task = lambda: chain.task("shared_pretrain", "pretrain")  # noqa: E731
-    chain.wait("pretrain is queued", lambda: (t := task()) and t["state"] == "queued", CHAIN_SECONDS)
+    where = ("shared_pretrain", "pretrain", "queued")
+    chain.wait("pretrain is queued", lambda: chain.task(*where), CHAIN_SECONDS)
     time.sleep(STAYS_QUEUED_SECONDS)
-    seen = task()
+    waiting = chain.task(*where)
     chain.put_back()
-    return {"waiting": seen, "release": chain.wait_for_release(1), "source": source}
+    return {"waiting": waiting, "release": chain.wait_for_release(1)}
 
 
 def taken(log: Path) -> set[str]:
@@ -133,7 +143,6 @@ def taken(log: Path) -> set[str]:
 
 
 def test_without_its_worker_the_pre_training_waits(first: dict[str, Any]) -> None:
-    assert first["waiting"]["state"] == "queued"
     assert first["waiting"]["queue"] == "gpu"
     assert not first["waiting"]["hostname"]
 
@@ -147,8 +156,8 @@ def test_the_pre_training_ran_on_the_gpu_worker_and_nothing_else_did(chain: Chai
     assert {name for name, queue in queues.items() if queue == "gpu"} == {"pretrain"}
 
 
-def test_the_release_is_the_one_of_the_command_line(first: dict[str, Any], build: Build) -> None:
-    assert first["release"] == build.release_id
+def test_the_release_is_the_one_of_the_command_line(first: dict[str, Any], expected: Build) -> None:
+    assert first["release"] == expected.release_id
 
 
 @pytest.fixture(scope="module", params=list(SERVERS))
@@ -158,27 +167,21 @@ def killed(request: pytest.FixtureRequest, chain: Chain, first: dict[str, Any]) 
         shutil.rmtree(chain.store / folder, ignore_errors=True)
     done = sum(run["dag_id"] == "release_promote" for run in chain.api.runs())
     in_pretrain, in_align = SERVERS[request.param]
-    steps = {
-        "pretrain": ("shared_pretrain", "pretrain", in_pretrain),
-        "align": ("entity_align", "align_shard", in_align),
-    }
-    started = time.time()
     chain.api.trigger("shared_pretrain", f"killed__{request.param}")
-    found: dict[str, Any] = {}
-    for step, (dag_id, task_id, server) in steps.items():
-        running = lambda d=dag_id, t=task_id: (x := chain.task(d, t)) and x["state"] == "running" and x  # noqa: E731
-        at = chain.wait(f"{task_id} runs", running, CHAIN_SECONDS)
+    seen: dict[str, Any] = {}
+    for step, (dag_id, task_id, server, (result, complete)) in {
+        "pretrain": ("shared_pretrain", "pretrain", in_pretrain, ("models", KINDS)),
+        "align": ("entity_align", "align_shard", in_align, ("aligners", 1)),
+    }.items():
+        chain.wait(f"{task_id} runs", lambda d=dag_id, t=task_id: chain.task(d, t, "running"), CHAIN_SECONDS)
         chain.kill(server)
-        found[step] = at
-        assert not chain.stack.sessions.alive(server)
+        seen[step] = len(list((chain.store / result).glob("*"))) == complete
         assert not chain.stack.healthy()
         chain.put_back()
-    found["release"] = chain.wait_for_release(done + 1)
-    found["seconds"] = time.time() - started
-    return found
+    return seen | {"release": chain.wait_for_release(done + 1)}
 
 
 @pytest.mark.parametrize("step", ["pretrain", "align"])
-def test_a_kill_changes_no_release(killed: dict[str, Any], build: Build, step: str) -> None:
-    assert killed[step]["state"] == "running"
-    assert killed["release"] == build.release_id
+def test_a_kill_changes_no_release(killed: dict[str, Any], expected: Build, step: str) -> None:
+    assert not killed[step], "the step was over before the kill"
+    assert killed["release"] == expected.release_id
