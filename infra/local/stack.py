@@ -72,11 +72,11 @@ class Stack(AirflowHome):
             "CELERY__BROKER_URL": backends["redis"].url,
             "CELERY__EXTRA_CELERY_CONFIG": json.dumps({"imports": self.preloaded}),
         }
-        # Nobody reports the death of a worker. A running task is missed by its heartbeats (every 5 s) and tried again;
+        # Nobody reports the death of a worker. A running task is missed by its heartbeats and tried again;
         # a message that a worker took and did not start comes back to the queue after visibility_timeout. A task that
         # runs for longer than that is delivered twice: the second worker sees that it runs, and drops it.
         dead_worker = {
-            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "40",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
             "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "120",
         }

@@ -255,9 +255,9 @@ def test_a_half_dead_run_is_cleared_away_and_the_release_stays(
     demo: Demo, first: subprocess.CompletedProcess[str]
 ) -> None:
     # The red rollback above is no part of the chain, so the demo does not mind it.
-    group = json.loads((demo.home / "airflow" / "standalone.json").read_text())["group"]
+    server = json.loads((demo.home / "airflow" / "servers.json").read_text())["standalone"]["session"]
     for process in demo.airflow.processes():
-        if process.pid == group or "api" in " ".join(process.cmdline()):
+        if process.pid == server or "api" in " ".join(process.cmdline()):
             process.send_signal(signal.SIGKILL)
     again = demo()
     assert "does not answer" in again.stdout
