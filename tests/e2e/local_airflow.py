@@ -30,7 +30,7 @@ def module(name: str) -> ModuleType:
 
 def free_port() -> int:
     """The first of three neighbouring ports that nobody listens on."""
-    for port in range(9700, 9760, 10):
+    for port in range(9481, 9999, 10):
         if all(_is_free(port + offset) for offset in range(3)):
             return port
     raise AssertionError("no three free ports between 9481 and 9999")

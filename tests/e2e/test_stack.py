@@ -36,7 +36,7 @@ validation: {{data_docs: false}}
 source: {{type: files, path: {folder}/telemetry, feedback_path: {folder}/feedback.parquet}}
 airflow: {{gpu_queue: gpu, min_new_partitions: {days}, retry_delay_seconds: 1, ingest_cron: "0 0 1 1 *",
   pretrain_cron: "0 1 1 1 *", align_cron: "0 2 1 1 *", drift_cron: "0 3 1 1 *", gc_cron: "0 4 1 1 *",
-  feedback_cron: "0 5 1 1 *"}}
+  feedback_cron: "0 5 1 1 *", health_cron: "0 6 1 1 *"}}
 """
 BUILT = ("plans", "models", "aligners", "normalizers", "releases", "promotions", "channels")
 SERVERS = {
