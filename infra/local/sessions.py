@@ -77,7 +77,9 @@ class Sessions:
             try:
                 if os.getsid(process.pid) not in sessions:
                     continue
-                if not any(word in part for part in process.info["cmdline"] or () for word in WORDS):
+                # Redis has none for a moment, while it changes its title.
+                line = " ".join(process.info["cmdline"] or ())
+                if line and not any(word in line for word in WORDS):
                     continue
                 # PostgreSQL gives each of its processes a session of its own.
                 family = (process, *process.children(recursive=True))
