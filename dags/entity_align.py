@@ -26,6 +26,7 @@ from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
 from fleetalign_airflow import ALIGNER_TABLE, DEFAULTS, SETTINGS, SHARED_MODEL
+from fleetalign_lineage import announce
 
 
 @dag(
@@ -64,7 +65,7 @@ def entity_align() -> None:
         from fleetalign import steps
 
         result = steps.align_reduce(load(), store_uri(), plan_id)
-        outlet_events[ALIGNER_TABLE].extra = result
+        announce(outlet_events, ALIGNER_TABLE, result)
         return result
 
     plan_id = plan()

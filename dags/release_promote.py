@@ -31,6 +31,7 @@ from fleetalign.errors import GateRefused
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
 from fleetalign_airflow import ALIGNER_TABLE, CHANNELS, DEFAULTS, RELEASE, SETTINGS, operator_of
+from fleetalign_lineage import announce
 
 
 @dag(
@@ -57,7 +58,7 @@ def release_promote() -> None:
         if plan_id is None:
             raise AirflowFailException("there is no aligner table yet; run entity_align first")
         result = steps.release(load(), store_uri(), plan_id)
-        outlet_events[RELEASE].extra = result
+        announce(outlet_events, RELEASE, result)
         return result["release_id"]
 
     # Nothing to move: nobody is asked. What a gate refuses fails here.

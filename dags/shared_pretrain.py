@@ -26,6 +26,7 @@ from fleetalign.config import load, store_uri
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
 from fleetalign_airflow import DEFAULTS, SETTINGS, SHARED_MODEL
 from fleetalign_gpu import GPU
+from fleetalign_lineage import announce
 
 
 @dag(
@@ -58,7 +59,7 @@ def shared_pretrain() -> None:
         from fleetalign import steps
 
         result = steps.pretrain(load(), store_uri(), plan_id, force=params["force"])
-        outlet_events[SHARED_MODEL].extra = result
+        announce(outlet_events, SHARED_MODEL, result)
         return result
 
     plan_id = plan()

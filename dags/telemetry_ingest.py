@@ -28,6 +28,7 @@ from fleetalign.interval import from_partition_key
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
 from fleetalign_airflow import DEFAULTS, KEY_FORMAT, RAW, SETTINGS
+from fleetalign_lineage import announce
 
 
 # No start_date: with one in the past, the first unpause starts a run that nobody asked for.
@@ -46,7 +47,7 @@ def telemetry_ingest() -> None:
 
         config = load()
         result = steps.ingest(config, store_uri(), from_partition_key(partition_key, config.partition))
-        outlet_events[RAW].extra = result
+        announce(outlet_events, RAW, result)
         return result
 
     ingest()

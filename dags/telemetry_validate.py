@@ -27,6 +27,7 @@ from fleetalign.interval import from_partition_key
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
 from fleetalign_airflow import DEFAULTS, RAW, SETTINGS, VALIDATED
+from fleetalign_lineage import announce
 
 
 @dag(
@@ -44,7 +45,7 @@ def telemetry_validate() -> None:
 
         config = load()
         result = steps.validate(config, store_uri(), from_partition_key(partition_key, config.partition))
-        outlet_events[VALIDATED].extra = result
+        announce(outlet_events, VALIDATED, result)
         return result
 
     validate()

@@ -40,6 +40,7 @@ def ingest_summary(result: Any) -> dict[str, Any]:
     """An ``IngestResult`` without its partitions' documents."""
     return {
         "partitions": [p.prefix for p in result.partitions],
+        "versions": {p.prefix.rstrip("/"): p.digest for p in result.partitions},
         "rows": {"read": result.read, "kept": result.kept, "outside": result.outside},
         "quarantined_rows": result.quarantined_rows,
         "quarantined_cells": result.quarantined_cells,

@@ -1,11 +1,15 @@
 """Where people meet the pipeline, on a real Airflow: a promotion that waits for approval, failures that tell somebody by
-mail and webhook, gauges that a real Prometheus scrapes, and the alarm of a release that grows old."""
+mail and webhook, gauges that a real Prometheus scrapes, the alarm of a release that grows old, and OpenLineage."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +22,8 @@ from fleetalign.release.channel import Pointer
 from fleetalign.storage.store import open_store
 
 pytestmark = pytest.mark.airflow
-HOURS = 0.03
-"""Long enough to answer on a busy machine, short enough to wait for."""
-SECONDS = 240.0
+HOURS = 24.0
+SECONDS = 300.0
 APPROVE = "/dags/release_promote/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
 
 
@@ -31,6 +34,8 @@ class Asking:
     api: Any
     store: str
     inbox: Inbox
+    lineage: Path
+    database: Path
 
     def start(self, run_id: str, to: str) -> None:
         self.api.trigger("release_promote", run_id, conf={"channel": to, "reason": "asked for", "force": True})
@@ -44,6 +49,15 @@ class Asking:
 
     def answer(self, run_id: str, option: str) -> None:
         self.api.call("PATCH", APPROVE.format(run_id=run_id), json={"chosen_options": [option]})
+
+    def let_the_time_pass(self, run_id: str) -> None:
+        """As if the question had been open for all its hours: only the deadline moves, the scheduler does the rest."""
+        with contextlib.closing(sqlite3.connect(self.database, timeout=60)) as database, database:
+            database.execute(
+                "UPDATE task_instance SET trigger_timeout = datetime('now', '-1 minute') "
+                "WHERE dag_id = 'release_promote' AND task_id = 'approve' AND run_id = ?",
+                (run_id,),
+            )
 
     def states(self, run_id: str) -> dict[str, str]:
         return {task["task_id"]: task["state"] for task in self.api.task_instances("release_promote", run_id)}
@@ -66,13 +80,15 @@ def asking(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     with inboxes(home) as inbox, pytest.MonkeyPatch.context() as patch:
         for name, value in inbox.environment.items():
             patch.setenv(name, value)
+        events = {"type": "file", "log_file_path": str(home / "lineage.jsonl"), "append": True}
+        patch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(events))
         airflow = module("standalone").Standalone(home / "airflow", f"file://{home / 'store'}", params, free_port())
         airflow.start()
         try:
             airflow.wait_healthy()
             api = airflow.api()
             api.wait_for_dags({"release_promote", "fleet_health"})
-            yield Asking(api, airflow.store, inbox)
+            yield Asking(api, airflow.store, inbox, home / "lineage.jsonl", home / "airflow" / "airflow.db")
         finally:
             airflow.stop()
 
@@ -104,6 +120,7 @@ def test_rejected_or_without_an_answer_in_time_the_channel_stays(asking: Asking)
     asking.answer("rejected", "Reject")
     asking.start("silent", "challenger")
     asking.question("silent")
+    asking.let_the_time_pass("silent")
     asking.api.wait_idle(SECONDS)
     for run_id in ("rejected", "silent"):
         assert asking.states(run_id)["approve"] == "success"
@@ -134,3 +151,14 @@ def test_gauges_reach_prometheus_and_a_release_about_to_expire_is_an_alarm_by_ma
     assert reason in post["reason"] and post["text"].startswith(post["reason"])
     assert (post["dag_id"], post["task_id"], post["run_id"]) == ("fleet_health", "freshness", "looked")
     assert "/dags/fleet_health/runs/looked/tasks/freshness" in post["log_url"]
+
+
+def test_openlineage_hears_which_version_of_what_was_made_of_what(asking: Asking, build: Build) -> None:
+    events = [json.loads(line) for line in asking.lineage.read_text().splitlines()]
+    told = [e for e in events if e["job"]["name"] == "release_promote.release" and e.get("outputs")]
+    assert told, {event["job"]["name"] for event in events}
+    [made] = told[0]["outputs"]
+    assert (made["namespace"], made["name"]) == ("file", asking.store.removeprefix("file://") + "/releases")
+    assert made["facets"]["version"]["datasetVersion"] == build.release_id
+    assert {source["name"].rpartition("/")[2] for source in told[0]["inputs"]} == {"aligners", "models"}
+    assert not any("sql" in facet for event in events for facet in event["job"].get("facets", {}))
