@@ -83,9 +83,10 @@ class Sessions:
                     continue
                 # PostgreSQL gives each of its processes a session of its own.
                 family = (process, *process.children(recursive=True))
-                found |= {p.pid: p for p in family if p.status() != psutil.STATUS_ZOMBIE}
             except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
                 continue
+            # One that ends meanwhile says nothing of the others: PostgreSQL's come and go.
+            found |= {p.pid: p for p in family if _runs(p)}
         return list(found.values())
 
     def end(self, *names: str) -> int:
@@ -117,6 +118,13 @@ class Sessions:
             self.file.write_text(json.dumps(servers, indent=1))
         else:
             self.file.unlink(missing_ok=True)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _send(send: Any, number: int, signal_number: int) -> None:

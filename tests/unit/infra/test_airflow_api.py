@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import httpx
 import pytest
-
-INFRA = Path(__file__).parents[3] / "infra" / "local"
+from e2e.local_airflow import module
 
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch):
     """A client whose server gives these answers one after the other, and the paths that it was asked for."""
-    monkeypatch.syspath_prepend(str(INFRA))
-    import airflow_api
-
+    airflow_api = module("airflow_api")
     monkeypatch.setattr(airflow_api.Api._answer.retry, "sleep", lambda _: None)
 
     def client(*given: int | Exception):
@@ -32,8 +26,7 @@ def answers(monkeypatch: pytest.MonkeyPatch):
         transport = httpx.MockTransport(answer)
         return airflow_api.Api(httpx.Client(base_url="http://airflow", transport=transport)), asked
 
-    yield client
-    sys.modules.pop("airflow_api", None)
+    return client
 
 
 def test_a_busy_server_is_asked_again(answers) -> None:

@@ -77,6 +77,20 @@ def test_who_does_not_hear_is_killed(sessions, tmp_path: Path) -> None:
     assert not sessions.processes()
 
 
+BUSY = """
+import subprocess, time
+print("up", flush=True)
+end = time.monotonic() + 600  # airflow server
+while time.monotonic() < end:
+    subprocess.Popen(["true"]).wait()
+"""
+
+
+def test_a_server_is_alive_while_its_children_come_and_go(sessions, tmp_path: Path) -> None:
+    start(sessions, "one", BUSY, tmp_path)
+    assert all(sessions.alive("one") for _ in range(150))
+
+
 def test_a_number_that_now_is_somebody_elses_is_left_alone(sessions, tmp_path: Path) -> None:
     start(sessions, "other", "import time; print('up', flush=True); time.sleep(600)", tmp_path)
     process = psutil.Process(json.loads(sessions.file.read_text())["other"]["session"])
