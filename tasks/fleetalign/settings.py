@@ -169,6 +169,8 @@ class AirflowConfig:
     """When the store is looked through for what nothing reaches."""
     min_new_partitions: int = 7
     """``pretrain_due`` starts a pre-training when this many partitions per kind are new."""
+    max_cpu_hours: float = 0.0
+    """An alignment that is expected to take more CPU hours is refused before it fans out; 0 = whatever it takes."""
     gpu_pool: str = "gpu"
     """Pool of the pre-training task."""
     align_pool: str = "align"

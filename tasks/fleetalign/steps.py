@@ -86,6 +86,7 @@ def plan(
     since the plan that trained or last aligned it, that plan is returned and every later step is a no-op.
     Feedback recorded after ``as_of`` does not exist.
     """
+    from fleetalign.align.cost import expected_cpu_hours
     from fleetalign.align.plan import write_plan
     from fleetalign.align.realign import plan_realignment
 
@@ -102,6 +103,7 @@ def plan(
         "partitions": len(document["partitions"]),
         "feedback_rows": document["feedback"]["rows"],
         "shards": len(document["shards"]),
+        "expected_align_cpu_hours": float(f"{expected_cpu_hours(document):.2g}"),
     }
 
 
@@ -141,10 +143,15 @@ def pretrain(
 
 
 def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]:
-    """The plan's shards, each with a label that says what it holds."""
+    """The plan's shards, each with a label that says what it holds.
+
+    Raises ConfigError when to align them is expected to take more than ``airflow.max_cpu_hours``.
+    """
+    from fleetalign.align.cost import require_affordable
     from fleetalign.align.plan import read_plan
 
     document = read_plan(open_store(store_uri), plan_id)
+    require_affordable(plan_id, document, config.airflow.max_cpu_hours)
     return [{"plan_id": plan_id, "index": s["index"], "label": shard_label(s)} for s in document["shards"]]
 
 

@@ -1,0 +1,39 @@
+"""What an alignment will take is told, and refused above a budget, before it fans out."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleetalign.align.cost import expected_cpu_hours, require_affordable
+from fleetalign.config import Config
+from fleetalign.errors import ConfigError
+
+
+def plan(entities: int, days: int = 1, metrics: int = 2, network: str = "views") -> dict:
+    span = {"start": "2026-03-02T00:00:00Z", "end": f"2026-03-{2 + days:02}T00:00:00Z"}
+    facts = {
+        "entities": entities,
+        "step_seconds": 60,
+        "metrics": [f"m{i}" for i in range(metrics)],
+        "ranges": {"train": span, "calibrate": span, "judge": None},
+    }
+    settings = Config().build_settings()
+    settings["model"]["network"] = network
+    return {"config": settings, "kinds": {"web": facts}}
+
+
+def test_it_grows_with_entities_and_their_samples() -> None:
+    assert expected_cpu_hours(plan(2_000)) == pytest.approx(2 * expected_cpu_hours(plan(1_000)))
+    more = expected_cpu_hours(plan(1_000, days=2)) - expected_cpu_hours(plan(1_000))
+    assert more == pytest.approx(1_000 * 1_440 * 2 * 2.3e-6 / 3600)
+    assert expected_cpu_hours(plan(1_000, network="sharead")) > expected_cpu_hours(plan(1_000))
+
+
+def test_a_budget_refuses_with_the_numbers_and_none_refuses_nothing() -> None:
+    dear = plan(100_000, days=20, metrics=40)
+    require_affordable("p1", dear, 0.0)
+    require_affordable("p1", dear, 1_000.0)
+    with pytest.raises(
+        ConfigError, match=r"plan p1: aligning 100000 entities is expected to take 73\.6 CPU hours.* 10:"
+    ):
+        require_affordable("p1", dear, 10.0)
