@@ -176,6 +176,8 @@ def killed(request: pytest.FixtureRequest, chain: Chain, first: dict[str, Any]) 
         chain.wait(f"{task_id} runs", lambda d=dag_id, t=task_id: chain.task(d, t, "running"), CHAIN_SECONDS)
         chain.kill(server)
         seen[step] = len(list((chain.store / result).glob("*"))) == complete
+        # A killed process is there for a moment yet.
+        chain.wait(f"{server} is dead", lambda s=server: not chain.stack.sessions.alive(s))
         assert not chain.stack.healthy()
         chain.put_back()
     return seen | {"release": chain.wait_for_release(done + 1)}
