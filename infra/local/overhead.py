@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from airflow_api import Api, StandaloneError, ticks
 from airflow_home import AirflowHome, Say
 from backends import PostgreSQL
@@ -96,7 +97,7 @@ def cpu_seconds(airflow: AirflowHome) -> float:
     for process in airflow.processes():
         try:
             total += sum(process.cpu_times()[:4])
-        except Exception:  # it ended meanwhile; its parent counts it
+        except psutil.NoSuchProcess:  # it ended meanwhile; its parent counts it
             continue
     return total
 

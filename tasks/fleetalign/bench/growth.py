@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetalign.bench import growth_fleet
-from fleetalign.bench.growth_report import plots, tables
+from fleetalign.bench.growth_report import FLAT, plots, tables
 from fleetalign.bench.growth_steps import PARALLEL, WORKERS
 from fleetalign.bench.machine import machine
 from fleetalign.config import ModelConfig
@@ -32,9 +32,6 @@ STRAIGHT = 1.25
 """A step is straight when an entity of the largest fleet costs at most this many times what one cost before."""
 SHORT_SECONDS = 2.0
 """What takes less in the largest fleet is noise; so is a bend that this much in a smaller fleet's time would explain."""
-FLAT = 1.25
-"""Memory is flat when the largest fleet's peak is at most this many times that of the one before, ten times smaller:
-small fleets do not fill what is bounded (row groups of 8,192 rows, blocks of telemetry), and ids must be somewhere."""
 TIMEOUT_SECONDS = 3_600
 Progress = Callable[[int, int, str], None]
 

@@ -18,6 +18,9 @@ BYTES = {
     "shard_tables_per_entity": "shard tables while a plan is built, per entity",
     "telemetry_per_entity": "validated telemetry, per entity",
 }
+FLAT = 1.25
+"""Memory is flat when the largest fleet's peak is at most this many times that of the one before, ten times smaller:
+small fleets do not fill what is bounded (row groups of 8,192 rows, blocks of telemetry), and ids must be somewhere."""
 
 
 def tables(result: Mapping[str, Any]) -> str:
@@ -55,9 +58,10 @@ def _findings(found: Sequence[Mapping[str, Any]], what: str) -> str:
     mine = [f for f in found if f["what"] == what]
     bad = [f["step"] for f in mine if f["good"] is False]
     word = {"time": "straight", "memory": "flat"}[what]
-    meaning = {"time": "", "memory": " Flat: the largest fleet takes at most 1.25 times what one of a tenth takes."}[
-        what
-    ]
+    meaning = {
+        "time": "",
+        "memory": f" Flat: the largest fleet takes at most {FLAT:g} times what one of a tenth takes.",
+    }[what]
     verdict = (
         f"{what.capitalize()} is not {word} in: {', '.join(bad)}."
         if bad
