@@ -166,15 +166,18 @@ class AlignConfig:
     """Alarms closer than this are one page."""
     min_history_steps: int = 200
     """Samples an entity needs before it gets its own location, scale and quantile."""
-    entities_per_shard: int = 50
-    """Entities of one mapped align task. It changes no result."""
+    entities_per_shard: int = 0
+    """Entities of one mapped align task; 0 = as many as take about half a minute, in at most 256 tasks. It changes no result."""
     tpe_trials: int = 50
     """Trials per entity of ``published_tpe``."""
     seed: int = 13
     """Seed of controls, bootstrap and TPE."""
 
     def __post_init__(self) -> None:
-        for name in ("entities_per_shard", "smooth", "merge_steps", "min_history_steps", "tail_probability_count"):
+        check(
+            self.entities_per_shard >= 0, f"align.entities_per_shard is {self.entities_per_shard}; 0 or more entities"
+        )
+        for name in ("smooth", "merge_steps", "min_history_steps", "tail_probability_count"):
             check(getattr(self, name) >= 1, f"align.{name} is {getattr(self, name)}; must be at least 1")
         check(bool(self.prior_weights), "align.prior_weights is empty; give at least one candidate k")
         check(all(k > 0 for k in self.prior_weights), f"align.prior_weights is {self.prior_weights}; must be above 0")

@@ -20,7 +20,6 @@ from typing import Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
-from fleetalign.errors import UsageError
 from fleetalign.interval import Interval
 from fleetalign.storage import layout, receipts
 from fleetalign.storage.store import open_store
@@ -149,51 +148,20 @@ def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]
     """
     from fleetalign.align.cost import require_affordable
     from fleetalign.align.plan import read_plan
+    from fleetalign.align.step import label
 
     document = read_plan(open_store(store_uri), plan_id)
     require_affordable(plan_id, document, config.airflow.max_cpu_hours)
-    return [{"plan_id": plan_id, "index": s["index"], "label": shard_label(s)} for s in document["shards"]]
-
-
-def shard_label(shard: dict[str, Any]) -> str:
-    names = shard["first"] if shard["entities"] == 1 else f"{shard['first']} … {shard['last']} ({shard['entities']})"
-    return f"{shard['index']}: {shard['kind']} {names}"
+    return [{"plan_id": plan_id, "index": s["index"], "label": label(s)} for s in document["shards"]]
 
 
 def align_shard(
     config: Config, store_uri: str, plan_id: str, index: int, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Score one shard's calibrate range with the exported graph and tabulate its entities."""
-    import pyarrow.compute as pc
+    from fleetalign.align.step import align_and_store
 
-    from fleetalign.align.plan import plan_config, read_plan
-    from fleetalign.align.shard import align_shard as work
-    from fleetalign.contracts.hashing import sha256
-    from fleetalign.contracts.tables import DEFAULT_ENTITY, to_parquet
-
-    store = open_store(store_uri)
-    document = read_plan(store, plan_id)
-    if not 0 <= index < len(document["shards"]):
-        raise UsageError(f"plan {plan_id} has shards 0 to {len(document['shards']) - 1}; there is no shard {index}")
-    trained = receipts.trained(store, plan_id, document)
-    shard, entity = document["shards"][index], pc.field("entity_id")
-    # Sorting the whole fleet's rows in every shard would cost more than the alignment.
-    mine = ((entity >= shard["first"]) & (entity <= shard["last"])) | (entity == DEFAULT_ENTITY)
-    normalizer = receipts.normalizer(store, trained["normalizer_id"], (pc.field("kind") == shard["kind"]) & mine)
-    given = (store, document, index, trained["models"], normalizer, config.storage, progress)
-    table = work(*given)
-    data = to_parquet(table)
-    store.put_immutable(layout.shard(plan_id, index), data)
-    if plan_config(document).gates.untrained_control:
-        store.put_immutable(layout.control_shard(plan_id, index), to_parquet(work(*given, control=True)))
-    reasons = [r for r in table["reason"].to_pylist() if r]
-    return {
-        "index": index,
-        "label": shard_label(shard),
-        "sha256": sha256(data),
-        "entities": table.num_rows,
-        "left_out": len(reasons),
-    }
+    return align_and_store(open_store(store_uri), config, plan_id, index, progress)
 
 
 def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the alignment of a plan will take, told before it fans out.
+"""What an alignment will take: told before it fans out, and the reason for how many shards it fans out to.
 
 The rates were measured on one core of the machine that docs/benchmarks.md names ("from raw telemetry"; growth): another
 machine differs, by a factor of two or three, so this is for orders of magnitude and budgets.
@@ -7,25 +7,49 @@ machine differs, by a factor of two or three, so this is for orders of magnitude
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from fleetalign.align.plan import plan_config, range_of
+from fleetalign.config import Config
 from fleetalign.errors import ConfigError
+from fleetalign.interval import Interval
 
 SECONDS_PER_SAMPLE = {"views": 2.3e-6, "sharead": 6.2e-6}
 """CPU seconds to score and tabulate one sample of one metric."""
 SECONDS_PER_ENTITY = 1.5e-3
+SHARD_SECONDS = 30.0
+"""Work of one shard: Airflow and the libraries take a second or two of each task instance, whatever it does."""
+MOST_SHARDS = 256
+"""Airflow takes no more than 1,024 mapped tasks by default, and people look at them."""
 
 
 def expected_cpu_hours(plan: Mapping[str, Any]) -> float:
     """CPU hours of every shard of ``plan`` together; the untrained control of the entities that were spoken about is not counted."""
-    rate = SECONDS_PER_SAMPLE[plan_config(plan).model.network]
-    seconds = 0.0
-    for kind, facts in plan["kinds"].items():
-        samples = range_of(plan, kind, "calibrate").seconds / facts["step_seconds"] * len(facts["metrics"])
-        seconds += facts["entities"] * (SECONDS_PER_ENTITY + samples * rate)
-    return seconds / 3600
+    network = plan["config"]["model"]["network"]
+    return sum(_seconds(facts, network) * facts["entities"] for facts in plan["kinds"].values()) / 3600
+
+
+def entities_per_shard(config: Config, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """How many entities of each kind one shard holds; ``kinds`` as in a plan.
+
+    ``align.entities_per_shard`` where it is given; else as many as take ``SHARD_SECONDS``, and more in a fleet that would
+    need more than ``MOST_SHARDS``.
+    """
+    if config.align.entities_per_shard:
+        return dict.fromkeys(kinds, config.align.entities_per_shard)
+    one = {kind: _seconds(facts, config.model.network) for kind, facts in kinds.items()}
+    whole = sum(one[kind] * facts["entities"] for kind, facts in kinds.items())
+    # A kind's last shard may be a small one: a shard of each is set aside for it.
+    shard = max(SHARD_SECONDS, whole / max(MOST_SHARDS - len(kinds), 1))
+    return {kind: math.ceil(shard / seconds) for kind, seconds in one.items()}
+
+
+def _seconds(facts: Mapping[str, Any], network: str) -> float:
+    """CPU seconds of one entity of a kind of the plan."""
+    calibrate = facts["ranges"]["calibrate"]
+    steps = Interval.parse(calibrate["start"], calibrate["end"]).seconds / facts["step_seconds"]
+    return SECONDS_PER_ENTITY + steps * len(facts["metrics"]) * SECONDS_PER_SAMPLE[network]
 
 
 def require_affordable(plan_id: str, plan: Mapping[str, Any], max_cpu_hours: float) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.align.cost import entities_per_shard
 from fleetalign.config import Config, from_build_settings
 from fleetalign.contracts.feedback import in_force
 from fleetalign.contracts.hashing import canonical_json, content_id, readable_json, sha256
@@ -88,17 +89,21 @@ def draft(
     feedback = statements.read_feedback(store, as_of)
     standing = in_force(feedback)
     mutes = statements.read_mutes(store)
-    kinds, shards, entities = {}, [], []
+    kinds, ids_of = {}, {}
     for kind in sorted({p.kind for p in partitions}):
         mine = [p for p in partitions if p.kind == kind]
         base = reuse.plan["kinds"][kind] if reuse else None
-        ids = lake.entity_ids(store, mine, kind)
+        ids = ids_of[kind] = lake.entity_ids(store, mine, kind)
         known = pc.and_(pc.equal(standing["kind"], kind), pc.is_in(standing["entity_id"], value_set=ids))
         kinds[kind] = _kind_entry(config, kind, mine, standing.filter(known), interval, base)
         kinds[kind]["model_id"] = reuse.models[kind] if reuse else None
         kinds[kind]["entities"] = len(ids)
-        entities.append(pa.table({"kind": pa.repeat(pa.scalar(kind), len(ids)), "entity_id": ids}))
-        shards += _shard_bounds(kind, ids, config.align.entities_per_shard, len(shards))
+    entities = [
+        pa.table({"kind": pa.repeat(pa.scalar(kind), len(ids)), "entity_id": ids}) for kind, ids in ids_of.items()
+    ]
+    shards: list[dict[str, Any]] = []
+    for kind, per_shard in entities_per_shard(config, kinds).items():
+        shards += _shard_bounds(kind, ids_of[kind], per_shard, len(shards))
     return {
         "schema_version": PLAN_VERSION,
         "config": config.build_settings(),

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
+import math
 
-from fleetalign.align.cost import expected_cpu_hours, require_affordable
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetalign.align.cost import (
+    MOST_SHARDS,
+    SHARD_SECONDS,
+    entities_per_shard,
+    expected_cpu_hours,
+    require_affordable,
+)
 from fleetalign.config import Config
 from fleetalign.errors import ConfigError
 
@@ -37,3 +48,26 @@ def test_a_budget_refuses_with_the_numbers_and_none_refuses_nothing() -> None:
         ConfigError, match=r"plan p1: aligning 100000 entities is expected to take 73\.6 CPU hours.* 10:"
     ):
         require_affordable("p1", dear, 10.0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 3_000_000), st.integers(1, 28), st.integers(1, 50)), min_size=1, max_size=40))
+def test_shards_are_half_a_minute_of_work_or_as_many_as_there_may_be(kinds: list[tuple[int, int, int]]) -> None:
+    facts = {
+        f"k{n:02}": plan(entities, days, metrics)["kinds"]["web"] for n, (entities, days, metrics) in enumerate(kinds)
+    }
+    sizes = entities_per_shard(Config(), facts)
+
+    def seconds(kind: str, entities: int) -> float:
+        return 3600 * expected_cpu_hours(plan(1) | {"kinds": {kind: facts[kind] | {"entities": entities}}})
+
+    assert sum(math.ceil(facts[kind]["entities"] / size) for kind, size in sizes.items()) <= MOST_SHARDS
+    whole = sum(seconds(kind, facts[kind]["entities"]) for kind in facts)
+    for kind, size in sizes.items():
+        assert seconds(kind, size) >= SHARD_SECONDS
+        # Not one entity more than that, or than many shards of equal work hold.
+        assert seconds(kind, size - 1) <= max(SHARD_SECONDS, whole / (MOST_SHARDS - len(kinds))) * (1 + 1e-9)
+
+
+def test_a_number_of_entities_that_was_asked_for_is_kept() -> None:
+    config = Config(align=dataclasses.replace(Config().align, entities_per_shard=1))
+    assert entities_per_shard(config, plan(1_000)["kinds"]) == {"web": 1}
