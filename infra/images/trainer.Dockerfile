@@ -2,6 +2,7 @@
 # BASE: an image built from airflow.Dockerfile. Which torch it gets, CPU or CUDA, is the package index's choice.
 ARG BASE
 FROM ${BASE}
-RUN grep -v '^apache-airflow' requirements.lock.txt > /tmp/constraints.txt \
-    && pip install --no-cache-dir --constraint /tmp/constraints.txt '.[train,validate,dvc,airflow]' \
-    && rm /tmp/constraints.txt
+RUN cp -R . /tmp/source \
+    && grep -v '^apache-airflow' requirements.lock.txt > /tmp/source/constraints.txt \
+    && pip install --no-cache-dir --constraint /tmp/source/constraints.txt '/tmp/source[train,validate,dvc,airflow]' \
+    && rm -r /tmp/source

@@ -35,5 +35,5 @@ def test_torch_is_in_the_trainer_alone() -> None:
     with_torch = {name for name, needs in extras.items() if any(re.match(r"torch\b", need) for need in needs)}
     assert with_torch == {"train"}
     for path in IMAGES:
-        installed = re.search(r"'\.\[([a-z,]+)\]'", path.read_text())[1].split(",")
+        installed = re.search(r"\[([a-z,]+)\]'", path.read_text())[1].split(",")
         assert ("train" in installed) == (path.name == "trainer.Dockerfile")
