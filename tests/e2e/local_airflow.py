@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fleetalign.config import load
 from fleetalign.release import channel
 from fleetalign.storage.store import open_store
 
@@ -57,6 +58,11 @@ class Demo:
     @property
     def store(self) -> Path:
         return self.home / "store"
+
+    @property
+    def days(self) -> list[str]:
+        """Partition key of every day of the fleet."""
+        return module("demo").partition_keys(load(module("demo").PARAMS))
 
     @property
     def airflow(self) -> Any:

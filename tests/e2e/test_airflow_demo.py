@@ -29,6 +29,7 @@ from fleetalign.storage.store import open_store
 
 pytestmark = pytest.mark.airflow
 IDLE_SECONDS = 180.0
+Done = subprocess.CompletedProcess[str]
 TASKS = {
     "telemetry_ingest": ["ingest"],
     "telemetry_validate": ["validate"],
@@ -47,16 +48,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 @pytest.fixture(scope="module")
-def first(demo: Demo) -> subprocess.CompletedProcess[str]:
+def first(demo: Demo) -> Done:
     return demo()
 
 
 @pytest.fixture(scope="module")
-def api(demo: Demo, first: subprocess.CompletedProcess[str]) -> Any:
+def api(demo: Demo, first: Done) -> Any:
     return demo.airflow.api()
 
 
-def test_ends_with_a_release_that_another_process_has_used(demo: Demo, first: subprocess.CompletedProcess[str]) -> None:
+def test_ends_with_a_release_that_another_process_has_used(demo: Demo, first: Done) -> None:
     assert first.returncode == 0, first.stderr
     assert champion(demo).release_id == release_id(first.stdout)
     for said in (
@@ -81,11 +82,9 @@ def test_few_task_instances_all_green_and_nothing_keeps_retraining(api: Any) -> 
     assert sum(run["dag_id"] == "shared_pretrain" for run in runs) == 1
 
 
-def test_events_say_what_was_made(demo: Demo, api: Any, first: subprocess.CompletedProcess[str]) -> None:
+def test_events_say_what_was_made(demo: Demo, api: Any, first: Done) -> None:
     assert api.events("release")[0]["extra"]["release_id"] == release_id(first.stdout)
-    assert {event["partition_key"] for event in api.events("telemetry_validated")} == set(
-        module("demo").partition_keys(module("demo").load(module("demo").PARAMS))
-    )
+    assert {event["partition_key"] for event in api.events("telemetry_validated")} == set(demo.days)
     assert api.events("aligner_table")[0]["extra"]["aligner_id"]
     assert not api.events("aligner_table")[0]["partition_key"]
 
@@ -96,7 +95,7 @@ def test_shards_have_readable_names(api: Any) -> None:
     assert all(re.match(r"\d+: (service|database) ", task["rendered_map_index"]) for task in mapped)
 
 
-def test_again_is_quick_and_makes_nothing(demo: Demo, api: Any, first: subprocess.CompletedProcess[str]) -> None:
+def test_again_is_quick_and_makes_nothing(demo: Demo, api: Any, first: Done) -> None:
     before, runs = digests(demo.store), len(api.runs())
     second = demo()
     assert second.returncode == 0, second.stderr
@@ -172,7 +171,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def second(browser: Any, demo: Demo, api: Any, first: subprocess.CompletedProcess[str]) -> str:
+def second(browser: Any, demo: Demo, api: Any, first: Done) -> str:
     """Id of the release that follows an operator's word, promoted and checked for drift as every night."""
     word = ("--entity", "service/search-3", "--from", "2026-03-08T01:00:00Z", "--to", "2026-03-08T03:00:00Z")
     fleetalign("feedback", "add", *word, "--verdict", "normal", "--store", demo.store)
@@ -184,7 +183,7 @@ def second(browser: Any, demo: Demo, api: Any, first: subprocess.CompletedProces
     moved = champion(demo)
     assert moved.previous == release_id(first.stdout)
     store, config = open_store(str(demo.store)), load(module("demo").PARAMS)
-    for day in module("demo").partition_keys(config)[:-1]:  # as many nights as there are days
+    for day in demo.days[:-1]:  # as many nights as there are days
         check(store, config, Scorer.open(store, "champion"), from_partition_key(day, "day"))
     return moved.release_id
 
@@ -212,17 +211,31 @@ def test_a_browser_goes_from_the_assets_over_a_green_run_to_the_report(admin: Pe
     admin.picture("report.png")
 
 
-def test_a_browser_shows_every_dag_and_the_fleet(admin: Person, first: subprocess.CompletedProcess[str]) -> None:
-    page = admin.go("/dags?limit=50")
-    page.get_by_label("Show table view").click()
-    page.get_by_text("telemetry_validate").first.wait_for()
-    admin.picture("airflow.png")
+def test_a_browser_shows_the_fleet(admin: Person, first: Done) -> None:
     fleet = admin.fleet()
     fleet.get_by_role("link", name=release_id(first.stdout)).first.wait_for()
     assert "moved" in fleet.locator("#entities").inner_text()
-    admin.picture("fleet.png")
+    admin.picture("fleet.png", height=855)
     fleet.locator("#entities tbody a").first.click()
     fleet.get_by_text("alarm when").wait_for()
+
+
+def test_a_browser_backfills_two_days(admin: Person, demo: Demo, api: Any) -> None:
+    before, known, days = digests(demo.store), {run["dag_run_id"] for run in api.runs()}, demo.days[:2]
+    form = admin.backfill_form("telemetry_ingest", *days)
+    form.get_by_text("No runs matching selected criteria.").wait_for()  # both days have a run
+    form.locator("label", has_text="All Runs").click()
+    form.get_by_text("2 runs will be triggered.").wait_for()
+    form.get_by_role("button", name="Run Backfill").press("Enter")
+    form.wait_for(state="hidden")
+    made = [run for run in api.wait_idle(IDLE_SECONDS) if run["dag_run_id"] not in known]
+    assert {run["state"] for run in made} == {"success"}
+    assert {run["partition_key"] for run in made if run["run_type"] == "backfill"} == set(days)
+    assert {run["partition_key"] for run in made if run["dag_id"] == "telemetry_validate"} >= set(days)
+    assert "shared_pretrain" not in {run["dag_id"] for run in made}
+    assert digests(demo.store) == before
+    row = admin.go("/dags/telemetry_ingest/backfills").get_by_role("row", name="All Runs")
+    assert all(day in row.inner_text() for day in days)
 
 
 def test_a_viewer_looks_and_cannot_act(browser: Any, demo: Demo, second: str, tmp_path: Path) -> None:
@@ -234,12 +247,12 @@ def test_a_viewer_looks_and_cannot_act(browser: Any, demo: Demo, second: str, tm
     viewer.trigger("release_rollback", reason="only looking around").get_by_text("Forbidden").first.wait_for()
     api_says = viewer.page.request.post(f"{demo.airflow.url}/fleetalign/fleet")
     assert api_says.status == 405
+    denied = viewer.backfill_form("telemetry_ingest", *demo.days[:2])
+    denied.get_by_text("User does not have permission to create backfills").wait_for()
     assert champion(demo) == before
 
 
-def test_a_browser_rolls_back_by_form_with_a_reason(
-    admin: Person, demo: Demo, api: Any, first: subprocess.CompletedProcess[str]
-) -> None:
+def test_a_browser_rolls_back_by_form_with_a_reason(admin: Person, demo: Demo, api: Any, first: Done) -> None:
     admin.fleet().get_by_role("link", name="Roll back").click()
     admin.page.wait_for_url("**/dags/release_rollback")
     admin.trigger("release_rollback", reason="short").get_by_text("too short").first.wait_for()
@@ -251,9 +264,14 @@ def test_a_browser_rolls_back_by_form_with_a_reason(
     admin.fleet().get_by_text("it pages too much tonight").wait_for()
 
 
-def test_a_half_dead_run_is_cleared_away_and_the_release_stays(
-    demo: Demo, first: subprocess.CompletedProcess[str]
-) -> None:
+def test_a_browser_shows_every_dag(admin: Person) -> None:
+    page = admin.go("/dags?limit=50")
+    page.get_by_label("Show table view").click()
+    page.locator("tbody tr").nth(11).wait_for()
+    admin.picture("airflow.png", height=1000)
+
+
+def test_a_half_dead_run_is_cleared_away_and_the_release_stays(demo: Demo, first: Done) -> None:
     # The red rollback above is no part of the chain, so the demo does not mind it.
     server = json.loads((demo.home / "airflow" / "servers.json").read_text())["standalone"]["session"]
     for process in demo.airflow.processes():
