@@ -33,6 +33,15 @@ print(json.dumps(PodGenerator.serialize_pod(pod)))
 """
 
 
+def pretraining_pod(params: Path, template: Path) -> dict[str, Any]:
+    """The pre-training's pod under the parameters of a file, made from the executor's pod template."""
+    done = subprocess.run(
+        [sys.executable, "-c", RENDER, str(DAG_FOLDER), str(template)],
+        env={**os.environ, "FLEETALIGN_PARAMS": str(params)}, capture_output=True, text=True, check=True, timeout=180,
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @pytest.fixture
 def rendered(tmp_path: Path) -> dict[str, Any]:
     params, template = tmp_path / "params.yaml", tmp_path / "template.yaml"
@@ -41,11 +50,7 @@ def rendered(tmp_path: Path) -> dict[str, Any]:
         "gpu_node_selector: {pool: gpu}}\n"
     )
     template.write_text(TEMPLATE)
-    done = subprocess.run(
-        [sys.executable, "-c", RENDER, str(DAG_FOLDER), str(template)],
-        env={**os.environ, "FLEETALIGN_PARAMS": str(params)}, capture_output=True, text=True, check=True, timeout=180,
-    )  # fmt: skip
-    return json.loads(done.stdout.splitlines()[-1])
+    return pretraining_pod(params, template)
 
 
 def test_the_pod_asks_for_a_gpu_on_nodes_that_have_one_and_keeps_its_template(rendered: dict[str, Any]) -> None:
