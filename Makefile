@@ -45,11 +45,13 @@ docs: env  ## Rewrite the rendered pages (docs/settings.md)
 pictures: env  ## Take the README's pictures: a demo of its own and the browser tests (Debian's chromium)
 	@FLEETALIGN_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/e2e/test_airflow_demo.py -k browser
 
-bench: env  ## Every benchmark, into docs/benchmarks.md: make bench DATA=FOLDER of labelled Parquet (an hour)
+bench: env  ## Every benchmark, into docs/benchmarks.md: make bench DATA=FOLDER of labelled Parquet (two hours)
 	@$(BIN)/fleetalign bench detection --data "$(DATA)" --out docs
 	@$(BIN)/fleetalign bench speed --out docs
 	@$(BIN)/fleetalign bench growth --out docs
 	@$(BIN)/fleetalign bench airflow --out docs
+	@$(BIN)/fleetalign bench scale --out docs
+	@$(BIN)/fleetalign bench kills --out docs
 
 lock: env  ## Resolve requirements.lock.txt anew; torch stays pinned plainly
 	@rm -f requirements.lock.txt

@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -91,10 +91,10 @@ SIDES: dict[str, tuple[type[AirflowHome], dict[str, Any]]] = {
 """Kind of Airflow and what it is told."""
 
 
-def cpu_seconds(airflow: AirflowHome) -> float:
-    """Of all its processes and of those that they have waited for, which tasks are."""
+def cpu_seconds_of(processes: Iterable[psutil.Process]) -> float:
+    """Theirs and of those that they have waited for, which tasks are."""
     total = 0.0
-    for process in airflow.processes():
+    for process in processes:
         try:
             total += sum(process.cpu_times()[:4])
         except psutil.NoSuchProcess:  # it ended meanwhile; its parent counts it
@@ -111,15 +111,15 @@ def measure(airflow: AirflowHome, tasks: int, runs: int, say: Callable[[str], No
     api = airflow.api()
     api.wait_for_dags({"nothing"})
     _run(api, "warm-up", WARM_UP)
-    before = cpu_seconds(airflow)
+    before = cpu_seconds_of(airflow.processes())
     time.sleep(IDLE_SECONDS)
-    idle = (cpu_seconds(airflow) - before) / IDLE_SECONDS
+    idle = (cpu_seconds_of(airflow.processes()) - before) / IDLE_SECONDS
     measured = []
     for number in range(runs):
         say(f"run {number + 1}")
-        before, began = cpu_seconds(airflow), time.monotonic()
+        before, began = cpu_seconds_of(airflow.processes()), time.monotonic()
         instances = _run(api, f"run-{number}", tasks)
-        measured.append(_figures(instances, cpu_seconds(airflow) - before, time.monotonic() - began))
+        measured.append(_figures(instances, cpu_seconds_of(airflow.processes()) - before, time.monotonic() - began))
     return {"boot_seconds": boot_seconds, "idle_cpu_share": idle, "runs": measured}
 
 

@@ -11,8 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from e2e.local_airflow import free_port, module
 
 pytestmark = pytest.mark.airflow
 CHAIN_SECONDS = 300.0
-STEP_SECONDS = 120.0
 STAYS_QUEUED_SECONDS = 8.0
 DAYS = 4
 KINDS = 2
@@ -38,61 +36,12 @@ airflow: {{gpu_queue: gpu, min_new_partitions: {days}, retry_delay_seconds: 1, i
   pretrain_cron: "0 1 1 1 *", align_cron: "0 2 1 1 *", drift_cron: "0 3 1 1 *", gc_cron: "0 4 1 1 *",
   feedback_cron: "0 5 1 1 *", health_cron: "0 6 1 1 *"}}
 """
-BUILT = ("plans", "models", "aligners", "normalizers", "releases", "promotions", "channels")
 SERVERS = {
     "scheduler": ("scheduler", "scheduler"),
     "api-server": ("api-server", "api-server"),
     "worker": ("worker-gpu", "worker"),
 }
 """Who is killed while it pre-trains, and while it aligns: each step has a worker of its own."""
-
-
-@dataclass(frozen=True)
-class Chain:
-    """The stack, its API and the store."""
-
-    stack: Any
-    api: Any
-
-    @property
-    def store(self) -> Path:
-        return Path(self.stack.store.removeprefix("file://"))
-
-    def task(self, dag_id: str, task_id: str, state: str) -> dict[str, Any] | None:
-        """A task instance that is in ``state``; there is one run of a DAG at a time."""
-        found = self.api.task_instances(dag_id)
-        return next((t for t in found if (t["task_id"], t["state"]) == (task_id, state)), None)
-
-    def wait(self, what: str, true: Callable[[], Any], seconds: float = STEP_SECONDS) -> Any:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if found := true():
-                return found
-            time.sleep(0.2)
-        raise AssertionError(f"{what}: not in {seconds:.0f} s")
-
-    def wait_for_release(self, promotions: int) -> str:
-        """The only release, after so many promotions went well; no run is red."""
-
-        def promoted() -> bool:
-            runs = self.api.runs()
-            assert not [run for run in runs if run["state"] == "failed"]
-            done = [run for run in runs if run["dag_id"] == "release_promote" and run["state"] == "success"]
-            return len(done) >= promotions
-
-        self.wait("promotion", promoted, CHAIN_SECONDS)
-        (release,) = (self.store / "releases").iterdir()
-        return release.name
-
-    def kill(self, server: str) -> None:
-        """As when its machine dies: nobody hears of it."""
-        for process in self.stack.sessions.processes(server):
-            process.kill()
-
-    def put_back(self) -> None:
-        """What ``make stack`` does when it is called again."""
-        self.stack.start()
-        self.stack.wait_healthy()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +56,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 @pytest.fixture(scope="module")
-def chain(expected: Build) -> Iterator[Chain]:
+def chain(expected: Build) -> Iterator[Any]:
     redis = program("redis-server", "redis-server", ("redis-tools", "libjemalloc2", "liblzf1"))
     # Not pytest's folder: as root, PostgreSQL runs as somebody else, who must be able to enter.
     home = Path(tempfile.mkdtemp(prefix="fleetalign-stack-"))
@@ -117,14 +66,14 @@ def chain(expected: Build) -> Iterator[Chain]:
         patch.setenv("PATH", str(redis.parent), prepend=os.pathsep)
         patch.setenv("LD_LIBRARY_PATH", libraries(redis), prepend=os.pathsep)
         try:
-            yield Chain(stack, module("demo").bring_up(stack, lambda _: None))
+            yield module("chain").Chain(stack, module("demo").bring_up(stack, lambda _: None))
         finally:
             stack.stop()
             shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def first(chain: Chain) -> dict[str, Any]:
+def first(chain: Any) -> dict[str, Any]:
     """The first chain, whose pre-training had to wait for its worker; what it was seen as meanwhile."""
     chain.stack.sessions.end("worker-gpu")
     for day in range(2, 2 + DAYS):
@@ -147,7 +96,7 @@ def test_without_its_worker_the_pre_training_waits(first: dict[str, Any]) -> Non
     assert not first["waiting"]["hostname"]
 
 
-def test_the_pre_training_ran_on_the_gpu_worker_and_nothing_else_did(chain: Chain, first: dict[str, Any]) -> None:
+def test_the_pre_training_ran_on_the_gpu_worker_and_nothing_else_did(chain: Any, first: dict[str, Any]) -> None:
     assert taken(chain.stack.log("worker-gpu")) == {"pretrain"}
     others = taken(chain.stack.log("worker"))
     assert {"ingest", "validate", "plan", "snapshot", "align_shard", "align_reduce", "release", "promote"} <= others
@@ -161,11 +110,10 @@ def test_the_release_is_the_one_of_the_command_line(first: dict[str, Any], expec
 
 
 @pytest.fixture(scope="module", params=list(SERVERS))
-def killed(request: pytest.FixtureRequest, chain: Chain, first: dict[str, Any]) -> dict[str, Any]:
+def killed(request: pytest.FixtureRequest, chain: Any, first: dict[str, Any]) -> dict[str, Any]:
     """A chain on the same telemetry from nothing, with one server killed in two of its steps."""
-    for folder in BUILT:
-        shutil.rmtree(chain.store / folder, ignore_errors=True)
-    done = sum(run["dag_id"] == "release_promote" for run in chain.api.runs())
+    chain.forget()
+    done = chain.promotions()
     in_pretrain, in_align = SERVERS[request.param]
     chain.api.trigger("shared_pretrain", f"killed__{request.param}")
     seen: dict[str, Any] = {}
@@ -174,10 +122,8 @@ def killed(request: pytest.FixtureRequest, chain: Chain, first: dict[str, Any]) 
         "align": ("entity_align", "align_shard", in_align, ("aligners", 1)),
     }.items():
         chain.wait(f"{task_id} runs", lambda d=dag_id, t=task_id: chain.task(d, t, "running"), CHAIN_SECONDS)
-        chain.kill(server)
         seen[step] = len(list((chain.store / result).glob("*"))) == complete
-        # A killed process is there for a moment yet.
-        chain.wait(f"{server} is dead", lambda s=server: not chain.stack.sessions.alive(s))
+        chain.kill(server)
         assert not chain.stack.healthy()
         chain.put_back()
     return seen | {"release": chain.wait_for_release(done + 1)}

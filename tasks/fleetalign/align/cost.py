@@ -33,16 +33,17 @@ def expected_cpu_hours(plan: Mapping[str, Any]) -> float:
 def entities_per_shard(config: Config, kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """How many entities of each kind one shard holds; ``kinds`` as in a plan.
 
-    ``align.entities_per_shard`` where it is given; else as many as take ``SHARD_SECONDS``, and more in a fleet that would
-    need more than ``MOST_SHARDS``.
+    ``align.entities_per_shard`` where it is given; else equal parts that take at most ``SHARD_SECONDS``, or longer in a fleet
+    that would need more than ``MOST_SHARDS``.
     """
     if config.align.entities_per_shard:
         return dict.fromkeys(kinds, config.align.entities_per_shard)
     one = {kind: _seconds(facts, config.model.network) for kind, facts in kinds.items()}
     whole = sum(one[kind] * facts["entities"] for kind, facts in kinds.items())
-    # A kind's last shard may be a small one: a shard of each is set aside for it.
-    shard = max(SHARD_SECONDS, whole / max(MOST_SHARDS - len(kinds), 1))
-    return {kind: math.ceil(shard / seconds) for kind, seconds in one.items()}
+    # Every kind's number of shards is rounded up.
+    most = max(SHARD_SECONDS, whole / max(MOST_SHARDS - len(kinds), 1))
+    shards = {kind: math.ceil(one[kind] * facts["entities"] / most) for kind, facts in kinds.items()}
+    return {kind: math.ceil(facts["entities"] / shards[kind]) for kind, facts in kinds.items()}
 
 
 def _seconds(facts: Mapping[str, Any], network: str) -> float:

@@ -6,25 +6,18 @@ none of it. ``run`` measures, ``tables`` and ``plots`` show.
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fleetalign.bench.machine import machine
-from fleetalign.errors import FleetalignError, UsageError
+from fleetalign.bench import programs
 
-PROGRAM = Path(__file__).parents[3] / "infra" / "local" / "overhead.py"
+PROGRAM = programs.FOLDER / "overhead.py"
 TASKS = {False: 20, True: 6}
 """Mapped no-op tasks a run, without and with ``quick``."""
 RUNS = {False: 2, True: 1}
 TIMEOUT_SECONDS = 1_200
-LIBRARIES = ("apache-airflow", "apache-airflow-providers-celery", "celery")
 PICTURE = "airflow.png"
 BARS = (("wall_per_task", "wall", "#2457a6"), ("cpu_per_task", "CPU", "#b8c0cc"))
 
@@ -34,17 +27,8 @@ def run(folder: Path, quick: bool, progress: Any = None, program: Path = PROGRAM
 
     Raises UsageError outside a checkout of the repository, FleetalignError when a server or a run failed.
     """
-    if not program.exists():
-        raise UsageError(f"bench airflow starts {program.name}, which is in the repository and not in the package")
-    started = time.perf_counter()
-    command = [sys.executable, str(program), "--tasks", str(TASKS[quick]), "--runs", str(RUNS[quick])]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=TIMEOUT_SECONDS)
-    if done.returncode:
-        raise FleetalignError("bench airflow: an Airflow did not run; its words are above")
-    measured = json.loads(done.stdout.splitlines()[-1])
-    seconds = time.perf_counter() - started
-    versions = {name: metadata.version(name) for name in LIBRARIES}
-    return measured | {"machine": machine(), "versions": versions, "quick": quick, "seconds": seconds}
+    arguments = ["--tasks", TASKS[quick], "--runs", RUNS[quick]]
+    return programs.measured("airflow", program, arguments, quick, TIMEOUT_SECONDS)
 
 
 def _mean(side: Mapping[str, Any], figure: str) -> float:
@@ -59,7 +43,7 @@ def _range(side: Mapping[str, Any], figure: str) -> str:
 
 def tables(result: Mapping[str, Any]) -> str:
     """One row per database and executor, as Markdown."""
-    sides, versions = result["sides"], result["versions"]
+    sides = result["sides"]
     first = next(iter(sides.values()))["runs"][0]
     header = [
         "where",
@@ -83,8 +67,7 @@ def tables(result: Mapping[str, Any]) -> str:
         for name, side in sides.items()
     ]
     words = (
-        f"Measured in {result['seconds']:.0f} s on {result['machine']['processor']} ({result['machine']['cores']} cores), "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        programs.introduced(result)
         + f"; {first['tasks']} mapped tasks that do nothing, {result['slots']} at a time, {len(next(iter(sides.values()))['runs'])} runs after a warm-up, one Airflow after the other."
         + (" A quick run: it shows the order of things, not the figures." if result["quick"] else "")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ GROWTH = {False: (1_000, 10_000, 100_000), True: (200, 1_000)}
 
 
 def bench(what: str, out: Path, *, data: Path | None, quick: bool, progress: Progress | None = None) -> Path:
-    """Run ``what`` (``detection``, ``speed``, ``growth`` or ``airflow``); returns the page that shows it.
+    """Run ``what``, one of ``page.TITLES``; returns the page that shows it.
 
     Writes ``out/benchmarks/<what>.json`` and pictures there, then ``out/benchmarks.md`` from every benchmark that folder
     holds. Raises UsageError when ``detection`` has no data.
@@ -41,10 +42,8 @@ def _run(what: str, folder: Path, data: Path | None, quick: bool, progress: Prog
         from fleetalign.bench import speed
 
         return speed.run(folder, quick, progress, data)
-    if what == "airflow":
-        from fleetalign.bench import airflow
-
-        return airflow.run(folder, quick, progress)
+    if what in ("airflow", "scale", "kills"):
+        return importlib.import_module(f"fleetalign.bench.{what}").run(folder, quick, progress)
     from fleetalign.bench import growth
 
     return growth.run(GROWTH[quick], folder, quick, progress)

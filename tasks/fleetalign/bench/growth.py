@@ -69,8 +69,8 @@ def run(
         "network": network,
         "settings": {
             "metrics": len(growth_fleet.METRICS),
-            "steps": growth_fleet.STEPS,
-            "step_seconds": growth_fleet.STEP_SECONDS,
+            "steps": growth_fleet.SHORT.steps,
+            "step_seconds": growth_fleet.SHORT.step_seconds,
             "window_steps": growth_fleet.WINDOW_STEPS,
             "spoken_share": 1 / growth_fleet.SPOKEN_EVERY,
             "workers": WORKERS,

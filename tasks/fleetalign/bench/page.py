@@ -1,4 +1,4 @@
-"""Assembles ``benchmarks.md`` from whatever of the four benchmarks has been run."""
+"""Assembles ``benchmarks.md`` from whatever of the benchmarks has been run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ TITLES = {
     "speed": "Speed and size: beside the published way",
     "growth": "Growth: the whole chain on large fleets",
     "airflow": "Airflow: what a task instance costs",
+    "scale": "Scale: plan, align and release on a real Airflow",
+    "kills": "Kills: every server in every step",
 }
 """Modules of this package in the page's order; each has ``tables(result)`` and ``plots(result, folder)``."""
 
@@ -26,6 +28,8 @@ fleetalign bench detection --data FOLDER     # any folder of labelled Parquet: s
 fleetalign bench speed
 fleetalign bench growth
 fleetalign bench airflow                     # in a checkout, with PostgreSQL and Redis installed
+fleetalign bench scale                       # the same
+fleetalign bench kills                       # the same
 ```
 
 `--quick` shows the order of things in a few minutes.

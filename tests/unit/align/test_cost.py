@@ -62,10 +62,13 @@ def test_shards_are_half_a_minute_of_work_or_as_many_as_there_may_be(kinds: list
 
     assert sum(math.ceil(facts[kind]["entities"] / size) for kind, size in sizes.items()) <= MOST_SHARDS
     whole = sum(seconds(kind, facts[kind]["entities"]) for kind in facts)
+    most = max(SHARD_SECONDS, whole / (MOST_SHARDS - len(kinds)))
     for kind, size in sizes.items():
-        assert seconds(kind, size) >= SHARD_SECONDS
-        # Not one entity more than that, or than many shards of equal work hold.
-        assert seconds(kind, size - 1) <= max(SHARD_SECONDS, whole / (MOST_SHARDS - len(kinds))) * (1 + 1e-9)
+        entities = facts[kind]["entities"]
+        shards = math.ceil(entities / size)
+        # One entity above equal parts; and with one shard less they would be too large.
+        assert seconds(kind, size - 1) <= most * (1 + 1e-9)
+        assert shards == 1 or seconds(kind, math.ceil(entities / (shards - 1))) > most * (1 - 1e-9)
 
 
 def test_a_number_of_entities_that_was_asked_for_is_kept() -> None:

@@ -16,13 +16,13 @@ from fleetalign.storage.store import open_store
 def test_an_entitys_telemetry_does_not_depend_on_how_many_others_there_are():
     few, more = growth_fleet.telemetry(20, 2), growth_fleet.telemetry(40, 2)
     assert few.equals(more.slice(0, few.num_rows))
-    assert few.num_rows == 20 * growth_fleet.DAY_STEPS
+    assert few.num_rows == 20 * growth_fleet.SHORT.day_steps
 
 
 def test_operators_speak_of_faults_and_only_in_the_calibrate_range():
     for row in growth_fleet.feedback(120).to_pylist():
-        first = (row["start"] - growth_fleet.START).total_seconds() / growth_fleet.STEP_SECONDS
-        assert first >= growth_fleet.HEARD_FROM >= 0.7 * growth_fleet.STEPS
+        first = (row["start"] - growth_fleet.START).total_seconds() / growth_fleet.SHORT.step_seconds
+        assert first >= growth_fleet.SHORT.heard_from >= 0.7 * growth_fleet.SHORT.steps
     values = growth_fleet.values(0)
     for number in range(0, 120, growth_fleet.SPOKEN_EVERY):
         begin = growth_fleet.fault_start(number)

@@ -1,0 +1,208 @@
+"""Fleets of growing size through plan, align and release on the stack, beside the same steps without Airflow.
+
+Run by ``fleetalign bench scale``, which shows it. Prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from airflow_api import Api, StandaloneError
+from demo import bring_up
+from overhead import cpu_seconds_of, scratch
+from stack import Stack
+
+from fleetalign.bench import scale_steps
+
+CHAIN_SECONDS = 1_800.0
+STEP_SECONDS = 1_800.0
+LOOK_SECONDS = 2.0
+"""Between two looks at memory; each look takes a few hundredths of a second of CPU."""
+PARAMS = """
+model: {window_steps: 16}
+training: {epochs: 1, max_windows_per_epoch: 4000, max_validation_windows: 1000}
+gates: {bootstrap_samples: 200}
+registry: {enabled: false}
+validation: {data_docs: false}
+storage: {memory_mb: 64}
+airflow: {gpu_queue: gpu, ingest_cron: "0 0 1 1 *", pretrain_cron: "0 1 1 1 *", align_cron: "0 2 1 1 *",
+  drift_cron: "0 3 1 1 *", gc_cron: "0 4 1 1 *", feedback_cron: "0 5 1 1 *", health_cron: "0 6 1 1 *"}
+"""
+CHAIN = ("entity_align", "release_promote")
+
+
+@dataclass
+class Watch:
+    """CPU seconds and the highest memory of every server of a stack, tasks counted with their worker."""
+
+    stack: Stack
+    peak_bytes: dict[str, int] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        self.before = self._cpu()
+        thread = threading.Thread(target=self._look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.done.set()
+            thread.join()
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Since the watch began."""
+        return {name: seconds - self.before[name] for name, seconds in self._cpu().items()}
+
+    def _cpu(self) -> dict[str, float]:
+        return {name: cpu_seconds_of(self.stack.sessions.processes(name)) for name in self.stack.sessions.names()}
+
+    def _look(self) -> None:
+        while not self.done.wait(LOOK_SECONDS):
+            for name in self.stack.sessions.names():
+                held = sum(map(_proportional_bytes, self.stack.sessions.processes(name)))
+                self.peak_bytes[name] = max(held, self.peak_bytes.get(name, 0))
+
+
+def _proportional_bytes(process: psutil.Process) -> int:
+    """Resident memory, pages that several processes share counted once."""
+    try:
+        return process.memory_full_info().pss
+    except psutil.Error:  # it ended meanwhile
+        return 0
+
+
+def without_airflow(step: str, store: str, params: Path, entities: int, workers: int = 1) -> dict[str, Any]:
+    """A step in ``workers`` fresh processes: wall of the slowest, CPU of all, peak of the largest, the first one's result."""
+    command = [sys.executable, "-m", "fleetalign.bench.scale_steps", step]
+    running = [
+        subprocess.Popen([*command, str(worker), store, str(params), str(entities)], stdout=subprocess.PIPE, text=True)
+        for worker in range(workers)
+    ]
+    try:
+        printed = [process.communicate(timeout=STEP_SECONDS)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    if any(process.returncode for process in running):
+        raise StandaloneError(f"{step} of {entities} entities failed without Airflow; its words are above")
+    found = [json.loads(lines.splitlines()[-1]) for lines in printed]
+    return {
+        "wall_seconds": max(f["wall_seconds"] for f in found),
+        "cpu_seconds": sum(f["cpu_seconds"] for f in found),
+        "peak_bytes": max(f["peak_bytes"] for f in found),
+        "result": found[0]["result"],
+    }
+
+
+def on_the_stack(stack: Stack) -> dict[str, Any]:
+    """One alignment and its promotion, from the trigger to the end of the second run."""
+    api = bring_up(stack, lambda _: None)
+    # Every server loads its libraries when it is first asked for something.
+    api.trigger("storage_gc", "warm-up", conf={"dry_run": True})
+    api.wait_idle(CHAIN_SECONDS)
+    watch = Watch(stack)
+    with watch.watching():
+        api.trigger("entity_align", "measured")
+        runs = _wait(api)
+        cpu = watch.cpu_seconds()
+    tasks = [t for dag_id in CHAIN for t in _tasks(api, runs[dag_id])]
+    began = min(_time(t["queued_when"]) for t in tasks)
+    return {
+        "wall_seconds": max(_time(t["end_date"]) for t in tasks) - _time(runs["entity_align"]["queued_at"]),
+        "tasks_wall_seconds": max(_time(t["end_date"]) for t in tasks) - began,
+        "running_seconds": {t: sum(x["duration"] for x in tasks if x["task_id"] == t) for t in {x["task_id"] for x in tasks}},
+        "tasks": len(tasks),
+        "cpu_seconds": cpu,
+        "peak_bytes": watch.peak_bytes,
+    }  # fmt: skip
+
+
+def _wait(api: Api) -> dict[str, dict[str, Any]]:
+    """The run of each DAG of the chain, once both went well."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def watch(runs: list[dict[str, Any]]) -> None:
+        found.update({run["dag_id"]: run for run in runs if run["dag_id"] in CHAIN})
+        if bad := [run["dag_id"] for run in runs if run["state"] == "failed"]:
+            raise StandaloneError(f"{bad[0]} failed on the stack")
+
+    deadline = time.monotonic() + CHAIN_SECONDS
+    while not all(found.get(dag_id, {}).get("state") == "success" for dag_id in CHAIN):
+        api.wait_idle(max(deadline - time.monotonic(), 1.0), watch)
+    return found
+
+
+def _tasks(api: Api, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [t for t in api.task_instances(run["dag_id"], run["dag_run_id"]) if t["state"] == "success"]
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def measure(folder: Path, entities: int, port: int, say: Any) -> dict[str, Any]:
+    """Both ways for one fleet, each on a store of its own with the same content."""
+    params = folder / "params.yaml"
+    params.write_text(PARAMS)
+    prepared, plain = folder / "store", folder / "plain"
+    say(f"{entities:,} entities: telemetry and a model")
+    without_airflow("prepare", f"file://{prepared}", params, entities)
+    shutil.copytree(prepared, plain)
+    steps = {}
+    for step, workers in (("plan", 1), ("align", scale_steps.WORKERS), ("reduce", 1), ("release", 1)):
+        say(f"{entities:,} entities: {step} without Airflow")
+        steps[step] = without_airflow(step, f"file://{plain}", params, entities, workers)
+    shutil.rmtree(plain)
+    say(f"{entities:,} entities: on the stack")
+    stack = Stack(folder / "airflow", f"file://{prepared}", params, port, slots=scale_steps.WORKERS)
+    try:
+        found = on_the_stack(stack)
+    finally:
+        stack.stop()
+    assert (prepared / "releases" / steps["release"]["result"]).is_dir(), "both ways make the same release"
+    return {"entities": entities, "shards": steps["align"]["result"], "without": steps, "stack": found}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entities", type=int, nargs="+", required=True)
+    parser.add_argument("--port", type=int, default=8190)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whoever ends this ends its servers
+    os.environ["OMP_NUM_THREADS"] = "1"
+    found = []
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    for entities in options.entities:
+        with scratch() as folder:
+            try:
+                found.append(measure(folder, entities, options.port, say))
+            except StandaloneError as error:
+                say(f"{entities:,} entities: {error}")
+                return 1
+        say(json.dumps(found[-1]))
+    print(json.dumps({"slots": scale_steps.WORKERS, "fleets": found}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
