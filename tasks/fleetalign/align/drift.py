@@ -9,12 +9,18 @@ candidate changed, the threshold starts anew.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.contracts.fleet_table import FleetTable
 
 DAY_SECONDS = 86_400
+CARRIED_STATES = ("aligned", "shared", "carried_over")
+"""States of an aligner row that is an entity's own."""
 
 
 def followed(
@@ -23,6 +29,21 @@ def followed(
     """``anchor`` moved towards ``recent`` by at most ``limit_per_day`` of the size of ``size`` for each of ``days``."""
     reach = limit_per_day * np.abs(size) * np.maximum(days, 0.0)
     return (anchor + np.clip(recent - anchor, -reach, reach)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """The aligner before this one, and the normalizer of the model that both use."""
+
+    aligner: FleetTable
+    normalizer: FleetTable
+
+    def rows(self, kind: str, entity_ids: Collection[str]) -> pa.Table:
+        """Rows of these entities that still hold: their own, with a normalizer row that has not changed."""
+        found = self.aligner.rows(kind, entity_ids)
+        own = pc.is_in(found["state"], value_set=pa.array(CARRIED_STATES))
+        known = pc.unique(self.normalizer.rows(kind, entity_ids)["entity_id"])
+        return found.filter(pc.and_(own, pc.is_in(found["entity_id"], value_set=known)))
 
 
 class Drift:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.align.choice import Choice, Chooser
-from fleetalign.align.drift import Drift
+from fleetalign.align.drift import CARRIED_STATES, Drift, Previous
 from fleetalign.align.grid import Grid
 from fleetalign.align.held_out import SOURCES, HeldOut
 from fleetalign.align.plan import plan_config, range_of
@@ -33,7 +33,6 @@ from fleetalign.model import normalizer
 
 MOST_PAGED = 3
 """How many entities that page most the receipt names."""
-CARRIED_STATES = ("aligned", "shared", "carried_over")
 _WRITTEN = (
     *KEYS,
     "incident_steps",
@@ -84,21 +83,6 @@ def reduce_shards(
     for table in shards([*_WRITTEN, *_JUDGED, *_TPE]):
         writer.add(table)
     return writer.finish()
-
-
-@dataclass(frozen=True, slots=True)
-class Previous:
-    """The aligner before this one, and the normalizer of the model that both use."""
-
-    aligner: FleetTable
-    normalizer: FleetTable
-
-    def rows(self, kind: str, entity_ids: Collection[str]) -> pa.Table:
-        """Rows of these entities that still hold: their own, with a normalizer row that has not changed."""
-        found = self.aligner.rows(kind, entity_ids)
-        own = pc.is_in(found["state"], value_set=pa.array(CARRIED_STATES))
-        known = pc.unique(self.normalizer.rows(kind, entity_ids)["entity_id"])
-        return found.filter(pc.and_(own, pc.is_in(found["entity_id"], value_set=known)))
 
 
 class _Writer:

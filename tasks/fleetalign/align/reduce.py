@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from fleetalign.align.fleet import Previous, Reduced, reduce_shards
+from fleetalign.align.drift import Previous
+from fleetalign.align.fleet import Reduced, reduce_shards
 from fleetalign.align.grid import Grid, grid_of
 from fleetalign.align.plan import plan_config, read_plan, said_anew
 from fleetalign.contracts.fleet_table import FleetTable, FleetWriter

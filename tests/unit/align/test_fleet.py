@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fleetalign.align.drift import Previous
 from fleetalign.align.entity import seeded_uniform, tabulate
-from fleetalign.align.fleet import Previous, Reduced, reduce_shards
+from fleetalign.align.fleet import Reduced, reduce_shards
 from fleetalign.align.grid import make_grid
 from fleetalign.align.pool import count
 from fleetalign.align.shard import NO_SCORE, NO_TELEMETRY, SHARD_SCHEMA, TOO_LITTLE_HISTORY, flat
