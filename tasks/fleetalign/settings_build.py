@@ -167,7 +167,8 @@ class AlignConfig:
     min_history_steps: int = 200
     """Samples an entity needs before it gets its own location, scale and quantile."""
     entities_per_shard: int = 0
-    """Entities of one mapped align task; 0 = as many as take about half a minute, in at most 256 tasks. It changes no result."""
+    """Entities of one mapped align task; 0 = as many as take about half a minute, in at most 256 tasks. It changes no result.
+    Airflow maps 1,024 tasks at most unless its ``core.max_map_length`` says otherwise."""
     tpe_trials: int = 50
     """Trials per entity of ``published_tpe``."""
     seed: int = 13

@@ -85,6 +85,13 @@ def test_every_figure_stands_beside_its_controls(page: str) -> None:
     assert "leave-one-incident-out" in page
 
 
+def test_point_adjustment_is_explained_where_it_is_shown(page: str) -> None:
+    said = "random scores do well on it"
+    assert said not in page
+    shown = Figure("point_adjusted_f1", "", Estimate(0.9), Estimate(0.9), Estimate(0.9))
+    assert said in render(data(figures=[shown])).decode()
+
+
 def test_gates_states_losses_and_entities_are_there(page: str) -> None:
     for text in (
         "pages_per_entity_day",
