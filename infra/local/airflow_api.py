@@ -81,9 +81,9 @@ class Api:
             body["partition_key"] = partition_key
         return self._answer("POST", f"/dags/{dag_id}/dagRuns", (409,), json=body).status_code != 409
 
-    def runs(self) -> list[dict[str, Any]]:
-        """The newest 100 runs of all DAGs, by when they were made: a backfill's ``run_after`` is that of its partition."""
-        return self.call("GET", "/dags/~/dagRuns", params={"limit": 100, "order_by": "-id"})["dag_runs"]
+    def runs(self, dag_id: str = "~") -> list[dict[str, Any]]:
+        """The newest 100 runs of one DAG or of all, by when they were made: a backfill's ``run_after`` is its partition's."""
+        return self.call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": 100, "order_by": "-id"})["dag_runs"]
 
     def task_instances(self, dag_id: str = "~", run_id: str = "~") -> list[dict[str, Any]]:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"

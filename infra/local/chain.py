@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
+import tenacity
 from airflow_api import Api, StandaloneError
 from stack import Stack
 
 CHAIN_SECONDS = 300.0
 STEP_SECONDS = 120.0
 LOOK_SECONDS = 0.2
+RESTARTS = 4
 BUILT = ("plans", "models", "aligners", "normalizers", "releases", "promotions", "channels")
 """Folders of the store that a build writes."""
 
@@ -61,10 +65,9 @@ class Chain:
 
     def promotions(self) -> int:
         """How many went well. Raises StandaloneError when a run is red."""
-        runs = self.api.runs()
-        if red := [run["dag_id"] for run in runs if run["state"] == "failed"]:
+        if red := [run["dag_id"] for run in self.api.runs() if run["state"] == "failed"]:
             raise StandaloneError(f"{red[0]} failed")
-        return sum(run["dag_id"] == "release_promote" and run["state"] == "success" for run in runs)
+        return sum(run["state"] == "success" for run in self.api.runs("release_promote"))
 
     def wait_for_release(self, promotions: int, keep_up: bool = False) -> str:
         """The only release, after so many promotions went well."""
@@ -75,10 +78,17 @@ class Chain:
     def kill(self, server: str) -> None:
         """As when its machine dies: nobody hears of it. A killed process is there for a moment yet."""
         for process in self.stack.sessions.processes(server):
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's children leave with their parent
+                process.kill()
         self.wait(f"{server} is dead", lambda: not self.stack.sessions.alive(server))
 
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(StandaloneError),
+        stop=tenacity.stop_after_attempt(RESTARTS),
+        reraise=True,
+    )
     def put_back(self) -> None:
-        """What ``make stack`` does when it is called again."""
+        """What ``make stack`` does when it is called again; more than once, as a supervisor would, because who loses the
+        database may end a moment later."""
         self.stack.start()
         self.stack.wait_healthy()
