@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fleetalign import errors
+from fleetalign.bench.detection_report import headline
 from fleetalign.cli import VERBS
 from fleetalign.contracts.tables import SCORE_REASONS, STATES, TABLES
 
@@ -119,6 +120,15 @@ def test_the_readmes_commands_run(tmp_path: Path):
         assert done.returncode == 0, done.stdout + done.stderr
     assert "alarms in" in done.stdout
     assert (tmp_path / "scores.parquet").exists()
+
+
+def test_the_readmes_figures_are_the_measured_ones():
+    measured = json.loads((DOCS / "benchmarks" / "detection.json").read_text())
+    page = (ROOT / "README.md").read_text()
+    assert headline(measured) in page
+    rows = [row for row in measured["sets"]["services"]["decisions"] if row["method"] == "random"]
+    assert max(row["measures"]["point_adjusted_f1"]["value"] for row in rows) > 0.9
+    assert "a random score reaches more than .9 of it on `services`" in page
 
 
 def test_nothing_speaks_of_the_workplace():

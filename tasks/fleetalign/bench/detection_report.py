@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleetalign.bench import operators_report
-from fleetalign.bench.decisions import PUBLISHED
+from fleetalign.bench.decisions import EVENTS, PUBLISHED
 from fleetalign.bench.detection_plots import plots
-from fleetalign.bench.methods import ORDER, RANDOM, SHAREAD, UNTOLD
-from fleetalign.bench.tables import Column, change, figure, number, table, text
+from fleetalign.bench.methods import ORDER, RANDOM, SHAREAD, UNTOLD, UNTRAINED, VIEWS
+from fleetalign.bench.tables import Column, change, figure, number, over, table, text
 
 __all__ = ["plots", "tables"]
 
@@ -23,7 +23,7 @@ CURVE: tuple[Column, ...] = (
 
 def tables(result: Mapping[str, Any]) -> str:
     """Per set: ranking, pages, points, what was chosen, curves and time; then transfer between sets."""
-    sections = [_introduction(result)]
+    sections = [_introduction(result), f"### In short\n\n{headline(result)}"]
     for name, found in result["sets"].items():
         sections += [
             f"### {name}\n\n{_sizes(found)}",
@@ -38,6 +38,33 @@ def tables(result: Mapping[str, Any]) -> str:
         ]
     sections.append(_transfer(result))
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """The figures that matter to somebody on call, for every set: the default network beside the published way, its
+    untrained self and a random score, each through its aligner."""
+    sides = ((VIEWS, EVENTS), (SHAREAD, PUBLISHED), (UNTRAINED, EVENTS), (RANDOM, EVENTS))
+
+    def ranked(found: Mapping[str, Any], method: str) -> str:
+        return over(next(row for row in found["ranking"] if row["method"] == method)["vus_pr"])
+
+    def paged(found: Mapping[str, Any], method: str, policy: str, measure: str) -> str:
+        row = next(row for row in found["decisions"] if (row["method"], row["policy"]) == (method, policy))
+        return over(row["measures"][measure])
+
+    rows = []
+    for name, found in result["sets"].items():
+        where = f"{name}: {found['entities']} entities, {found['judged_incidents']} incidents"
+        rows.append([where, "VUS-PR", *(ranked(found, method) for method, _ in sides)])
+        for label, measure in (("event F1", "event_f1"), ("false pages / entity-day", "false_pages_per_entity_day")):
+            rows.append(["", label, *(paged(found, *side, measure) for side in sides)])
+    header = [
+        "telemetry",
+        "figure",
+        *(f"{method}, {policy}" if method == SHAREAD else method for method, policy in sides),
+    ]
+    columns = [(name, lambda row, at=at: row[at]) for at, name in enumerate(header)]
+    return table(rows, columns)
 
 
 def _introduction(result: Mapping[str, Any]) -> str:
