@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from fleetalign.align.cost import entities_per_shard
 from fleetalign.config import Config, from_build_settings
 from fleetalign.contracts.feedback import in_force
-from fleetalign.contracts.hashing import canonical_json, content_id, readable_json, sha256
+from fleetalign.contracts.hashing import content_id, readable_json, sha256
 from fleetalign.contracts.mutes import mute_id
+from fleetalign.contracts.schema import checked_major
 from fleetalign.contracts.tables import FEEDBACK, MUTES, TIME, from_parquet, to_parquet
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval, format_time
@@ -121,23 +122,21 @@ def draft(
     }
 
 
-def same_inputs(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    """Whether two plans were made from the same telemetry, statements and settings."""
-    keys = ("config", "feedback", "mutes")
-    partitions = [[p["prefix"], p["sha256"]] for p in left["partitions"]]
-    return partitions == [[p["prefix"], p["sha256"]] for p in right["partitions"]] and all(
-        canonical_json(left[k]) == canonical_json(right[k]) for k in keys
-    )
-
-
 def read_plan(store: Store, plan_id: str) -> dict[str, Any]:
-    """The plan document. Raises NotFound."""
-    return store.get_json(layout.plan(plan_id))
+    """The plan document. Raises NotFound, BadInput for an unknown major version."""
+    document = store.get_json(layout.plan(plan_id))
+    checked_major(document, PLAN_VERSION, f"{store.uri}/{layout.plan(plan_id)}")
+    return document
 
 
 def plan_config(plan: Mapping[str, Any]) -> Config:
-    """The build settings that the plan was made with."""
-    return from_build_settings(plan["config"])
+    """The build settings that the plan was made with. Raises ConfigError when this fleetalign does not take them."""
+    try:
+        return from_build_settings(plan["config"])
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}: another fleetalign made this plan; make a new one (in Airflow: a new run)"
+        ) from None
 
 
 def partitions_of(plan: Mapping[str, Any], kind: str) -> list[lake.Partition]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from fleetalign.align.plan import Reuse, draft, read_plan, same_inputs, store_plan
+from fleetalign.align.plan import Reuse, draft, plan_config, read_plan, store_plan
 from fleetalign.config import Config
-from fleetalign.errors import BadInput
+from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
 from fleetalign.storage import layout, receipts
 from fleetalign.storage.store import Store
@@ -32,6 +33,21 @@ def plan_realignment(
     if same_inputs(trained, candidate):
         return trained_id, trained, False
     return store_plan(store, candidate), candidate, True
+
+
+def same_inputs(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    """Whether two plans were made from the same telemetry, statements and settings that decide the result."""
+    return _inputs(left) == _inputs(right)
+
+
+def _inputs(plan: Mapping[str, Any]) -> list[Any]:
+    partitions = [[p["prefix"], p["sha256"]] for p in plan["partitions"]]
+    try:
+        config = plan_config(plan)  # a setting of after the plan is at its default, as for every step
+        settings: Any = replace(config, align=replace(config.align, entities_per_shard=0))
+    except ConfigError:
+        settings = plan["config"]  # another fleetalign's
+    return [partitions, plan["feedback"], plan["mutes"], settings]
 
 
 def _last_alignment(store: Store, trained_id: str) -> tuple[str | None, dict[str, Any]]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from fleetalign.align import plan as planning
+from fleetalign.align.realign import same_inputs
 from fleetalign.config import Config, ModelConfig, RangesConfig
 from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.tables import FEEDBACK, TIME
@@ -140,16 +141,30 @@ def test_reuse_keeps_the_train_range_and_the_model():
     store = lake_of()
     plan_id, base = planning.write_plan(store, CONFIG)
     reuse = planning.Reuse(plan_id, base, {"web": "m1"}, "n1", None)
-    assert planning.same_inputs(base, planning.draft(store, CONFIG, None, reuse))
+    assert same_inputs(base, planning.draft(store, CONFIG, None, reuse))
     day = START + 10 * DAY
     lake.write_partition(
         store, "validated", "web", Interval(day, day + DAY), "day", telemetry_day(day, ("a",)), 600, {}
     )
     newer = planning.draft(store, CONFIG, None, reuse)
-    assert not planning.same_inputs(base, newer)
+    assert not same_inputs(base, newer)
     assert newer["kinds"]["web"]["model_id"] == "m1"
     assert planning.range_of(newer, "web", "train") == planning.range_of(base, "web", "train")
     assert planning.range_of(newer, "web", "calibrate").end == day + DAY
+
+
+def test_neither_how_entities_are_cut_into_shards_nor_an_upgrade_makes_inputs_new():
+    def config_of(align: dict) -> dict:
+        return {**plan, "config": {**plan["config"], "align": align}}
+
+    store = lake_of()
+    _, plan = planning.write_plan(store, CONFIG)
+    align = plan["config"]["align"]
+    older = {name: value for name, value in align.items() if name != "max_pages_per_entity_day"}
+    assert same_inputs(config_of({**align, "entities_per_shard": 50}), plan)
+    assert same_inputs(config_of(older), plan)
+    assert not same_inputs(config_of({**align, "smooth": align["smooth"] + 1}), plan)
+    assert not same_inputs(config_of({**align, "of_tomorrow": 1}), plan)
 
 
 def test_feedback_about_strangers_or_about_time_before_the_telemetry_moves_no_range():
