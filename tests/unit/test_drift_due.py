@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fleetalign.align.plan import PLAN_VERSION
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.interval import Interval
@@ -37,7 +38,11 @@ class Champion:
         self.serve("trained", 1.0)
 
     def plan(self, plan_id: str, *partitions: lake.Partition, reuse: str | None = None) -> None:
-        document = {"partitions": [p.as_plan_entry() for p in partitions], "reuse": reuse and {"plan_id": reuse}}
+        document = {
+            "schema_version": PLAN_VERSION,
+            "partitions": [p.as_plan_entry() for p in partitions],
+            "reuse": reuse and {"plan_id": reuse},
+        }
         self.store.put(layout.plan(plan_id), readable_json(document))
 
     def serve(self, plan_id: str, threshold: float) -> None:

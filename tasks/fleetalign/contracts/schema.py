@@ -1,4 +1,4 @@
-"""JSON documents against their schemas, which ship in ``contracts/schemas/`` (needs ``jsonschema``, extra ``train``)."""
+"""JSON documents: their versions, and their schemas, which ship in ``contracts/schemas/`` (``validate`` needs ``jsonschema``)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ NAMES = ("manifest", "pointer", "partition", "plan", "promotion", "gate")
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of one document."""
     return json.loads((resources.files("fleetalign.contracts") / "schemas" / f"{name}.schema.json").read_text("utf-8"))
+
+
+def checked_major(document: Mapping[str, Any], known: str, where: str) -> None:
+    """Raise BadInput for a document of another major version than ``known``. Unknown fields and minor versions are fine."""
+    version = str(document.get("schema_version", "none"))
+    major = known.partition(".")[0]
+    if version.partition(".")[0] != major:
+        raise BadInput(
+            f"{where} has schema_version {version}; this fleetalign reads {major}.x; install a fleetalign that knows it"
+        )
 
 
 def validate(name: str, document: Mapping[str, Any]) -> None:

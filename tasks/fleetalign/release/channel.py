@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.schema import checked_major
 from fleetalign.errors import Conflict, Corrupt, NotFound, UsageError
 from fleetalign.interval import format_time, parse_time
-from fleetalign.release.manifest import checked_major, read_manifest
+from fleetalign.release.manifest import read_manifest
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
@@ -149,7 +150,7 @@ def _current(store: Store, name: str) -> tuple[Pointer, bytes, str] | None:
 def _parse(data: bytes, where: str) -> Pointer:
     try:
         document: Mapping[str, Any] = json.loads(data)
-        checked_major(document, where)
+        checked_major(document, POINTER_VERSION, where)
         return Pointer(**{field: document[field] for field in Pointer.__slots__})
     except (ValueError, KeyError, AttributeError) as error:
         raise Corrupt(f"{where}: not a pointer ({error!r}); restore it from its history") from None

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetalign.contracts.hashing import content_id, sha256
-from fleetalign.errors import BadInput, Corrupt, NotFound
+from fleetalign.contracts.schema import checked_major
+from fleetalign.errors import Corrupt, NotFound
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
@@ -22,16 +23,6 @@ SCHEMA_VERSION = "1.1"
 def release_id_of(document: Mapping[str, Any]) -> str:
     """Id of a manifest: hash over everything in it but ``release_id``."""
     return content_id({name: value for name, value in document.items() if name != "release_id"})
-
-
-def checked_major(document: Mapping[str, Any], where: str) -> None:
-    """Raise BadInput for a document of another major version. Unknown fields and minor versions are fine."""
-    version = str(document.get("schema_version", "none"))
-    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        raise BadInput(
-            f"{where} has schema_version {version}; this fleetalign reads {SCHEMA_VERSION.partition('.')[0]}.x; "
-            "install a fleetalign that knows it"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +72,7 @@ def read_manifest(store: Store, release_id: str, digest: str | None = None) -> M
         document = json.loads(data)
     except ValueError as error:
         raise Corrupt(f"{where}: not JSON ({error}); restore the object from a backup") from None
-    checked_major(document, where)
+    checked_major(document, SCHEMA_VERSION, where)
     if document.get("release_id") != release_id or release_id_of(document) != release_id:
         raise Corrupt(
             f"{where}: its content has id {release_id_of(document)}, not {release_id}; the object was altered"

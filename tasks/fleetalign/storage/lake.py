@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.hashing import readable_json, sha256
+from fleetalign.contracts.schema import checked_major
 from fleetalign.contracts.tables import TELEMETRY, from_parquet, to_parquet
 from fleetalign.errors import ConfigError, NotFound
 from fleetalign.interval import Granularity, Interval, parse_time
@@ -147,17 +148,24 @@ def get_partition(
 
 
 def _load(store: Store, prefix: str) -> Partition | None:
+    key = prefix + layout.PARTITION_FILE
     try:
-        data = store.get(prefix + layout.PARTITION_FILE)
+        data = store.get(key)
     except NotFound:
         return None
-    return Partition(prefix, sha256(data), json.loads(data))
+    document = json.loads(data)
+    if "schema_version" in document:  # one restored from the data registry is a plan's entry, which has none
+        checked_major(document, PARTITION_VERSION, f"{store.uri}/{key}")
+    return Partition(prefix, sha256(data), document)
 
 
 def list_partitions(
     store: Store, layer: str, kind: str | None = None, within: Interval | None = None
 ) -> list[Partition]:
-    """Completed partitions in (kind, start) order, those overlapping ``within`` only."""
+    """Completed partitions in (kind, start) order, those overlapping ``within`` only.
+
+    Raises BadInput for a partition of an unknown major version.
+    """
     found = []
     for info in store.list(layout.telemetry(layer, kind)):
         if info.key.endswith("/" + layout.PARTITION_FILE):
