@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from airflow_api import Api, StandaloneError
+from airflow_api import Api, StandaloneError, ticks
 from demo import bring_up
 from overhead import cpu_seconds_of, scratch
 from stack import Stack
@@ -31,8 +30,8 @@ from fleetalign.bench import scale_steps
 
 CHAIN_SECONDS = 1_800.0
 STEP_SECONDS = 1_800.0
-LOOK_SECONDS = 2.0
-"""Between two looks at memory; each look takes a few hundredths of a second of CPU."""
+LOOK_SECONDS = 5.0
+"""Between two looks at memory, and at the runs: looking takes CPU from what is looked at."""
 PARAMS = """
 model: {window_steps: 16}
 training: {epochs: 1, max_windows_per_epoch: 4000, max_validation_windows: 1000}
@@ -137,16 +136,14 @@ def on_the_stack(stack: Stack) -> dict[str, Any]:
 def _wait(api: Api) -> dict[str, dict[str, Any]]:
     """The run of each DAG of the chain, once both went well."""
     found: dict[str, dict[str, Any]] = {}
-
-    def watch(runs: list[dict[str, Any]]) -> None:
-        found.update({run["dag_id"]: run for run in runs if run["dag_id"] in CHAIN})
+    for _ in ticks(CHAIN_SECONDS, LOOK_SECONDS):
+        runs = api.runs()
         if bad := [run["dag_id"] for run in runs if run["state"] == "failed"]:
             raise StandaloneError(f"{bad[0]} failed on the stack")
-
-    deadline = time.monotonic() + CHAIN_SECONDS
-    while not all(found.get(dag_id, {}).get("state") == "success" for dag_id in CHAIN):
-        api.wait_idle(max(deadline - time.monotonic(), 1.0), watch)
-    return found
+        found = {run["dag_id"]: run for run in runs if run["dag_id"] in CHAIN}
+        if all(found.get(dag_id, {}).get("state") == "success" for dag_id in CHAIN):
+            return found
+    raise StandaloneError(f"no promotion in {CHAIN_SECONDS:.0f} s")
 
 
 def _tasks(api: Api, run: Mapping[str, Any]) -> list[dict[str, Any]]:

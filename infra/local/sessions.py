@@ -72,21 +72,28 @@ class Sessions:
         """Everything alive of these servers, or of all."""
         known = self._read()
         sessions = {known[name]["session"] for name in names or known if name in known}
+        everything: dict[int, psutil.Process] = {}
+        children: dict[int, list[int]] = {}
+        for process in psutil.process_iter(["cmdline", "ppid"]):
+            everything[process.pid] = process
+            children.setdefault(process.info["ppid"], []).append(process.pid)
         found: dict[int, psutil.Process] = {}
-        for process in psutil.process_iter(["cmdline"]):
+        for pid, process in everything.items():
             try:
-                if os.getsid(process.pid) not in sessions:
+                if os.getsid(pid) not in sessions:
                     continue
-                # Redis has none for a moment, while it changes its title.
-                line = " ".join(process.info["cmdline"] or ())
-                if line and not any(word in line for word in WORDS):
-                    continue
-                # PostgreSQL gives each of its processes a session of its own.
-                family = (process, *process.children(recursive=True))
-            except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+            except (ProcessLookupError, PermissionError):
                 continue
-            # One that ends meanwhile says nothing of the others: PostgreSQL's come and go.
-            found |= {p.pid: p for p in family if _runs(p)}
+            # Redis has none for a moment, while it changes its title.
+            line = " ".join(process.info["cmdline"] or ())
+            if line and not any(word in line for word in WORDS):
+                continue
+            # PostgreSQL gives each of its processes a session of its own. One that ends meanwhile says nothing of the
+            # others: they come and go.
+            family = [pid]
+            for member in family:
+                family += children.get(member, ())
+            found |= {member: everything[member] for member in family if _runs(everything[member])}
         return list(found.values())
 
     def end(self, *names: str) -> int:

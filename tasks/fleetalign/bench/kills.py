@@ -47,8 +47,9 @@ def tables(result: Mapping[str, Any]) -> str:
     )
     meaning = (
         "Seconds from the kill to the end of that step, in round brackets which try of its task ended it. A task whose worker "
-        "died is missed after `scheduler.task_instance_heartbeat_timeout`, 30 s here (Airflow's default: 300 s); whatever else "
-        "dies, the task itself goes on and its end is heard of once the server is back."
+        "died is missed after `scheduler.task_instance_heartbeat_timeout`, 30 s here (Airflow's default: 300 s). When another "
+        "server dies, the task itself goes on and its end is heard of once that server is back; where it could not report for "
+        "too long, it is tried again."
     )
     steps = list(dict.fromkeys(case["step"] for case in cases))
     return f"{words}\n\n{table(steps, columns)}\n\n{meaning}\n"

@@ -69,7 +69,6 @@ def calculated(fleets: Sequence[Mapping[str, Any]], entities: int = MANY, slots:
         "align_cpu_seconds": align,
         "shard_seconds": align / shards,
         "seconds": seconds | {"align": waves * (align / shards + overhead)},
-        "peak_bytes": {step: drawn_on(step, "peak_bytes") for step in STEPS if step != "align"},
     }
 
 
@@ -144,22 +143,21 @@ def _steps(fleets: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _many(many: Mapping[str, Any]) -> str:
-    seconds, peak = many["seconds"], many["peak_bytes"]
+    seconds = many["seconds"]
     total = sum(seconds.values()) + 4 * many["overhead_seconds"]
     cluster = (
         f"### {many['entities']:,} entities on a cluster, calculated\n\n"
         f"{many['slots']} worker slots, {many['shards']} shards of {math.ceil(many['entities'] / many['shards']):,} entities in "
         f"{many['waves']} waves: align {seconds['align'] / 60:.0f} min ({many['align_cpu_seconds'] / 3600:.1f} CPU hours, "
         f"{many['shard_seconds']:.0f} s a shard), plan {seconds['plan']:.0f} s, reduce {seconds['reduce'] / 60:.1f} min, release "
-        f"{seconds['release']:.0f} s, in all {total / 60:.0f} min; peaks of the steps that are one process: "
-        + ", ".join(f"{step} {peak[step] / 2**20:.0f} MiB" for step in ("plan", "reduce", "release"))
-        + "."
+        f"{seconds['release']:.0f} s, in all {total / 60:.0f} min."
     )
     assumptions = (
         "Nobody has run this. It assumes: cores like these, one a slot; steps that go on along the line between the two "
         f"largest fleets; {many['overhead_seconds']:.1f} s for each task instance, as at the largest; a scheduler that fills "
         f"{many['slots']} slots as fast as it fills these; a store that gives each slot what a local disk gave here; as much "
-        "history and as many metrics as above (both count in proportion)."
+        "history and as many metrics as above (both count in proportion). What memory does is under *Growth*: a task holds one "
+        "shard, and the steps that are one process grow by less than a KiB for each entity."
     )
     return f"{cluster}\n\n{assumptions}"
 
