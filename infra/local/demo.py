@@ -51,7 +51,7 @@ CRON_DAGS = (
     "fleet_health",
     "storage_gc",
 )
-DAGS = {*CHAIN, *CRON_DAGS, "release_rollback"}
+DAGS = {*CHAIN, *CRON_DAGS, "release_rollback", "fleet_scoring"}
 
 
 def partition_keys(config: Config) -> list[str]:
