@@ -27,9 +27,9 @@ from overhead import cpu_seconds_of, scratch
 from stack import Stack
 
 from fleetalign.bench import scale_steps
+from fleetalign.bench.programs import in_fresh_processes
 
 CHAIN_SECONDS = 1_800.0
-STEP_SECONDS = 1_800.0
 LOOK_SECONDS = 5.0
 """Between two looks at memory, and at the runs: looking takes CPU from what is looked at."""
 PARAMS = """
@@ -87,29 +87,6 @@ def _proportional_bytes(process: psutil.Process) -> int:
         return 0
 
 
-def without_airflow(step: str, store: str, params: Path, entities: int, workers: int = 1) -> dict[str, Any]:
-    """A step in ``workers`` fresh processes: wall of the slowest, CPU of all, peak of the largest, the first one's result."""
-    command = [sys.executable, "-m", "fleetalign.bench.scale_steps", step]
-    running = [
-        subprocess.Popen([*command, str(worker), store, str(params), str(entities)], stdout=subprocess.PIPE, text=True)
-        for worker in range(workers)
-    ]
-    try:
-        printed = [process.communicate(timeout=STEP_SECONDS)[0] for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    if any(process.returncode for process in running):
-        raise StandaloneError(f"{step} of {entities} entities failed without Airflow; its words are above")
-    found = [json.loads(lines.splitlines()[-1]) for lines in printed]
-    return {
-        "wall_seconds": max(f["wall_seconds"] for f in found),
-        "cpu_seconds": sum(f["cpu_seconds"] for f in found),
-        "peak_bytes": max(f["peak_bytes"] for f in found),
-        "result": found[0]["result"],
-    }
-
-
 def on_the_stack(stack: Stack) -> dict[str, Any]:
     """One alignment and its promotion, from the trigger to the end of the second run."""
     api = bring_up(stack, lambda _: None)
@@ -122,15 +99,12 @@ def on_the_stack(stack: Stack) -> dict[str, Any]:
         runs = _wait(api)
         cpu = watch.cpu_seconds()
     tasks = [t for dag_id in CHAIN for t in _tasks(api, runs[dag_id])]
-    began = min(_time(t["queued_when"]) for t in tasks)
     return {
         "wall_seconds": max(_time(t["end_date"]) for t in tasks) - _time(runs["entity_align"]["queued_at"]),
-        "tasks_wall_seconds": max(_time(t["end_date"]) for t in tasks) - began,
-        "running_seconds": {t: sum(x["duration"] for x in tasks if x["task_id"] == t) for t in {x["task_id"] for x in tasks}},
         "tasks": len(tasks),
         "cpu_seconds": cpu,
         "peak_bytes": watch.peak_bytes,
-    }  # fmt: skip
+    }
 
 
 def _wait(api: Api) -> dict[str, dict[str, Any]]:
@@ -160,12 +134,12 @@ def measure(folder: Path, entities: int, port: int, say: Any) -> dict[str, Any]:
     params.write_text(PARAMS)
     prepared, plain = folder / "store", folder / "plain"
     say(f"{entities:,} entities: telemetry and a model")
-    without_airflow("prepare", f"file://{prepared}", params, entities)
+    in_fresh_processes(scale_steps, "prepare", 1, f"file://{prepared}", params, entities)
     shutil.copytree(prepared, plain)
     steps = {}
     for step, workers in (("plan", 1), ("align", scale_steps.WORKERS), ("reduce", 1), ("release", 1)):
         say(f"{entities:,} entities: {step} without Airflow")
-        steps[step] = without_airflow(step, f"file://{plain}", params, entities, workers)
+        steps[step] = in_fresh_processes(scale_steps, step, workers, f"file://{plain}", params, entities)
     shutil.rmtree(plain)
     say(f"{entities:,} entities: on the stack")
     stack = Stack(folder / "airflow", f"file://{prepared}", params, port, slots=scale_steps.WORKERS)
@@ -173,8 +147,9 @@ def measure(folder: Path, entities: int, port: int, say: Any) -> dict[str, Any]:
         found = on_the_stack(stack)
     finally:
         stack.stop()
-    assert (prepared / "releases" / steps["release"]["result"]).is_dir(), "both ways make the same release"
-    return {"entities": entities, "shards": steps["align"]["result"], "without": steps, "stack": found}
+    if not (prepared / "releases" / steps["release"]["results"][0]).is_dir():
+        raise StandaloneError("the release on the stack is not the one that the same steps make without Airflow")
+    return {"entities": entities, "shards": steps["align"]["results"][0], "without": steps, "stack": found}
 
 
 def main() -> int:
@@ -193,7 +168,7 @@ def main() -> int:
         with scratch() as folder:
             try:
                 found.append(measure(folder, entities, options.port, say))
-            except StandaloneError as error:
+            except (StandaloneError, subprocess.CalledProcessError) as error:
                 say(f"{entities:,} entities: {error}")
                 return 1
         say(json.dumps(found[-1]))

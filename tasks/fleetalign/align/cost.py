@@ -42,8 +42,10 @@ def entities_per_shard(config: Config, kinds: Mapping[str, Mapping[str, Any]]) -
     whole = sum(one[kind] * facts["entities"] for kind, facts in kinds.items())
     # Every kind's number of shards is rounded up.
     most = max(SHARD_SECONDS, whole / max(MOST_SHARDS - len(kinds), 1))
-    shards = {kind: math.ceil(one[kind] * facts["entities"] / most) for kind, facts in kinds.items()}
-    return {kind: math.ceil(facts["entities"] / shards[kind]) for kind, facts in kinds.items()}
+    # A kind whose rows all went to quarantine has no entity left.
+    entities = {kind: max(facts["entities"], 1) for kind, facts in kinds.items()}
+    shards = {kind: math.ceil(one[kind] * entities[kind] / most) for kind in kinds}
+    return {kind: math.ceil(entities[kind] / shards[kind]) for kind in kinds}
 
 
 def _seconds(facts: Mapping[str, Any], network: str) -> float:

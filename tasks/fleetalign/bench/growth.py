@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fleetalign.bench import growth_fleet
+from fleetalign.bench import growth_fleet, growth_steps
 from fleetalign.bench.growth_report import FLAT, plots, tables
 from fleetalign.bench.growth_steps import PARALLEL, WORKERS
 from fleetalign.bench.machine import machine
+from fleetalign.bench.programs import in_fresh_processes
 from fleetalign.config import ModelConfig
 
 FULL, QUICK = (1_000, 10_000, 100_000), (200, 1_000)
@@ -32,7 +30,6 @@ STRAIGHT = 1.25
 """A step is straight when an entity of the largest fleet costs at most this many times what one cost before."""
 SHORT_SECONDS = 2.0
 """What takes less in the largest fleet is noise; so is a bend that this much in a smaller fleet's time would explain."""
-TIMEOUT_SECONDS = 3_600
 Progress = Callable[[int, int, str], None]
 
 __all__ = ["FULL", "QUICK", "findings", "plots", "run", "tables"]
@@ -100,7 +97,8 @@ def measure(entities: int, network: str, tell: Callable[[str], None]) -> dict[st
         steps = {}
         for step in steps_of(entities):
             tell(step)
-            steps[step] = in_fresh_processes(step, str(store), entities, network, str(source))
+            workers = WORKERS if step in PARALLEL else 1
+            steps[step] = in_fresh_processes(growth_steps, step, workers, store, entities, network, source)
         return {
             "entities": entities,
             "steps": {name: {k: found[k] for k in MEASURED} for name, found in steps.items()},
@@ -111,30 +109,6 @@ def measure(entities: int, network: str, tell: Callable[[str], None]) -> dict[st
 
 
 MEASURED = ("wall_seconds", "cpu_seconds", "peak_bytes")
-
-
-def in_fresh_processes(step: str, *arguments: object) -> dict[str, Any]:
-    """Wall seconds of the slowest worker, CPU seconds of all, peak bytes of the largest, and every worker's result."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    workers = []
-    for worker in range(WORKERS if step in PARALLEL else 1):
-        command = [sys.executable, "-m", "fleetalign.bench.growth_steps", step, str(worker), *map(str, arguments)]
-        workers.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
-    try:
-        printed = [worker.communicate(timeout=TIMEOUT_SECONDS)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    for worker in workers:
-        if worker.returncode:
-            raise subprocess.CalledProcessError(worker.returncode, worker.args)
-    found = [json.loads(lines.splitlines()[-1]) for lines in printed]
-    return {
-        "wall_seconds": max(f["wall_seconds"] for f in found),
-        "cpu_seconds": sum(f["cpu_seconds"] for f in found),
-        "peak_bytes": max(f["peak_bytes"] for f in found),
-        "results": [f["result"] for f in found],
-    }
 
 
 def _bytes(store: Path, entities: int) -> dict[str, Any]:

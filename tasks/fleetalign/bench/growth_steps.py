@@ -24,18 +24,16 @@ SCORED_AT_ONCE = 500
 def main(arguments: Sequence[str]) -> None:
     step, worker, uri, entities, network, source = arguments
     config = growth_fleet.settings(network, Path(source))
+    mine = [int(worker)] if step in PARALLEL else []
+    print(measured(lambda: _STEPS[step](config, uri, int(entities), *mine)))
+
+
+def measured(work: Callable[[], Any]) -> str:
+    """One JSON line: wall and CPU seconds of ``work``, the most that this process had resident, and what it returned."""
     wall, cpu = time.perf_counter(), time.process_time()
-    result = _STEPS[step](config, uri, int(entities), *([int(worker)] if step in PARALLEL else []))
-    print(
-        json.dumps(
-            {
-                "wall_seconds": time.perf_counter() - wall,
-                "cpu_seconds": time.process_time() - cpu,
-                "peak_bytes": highest_resident_bytes(),
-                "result": result,
-            }
-        )
-    )
+    result = work()
+    found = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    return json.dumps(found | {"peak_bytes": highest_resident_bytes(), "result": result})
 
 
 def _ingest(config: Config, uri: str, entities: int) -> None:

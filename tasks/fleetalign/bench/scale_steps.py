@@ -6,9 +6,7 @@ Libraries are loaded before the clock starts: what is measured is work that the 
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +14,7 @@ from fleetalign import steps
 from fleetalign.align.reduce import reduce_plan  # noqa: F401 - loaded before the clock starts
 from fleetalign.align.step import align_and_store  # noqa: F401 - loaded before the clock starts
 from fleetalign.bench import growth_fleet
-from fleetalign.bench.memory import highest_resident_bytes
+from fleetalign.bench.growth_steps import measured
 from fleetalign.config import Config, load
 from fleetalign.release.build import build_release  # noqa: F401 - loaded before the clock starts
 from fleetalign.release.champion import promote_release  # noqa: F401 - loaded before the clock starts
@@ -29,10 +27,7 @@ WORKERS = 2
 def main(arguments: Sequence[str]) -> None:
     step, worker, uri, params, entities = arguments
     config = load(params)
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = STEPS[step](config, uri, int(worker), int(entities))
-    measured = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-    print(json.dumps(measured | {"peak_bytes": highest_resident_bytes(), "result": result}))
+    print(measured(lambda: STEPS[step](config, uri, int(worker), int(entities))))
 
 
 def _prepare(config: Config, uri: str, worker: int, entities: int) -> None:

@@ -50,7 +50,7 @@ def test_a_budget_refuses_with_the_numbers_and_none_refuses_nothing() -> None:
         require_affordable("p1", dear, 10.0)
 
 
-@given(st.lists(st.tuples(st.integers(1, 3_000_000), st.integers(1, 28), st.integers(1, 50)), min_size=1, max_size=40))
+@given(st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 28), st.integers(1, 50)), min_size=1, max_size=40))
 def test_shards_are_half_a_minute_of_work_or_as_many_as_there_may_be(kinds: list[tuple[int, int, int]]) -> None:
     facts = {
         f"k{n:02}": plan(entities, days, metrics)["kinds"]["web"] for n, (entities, days, metrics) in enumerate(kinds)
@@ -68,7 +68,7 @@ def test_shards_are_half_a_minute_of_work_or_as_many_as_there_may_be(kinds: list
         shards = math.ceil(entities / size)
         # One entity above equal parts; and with one shard less they would be too large.
         assert seconds(kind, size - 1) <= most * (1 + 1e-9)
-        assert shards == 1 or seconds(kind, math.ceil(entities / (shards - 1))) > most * (1 - 1e-9)
+        assert shards <= 1 or seconds(kind, math.ceil(entities / (shards - 1))) > most * (1 - 1e-9)
 
 
 def test_a_number_of_entities_that_was_asked_for_is_kept() -> None:

@@ -132,6 +132,17 @@ def test_shards_cover_every_entity_once_whatever_their_size():
     assert [(s["first"], s["last"], s["entities"]) for s in plan["shards"]] == [("a", "b/c", 2), ("ü", "ü", 1)]
 
 
+def test_a_kind_whose_rows_all_went_to_quarantine_has_no_shard():
+    store = lake_of()
+    nothing = telemetry_day(START, ("a",)).slice(0, 0)
+    for n in range(10):
+        day = START + n * DAY
+        lake.write_partition(store, "validated", "gone", Interval(day, day + DAY), "day", nothing, 600, {})
+    _, plan = planning.write_plan(store, CONFIG)
+    assert plan["kinds"]["gone"]["entities"] == 0
+    assert {shard["kind"] for shard in plan["shards"]} == {"web"}
+
+
 def test_an_empty_store_says_what_to_do():
     with pytest.raises(BadInput, match="run ingest and validate first"):
         planning.write_plan(MemoryStore(), CONFIG)

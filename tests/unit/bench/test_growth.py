@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fleetalign import steps
-from fleetalign.bench import growth, growth_fleet, growth_steps
+from fleetalign.bench import growth, growth_fleet, growth_steps, programs
 from fleetalign.storage import lake, statements
 from fleetalign.storage.store import open_store
 
@@ -51,7 +51,7 @@ def test_the_light_way_into_the_store_gives_the_parts_of_the_real_one(tmp_path):
 def test_a_step_runs_in_a_process_of_its_own(entities, tmp_path):
     uri = str(tmp_path / "store")
     growth_fleet.write_store(uri, entities)
-    found = growth.in_fresh_processes("plan", uri, entities, "views", str(tmp_path))
+    found = programs.in_fresh_processes(growth_steps, "plan", 1, uri, entities, "views", tmp_path)
     assert found["peak_bytes"] > 2**20
     plan = open_store(uri).get_json(f"plans/{growth_steps.plan_id_of(uri)}.json")
     assert plan["kinds"][growth_fleet.KIND]["entities"] == entities
@@ -69,10 +69,10 @@ def test_workers_are_one_figure_of_the_slowest_all_and_the_largest(monkeypatch):
         def kill(self):
             pass
 
-    monkeypatch.setattr(growth.subprocess, "Popen", Worker)
-    found = growth.in_fresh_processes("align", "store", 1, "views", "source")
+    monkeypatch.setattr(programs.subprocess, "Popen", Worker)
+    found = programs.in_fresh_processes(growth_steps, "align", 2, "store", 1, "views", "source")
     assert found == {"wall_seconds": 2.0, "cpu_seconds": 2.0, "peak_bytes": 10, "results": [0, 1]}
-    assert growth.in_fresh_processes("plan", "store", 1, "views", "source")["results"] == [0]
+    assert programs.in_fresh_processes(growth_steps, "plan", 1, "store", 1, "views", "source")["results"] == [0]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,8 @@ def test_memory_is_flat_or_the_bytes_of_one_more_entity_are_said():
     assert grown["text"].endswith("; 1 KiB for one more entity at the end")
 
 
-def fake_process(step: str, uri: str, entities: int, network: str, source: str) -> dict:
+def fake_process(module, step: str, workers: int, uri: str, entities: int, network: str, source: str) -> dict:
+    assert (module, workers) == (growth_steps, 2 if step in ("align", "score") else 1)
     seconds = 1.0 + {"align": 2e-3}.get(step, 1e-4) * entities
     return {
         "wall_seconds": seconds,

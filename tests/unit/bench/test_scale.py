@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from fleetalign.bench import scale
+from fleetalign.bench import scale, scale_steps
+from fleetalign.release import channel
+from fleetalign.storage.store import open_store
 
 
 def fleet(entities: int, stack_seconds: float) -> dict[str, Any]:
@@ -71,3 +73,21 @@ def test_the_page_shows_both_ways_the_target_and_the_assumptions(result: dict[st
     assert "1,000,000 entities on a cluster, calculated" in text and "Nobody has run this." in text
     (picture,) = scale.plots(result, tmp_path)
     assert picture.stat().st_size > 1000
+
+
+def test_the_steps_without_airflow_end_in_a_promoted_release(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, uri = tmp_path / "params.yaml", f"file://{tmp_path}/store"
+    params.write_text(
+        "model: {window_steps: 16}\ntraining: {epochs: 1, max_windows_per_epoch: 200, max_validation_windows: 50}\n"
+        "align: {entities_per_shard: 3}\nregistry: {enabled: false}\nvalidation: {data_docs: false}\n"
+    )
+    results = {}
+    for step, worker in (("prepare", 0), ("plan", 0), ("align", 0), ("align", 1), ("reduce", 0), ("release", 0)):
+        scale_steps.main([step, str(worker), uri, str(params), "6"])
+        results[step] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert results["align"]["result"] == 2
+    assert results["align"]["wall_seconds"] > 0 and results["align"]["peak_bytes"] > 2**20
+    pointer = channel.read(open_store(uri), "champion")
+    assert pointer is not None and pointer.release_id == results["release"]["result"]
