@@ -1,18 +1,17 @@
-PYTHON ?= python3.11
+PYTHON ?= $(shell for version in 3.11 3.12 3.13; do python$$version -c '' 2> /dev/null && echo python$$version && break; done)
 PORT ?= 8080
 EXAMPLES ?= 10000
 BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo stack down test fuzz lint format structure docs pictures bench lock clean
+.PHONY: help env demo stack down test fuzz lint format hooks structure docs pictures bench lock clean
 
 help:  ## Show every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env:  ## Build .venv from requirements.lock.txt (only when the lock changed)
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; install Python 3.11 with venv (Debian: apt-get install python3.11-venv)" >&2; exit 2; }
-	@$(PYTHON) infra/local/environment.py
+	@python="$(PYTHON)"; command -v "$$python" > /dev/null || { echo "$${python:-Python 3.11, 3.12 or 3.13} is missing; install it with venv (Debian: apt-get install python3.11-venv) or run make PYTHON=/path/to/python" >&2; exit 2; }; "$$python" infra/local/environment.py
 
 demo: env  ## Start Airflow, feed it a simulated fleet, wait for a release; the UI stays up (PORT=8080)
 	@$(BIN)/python infra/local/demo.py --port $(PORT)
@@ -35,6 +34,9 @@ lint: env  ## Lint and check the format
 
 format: env  ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+hooks: env  ## Check each commit with ruff and mypy (.pre-commit-config.yaml)
+	@$(BIN)/pre-commit install
 
 structure: env  ## Rewrite tests/dags/structure.json from the DAGs
 	@UPDATE_STRUCTURE=1 $(BIN)/python -m pytest -q tests/dags/test_structure.py
