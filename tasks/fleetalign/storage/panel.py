@@ -84,8 +84,8 @@ def scratch(
     """An array of NaN; memory-mapped when larger than ``memory_mb``."""
     if np.dtype(dtype).itemsize * np.prod(shape, dtype=np.int64) <= memory_mb * 2**20:
         return np.full(shape, np.nan, dtype=dtype)
-    file = tempfile.TemporaryFile(dir=scratch_dir or None)  # noqa: SIM115 - lives as long as the map
-    values = np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+    with tempfile.TemporaryFile(dir=scratch_dir or None) as file:  # the map keeps it after it is closed
+        values = np.memmap(file, dtype=dtype, mode="w+", shape=shape)
     for entity in entities_of(values):
         values[entity] = np.nan
     return values
