@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import CronTriggerTimetable, dag, task
+from airflow.sdk import dag, task
 
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, SETTINGS, START_PRETRAIN
+from fleetalign_airflow import DEFAULTS, SETTINGS, START_PRETRAIN, cron
 
 
 @dag(
-    schedule=CronTriggerTimetable(SETTINGS.drift_cron, timezone="UTC"),
+    schedule=cron(SETTINGS.drift_cron),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -20,19 +20,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
+from airflow.sdk import AssetOrTimeSchedule, dag, get_current_context, task
 
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import ALIGNER_TABLE, DEFAULTS, SETTINGS, SHARED_MODEL
+from fleetalign_airflow import ALIGNER_TABLE, DEFAULTS, SETTINGS, SHARED_MODEL, cron
 from fleetalign_lineage import announce
 
 
 @dag(
-    schedule=AssetOrTimeSchedule(
-        timetable=CronTriggerTimetable(SETTINGS.align_cron, timezone="UTC"), assets=[SHARED_MODEL]
-    ),
+    schedule=AssetOrTimeSchedule(timetable=cron(SETTINGS.align_cron), assets=[SHARED_MODEL]),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

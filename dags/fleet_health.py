@@ -20,17 +20,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, dag, task
+from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, SETTINGS
+from fleetalign_airflow import DEFAULTS, SETTINGS, cron
 
 
 @dag(
-    schedule=CronTriggerTimetable(SETTINGS.health_cron, timezone="UTC"),
+    schedule=cron(SETTINGS.health_cron),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

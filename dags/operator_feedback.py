@@ -20,13 +20,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, SETTINGS, operator_of
+from fleetalign_airflow import DEFAULTS, SETTINGS, cron, operator_of
 
 TEXT = {"type": ["null", "string"], "minLength": 1}
 TIME = {"type": ["null", "string"], "format": "date-time"}
@@ -43,7 +43,7 @@ FORM = {
 
 
 @dag(
-    schedule=CronTriggerTimetable(SETTINGS.feedback_cron, timezone="UTC"),
+    schedule=cron(SETTINGS.feedback_cron),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

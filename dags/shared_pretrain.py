@@ -19,18 +19,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from airflow.sdk import Param, dag, task
 
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, SETTINGS, SHARED_MODEL
+from fleetalign_airflow import DEFAULTS, SETTINGS, SHARED_MODEL, cron
 from fleetalign_gpu import GPU
 from fleetalign_lineage import announce
 
 
 @dag(
-    schedule=CronTriggerTimetable(SETTINGS.pretrain_cron, timezone="UTC"),
+    schedule=cron(SETTINGS.pretrain_cron),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

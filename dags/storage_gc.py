@@ -19,16 +19,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from airflow.sdk import Param, dag, task
 
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, SETTINGS
+from fleetalign_airflow import DEFAULTS, SETTINGS, cron
 
 
 @dag(
-    schedule=CronTriggerTimetable(SETTINGS.gc_cron, timezone="UTC"),
+    schedule=cron(SETTINGS.gc_cron),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

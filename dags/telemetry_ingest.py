@@ -27,13 +27,15 @@ from fleetalign.config import load, store_uri
 from fleetalign.interval import from_partition_key
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, KEY_FORMAT, RAW, SETTINGS
+from fleetalign_airflow import DEFAULTS, KEY_FORMAT, NEVER_AT_ONCE, RAW, SETTINGS
 from fleetalign_lineage import announce
 
 
 # No start_date: with one in the past, the first unpause starts a run that nobody asked for.
 @dag(
-    schedule=CronPartitionTimetable(SETTINGS.ingest_cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT),
+    schedule=CronPartitionTimetable(
+        SETTINGS.ingest_cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT, run_immediately=NEVER_AT_ONCE
+    ),
     catchup=False,
     max_active_runs=SETTINGS.max_active_partitions,
     default_args=DEFAULTS,
