@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.detection.report import headline
 from fleetalign import errors
-from fleetalign.bench.detection_report import headline
 from fleetalign.cli import VERBS
 from fleetalign.contracts.tables import SCORE_REASONS, STATES, TABLES
 

@@ -17,8 +17,8 @@ from e2e.conftest import PARAMS, Build
 from e2e.local_airflow import free_port, module
 from e2e.people import Inbox, inboxes, value_in_prometheus
 
-from fleetalign.release import channel
-from fleetalign.release.channel import Pointer
+from fleetalign.storage import channel
+from fleetalign.storage.channel import Pointer
 from fleetalign.storage.store import open_store
 
 pytestmark = pytest.mark.airflow

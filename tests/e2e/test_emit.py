@@ -23,12 +23,11 @@ from e2e.conftest import fleetalign
 
 from fleetalign import steps
 from fleetalign.config import Config
+from fleetalign.config.run import EmitConfig
 from fleetalign.contracts.tables import SCORES
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
-from fleetalign.release import channel
-from fleetalign.settings import EmitConfig
-from fleetalign.storage import lake, layout
+from fleetalign.storage import channel, lake, layout
 from fleetalign.storage.store import Store, open_store
 from fleetalign.testing.releases import toy_release, toy_telemetry
 

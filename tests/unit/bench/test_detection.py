@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fleetalign.bench import curves, detection, example, jobs, learned, methods
-from fleetalign.bench.decisions import EVENTS, PUBLISHED
-from fleetalign.bench.learned import Learned
+from bench import example
+from bench.detection import curves, jobs, learned, methods, run
+from bench.detection.decisions import EVENTS, PUBLISHED
+from bench.detection.learned import Learned
 from fleetalign.config import AlignConfig, ModelConfig
 from fleetalign.errors import BadInput
 from fleetalign.model import normalizer
 from fleetalign.testing.graphs import toy_model
 
-SIZE = detection.Size(
+SIZE = run.Size(
     seeds=(1, 2),
     control_networks=1,
     few=False,
@@ -60,7 +61,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(folder, out, size=SIZE):
-    return detection.run(folder, out, True, size=size, workers=0)
+    return run.run(folder, out, True, size=size, workers=0)
 
 
 def timeless(value):
@@ -71,7 +72,7 @@ def timeless(value):
 
 def test_the_same_seeds_give_the_same_numbers(folder, tmp_path):
     calls = []
-    first = detection.run(folder, tmp_path / "a", True, lambda *c: calls.append(c), size=SIZE, workers=0)
+    first = run.run(folder, tmp_path / "a", True, lambda *c: calls.append(c), size=SIZE, workers=0)
     second = run(folder, tmp_path / "b")
     assert timeless(first) == timeless(second)
     assert json.loads((tmp_path / "a" / "detection.json").read_text()) == first
@@ -120,23 +121,23 @@ def test_tables_and_small_pictures(folder, tmp_path):
         ]
         found["history"] = [{"days": d, "train_days": 2.0, "entities": 2, **point} for d in (0.5, None)]
     result["transfer"] = [{"source": "pumps", "target": "valves", "vus_pr": 0.25}]
-    text = detection.tables(result)
+    text = run.tables(result)
     for expected in ("### pumps", "### valves", "| views | event F1 |", "random's PA-F1", "**Newcomers**", "0.250"):
         assert expected in text
-    paths = detection.plots(result, tmp_path / "pictures")
+    paths = run.plots(result, tmp_path / "pictures")
     assert sorted(p.name for p in paths) == [f"detection_{n}.png" for n in ("history", "masked", "pages", "ranking")]
     assert all(0 < p.stat().st_size < 60_000 for p in paths)
 
 
 def test_a_folder_without_labelled_sets_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no Parquet file"):
-        detection.run(tmp_path, tmp_path, True, workers=0)
+        run.run(tmp_path, tmp_path, True, workers=0)
 
 
 def test_curves_get_the_networks_of_the_first_seed(folder):
     paths = sorted(folder.glob("*.parquet"))
     size = replace(SIZE, curve_samples=9)
-    pending = detection._second([], paths, size)
+    pending = run._second([], paths, size)
     assert sorted((j.work, j.other) for j in pending) == [
         (jobs.HISTORY, ""), (jobs.HISTORY, ""), (jobs.MASKED, ""), (jobs.MASKED, ""),
         (jobs.OPERATORS, ""), (jobs.OPERATORS, ""),
@@ -147,6 +148,6 @@ def test_curves_get_the_networks_of_the_first_seed(folder):
         for path in paths
         for seed in (1, 2)
     ]
-    filled = detection._with_models(pending, done)
+    filled = run._with_models(pending, done)
     moved = next(j for j in filled if j.other == "pumps")
     assert moved.models == {jobs.VIEWS: "valves 1", "pumps": "pumps 1"}
