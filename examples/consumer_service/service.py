@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from fleetalign.errors import BadInput, FleetalignError
-from fleetalign.release import channel
+from fleetalign.storage import channel
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.scoring.session import Session
 from fleetalign.storage.store import open_store
