@@ -1,17 +1,17 @@
-"""### Is the channel well, and is its release about to expire?
+"""### Report the health of the channel and warn before its release expires
 
-**What** Sends gauges of the channel to Airflow's own metrics (StatsD or OpenTelemetry): when its release expires, how old
-telemetry is, coverage, the margin of every gate, pages against their budget. Fails while the release is about to expire:
-the task's error is the alarm, its reason first.
+**What** Sends gauges of the channel to Airflow's own metrics (StatsD or OpenTelemetry): expiry of its release, age of
+telemetry, coverage, the margin of every gate, pages against their budget. Fails while the release is about to expire:
+the task's error is the alarm and starts with the cause.
 
-**When** `airflow.health_cron`, or by hand. Skipped while no release is promoted.
+**When** `airflow.health_cron`, or by hand. Skipped until a release is promoted.
 
 **In** `channels/`, the release's manifest, `promotions/`, `drift/`, the newest validated partitions
 **Out** gauges `fleetalign.<channel>.…`
 
-**Rerun** Clear freely.
+**Rerun** Safe at any time.
 
-**Paged** ML on-call by `freshness`, every run until a newer release is promoted or the old one renewed.
+**Paged** ML on-call by `freshness`, on every run until a newer release is promoted or the old one is renewed.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, dag, task
+from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, SETTINGS
+from fleetalign_airflow import DEFAULTS, SETTINGS, cron
 
 
 @dag(
-    schedule=CronTriggerTimetable(SETTINGS.health_cron, timezone="UTC"),
+    schedule=cron(SETTINGS.health_cron),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import Asset, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
 
 from fleetalign.config import load
 from fleetalign.errors import FleetalignError
@@ -24,6 +24,15 @@ VALIDATED = Asset("telemetry_validated")
 SHARED_MODEL = Asset("shared_model")
 ALIGNER_TABLE = Asset("aligner_table")
 RELEASE = Asset("release")
+
+# An unpaused DAG without runs must wait for its next tick. Airflow 3.3.2 treats `False` as its default, which starts a run
+# at once while the last tick is less than a tenth of the interval ago (`CronTriggerTimetable._calc_first_run`).
+NEVER_AT_ONCE = timedelta(0)
+
+
+def cron(expression: str) -> CronTriggerTimetable:
+    """Schedule of a DAG that starts at the ticks of ``expression`` (UTC) and at no other time."""
+    return CronTriggerTimetable(expression, timezone="UTC", run_immediately=NEVER_AT_ONCE)
 
 
 def _tree(root: type[FleetalignError]) -> Iterator[type[FleetalignError]]:

@@ -1,4 +1,4 @@
-"""What a task made, for everybody who watches: the event of its asset, and OpenLineage where that is on."""
+"""Announce what a task made: in the event of its asset, and to OpenLineage where that is on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def announce(outlet_events: Any, asset: Asset, result: Mapping[str, Any]) -> Non
     from openlineage.client.event_v2 import Dataset
     from openlineage.client.facet_v2 import dataset_version_dataset
 
-    from fleetalign.release.lineage import lineage, name_in
+    from fleetalign.versioning.lineage import lineage, name_in
 
     def named(folder: str, version: str | None) -> Dataset:
         namespace, name = name_in(store_uri(), folder)

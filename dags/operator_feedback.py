@@ -1,17 +1,17 @@
-"""### The operator's word: a form, and the inbox of other tools
+"""### Store operators' feedback: a form, and the inbox of other tools
 
-**What** The form stores one statement: what an interval of an entity was, or a page of a table of scores. Every run also
-reads what other tools dropped into `inbox/feedback/`; an object that cannot be read goes to `quarantine/` with the reason.
+**What** The form stores one statement about an interval of an entity, or about a page of a scores table. Every run also
+imports what other tools put into `inbox/feedback/`; an object that cannot be read goes to `quarantine/` with the reason.
 
 **When** `airflow.feedback_cron` (the inbox only), or by hand: `entity`, `start` and `end`, or `page` and `scores`, with a
-`verdict`. A form that is half filled in is refused with what is missing.
+`verdict`. An incomplete form is rejected, and the message names the missing fields.
 
 **In** the form; `inbox/feedback/*.{jsonl,csv,json}`
 **Out** `feedback/`, `inbox/receipts/`; the next `entity_align` uses it
 
-**Rerun** Safe for the inbox: nothing is read twice. A form that is cleared says its statement once more.
+**Rerun** Safe for the inbox: each object is read once. Clearing the run of a form repeats its statement.
 
-**Paged** Nobody. A quarantined object is in the task's result and log.
+**Paged** No one. A quarantined object is in the task's result and log.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from fleetalign.config import load, store_uri
 
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
-from fleetalign_airflow import DEFAULTS, SETTINGS, operator_of
+from fleetalign_airflow import DEFAULTS, SETTINGS, cron, operator_of
 
 TEXT = {"type": ["null", "string"], "minLength": 1}
 TIME = {"type": ["null", "string"], "format": "date-time"}
@@ -43,7 +43,7 @@ FORM = {
 
 
 @dag(
-    schedule=CronTriggerTimetable(SETTINGS.feedback_cron, timezone="UTC"),
+    schedule=cron(SETTINGS.feedback_cron),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -115,19 +115,29 @@ class Api:
                 "only_failed": False, "reset_dag_runs": True}  # fmt: skip
         self.call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
+    def wait_run(self, dag_id: str, run_id: str, timeout_seconds: float) -> str:
+        """Wait until one run has ended and return its state. Raises StandaloneError when it has not in time."""
+        for _ in ticks(timeout_seconds):
+            state = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+            if state not in ("queued", "running"):
+                return str(state)
+        raise StandaloneError(f"{dag_id}, run {run_id}: still {state} after {timeout_seconds:.0f} s")
+
     def wait_idle(
         self, timeout_seconds: float, watch: Callable[[list[dict[str, Any]]], None] | None = None
     ) -> list[dict[str, Any]]:
-        """Until nothing is queued or running on 4 looks in a row (between two DAGs there is a gap of 1-2 s).
+        """Wait until no run is queued or running on 4 looks in a row (between two DAGs there is a gap of 1-2 s).
 
-        Returns the runs. ``watch`` sees them at every look and may raise to stop the wait.
+        Runs that the clock started are not waited for: the caller did not cause them and they can come at any time.
+        Returns all runs. ``watch`` sees them at every look and may raise to stop the wait.
         """
         quiet = 0
         for _ in ticks(timeout_seconds, every_seconds=0.7):
             runs = self.runs()
             if watch:
                 watch(runs)
-            quiet = 0 if any(run["state"] in ("queued", "running") for run in runs) else quiet + 1
+            caused = (run for run in runs if run["run_type"] != "scheduled")
+            quiet = 0 if any(run["state"] in ("queued", "running") for run in caused) else quiet + 1
             if quiet == 4:
                 return runs
         raise StandaloneError(f"still running after {timeout_seconds:.0f} s; look at the UI, or make down and again")

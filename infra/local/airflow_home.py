@@ -18,6 +18,7 @@ from airflow_api import BOOT_SECONDS, Api, StandaloneError, ticks
 from sessions import Sessions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+POOLS = REPOSITORY / "infra" / "airflow" / "pools.json"
 LOGIN = {"username": "admin", "password": "admin"}
 USERS = {"admin": "admin", "viewer": "viewer"}
 """Name to role; each user's password is the name."""
@@ -139,9 +140,13 @@ class AirflowHome:
         raise NotImplementedError
 
     def wait_healthy(self, timeout_seconds: float = BOOT_SECONDS) -> None:
-        """Raises StandaloneError when a server died or Airflow is not up in time."""
+        """Wait until Airflow is up and has its pools: without them tasks would wait for ever.
+
+        Raises StandaloneError when a server died or Airflow is not up in time.
+        """
         for _ in ticks(timeout_seconds):
             if self.healthy():
+                self.api().make_pools(POOLS)
                 return
             if ended := self.ended():
                 name, log = ended

@@ -26,7 +26,6 @@ from fleetalign.config import Config, load
 from fleetalign.errors import FleetalignError
 from fleetalign.interval import Interval, parse_time, partition_key, split
 
-INFRA = REPOSITORY / "infra"
 DEMO = REPOSITORY / ".demo"
 PARAMS = Path(__file__).parent / "demo.params.yaml"
 CHAIN_SECONDS = 900.0
@@ -72,7 +71,6 @@ def bring_up(airflow: AirflowHome, say: Say) -> Api:
         airflow.wait_healthy()
     api = airflow.api()
     api.wait_for_dags(DAGS)
-    api.make_pools(INFRA / "airflow" / "pools.json")
     say(f"Airflow is up: {len(DAGS)} DAGs at {airflow.url}")
     return api
 
@@ -150,8 +148,8 @@ def score_elsewhere(store: str, telemetry: Path, out: Path) -> str:
 
 def summary(store_uri: str) -> list[str]:
     """Release id and its figures beside their controls, from the manifest of the champion."""
-    from fleetalign.release import channel
-    from fleetalign.release.manifest import read_manifest
+    from fleetalign.storage import channel
+    from fleetalign.storage.manifest import read_manifest
     from fleetalign.storage.store import open_store
 
     store = open_store(store_uri)

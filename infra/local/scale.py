@@ -22,12 +22,12 @@ from typing import Any
 
 import psutil
 from airflow_api import Api, StandaloneError, ticks
+from bench.speed.programs import in_fresh_processes
 from demo import bring_up
 from overhead import cpu_seconds_of, scratch
 from stack import Stack
 
-from fleetalign.bench import scale_steps
-from fleetalign.bench.programs import in_fresh_processes
+from bench.airflow import scale_steps
 
 CHAIN_SECONDS = 1_800.0
 LOOK_SECONDS = 5.0

@@ -21,7 +21,8 @@ from typing import Any
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.interval import Interval
-from fleetalign.storage import layout, receipts
+from fleetalign.plan import receipts
+from fleetalign.storage import layout
 from fleetalign.storage.store import open_store
 
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
@@ -30,7 +31,7 @@ Progress = Callable[[int, int, str], None]
 
 def ingest(config: Config, store_uri: str, interval: Interval, progress: Progress | None = None) -> dict[str, Any]:
     """Bring one closed interval from the configured source into raw partitions, with the feedback known by its end."""
-    from fleetalign.ingest.ingest import ingest_partition
+    from fleetalign.ingest.run import ingest_partition
 
     return ingest_summary(ingest_partition(open_store(store_uri), config, interval, progress))
 
@@ -54,7 +55,7 @@ def validate(config: Config, store_uri: str, interval: Interval) -> dict[str, An
 
     Raises PartitionHeld when a critical expectation fails; the other kinds are still validated.
     """
-    from fleetalign.validate.validate import validate_interval
+    from fleetalign.validate.run import validate_interval
 
     results = validate_interval(open_store(store_uri), config, interval)
     return {"partitions": [r.as_json() for r in results]}
@@ -65,7 +66,7 @@ def pretrain_due(config: Config, store_uri: str) -> dict[str, str] | None:
 
     Looks at the store, counts no events: safe to call any number of times.
     """
-    from fleetalign.release.due import snapshot_due
+    from fleetalign.watch.due import snapshot_due
 
     due = snapshot_due(open_store(store_uri), config, latest(config, store_uri, "pretrain"))
     return dataclasses.asdict(due) if due else None
@@ -85,9 +86,9 @@ def plan(
     since the plan that trained or last aligned it, that plan is returned and every later step is a no-op.
     Feedback recorded after ``as_of`` does not exist.
     """
-    from fleetalign.align.cost import expected_cpu_hours
-    from fleetalign.align.plan import write_plan
-    from fleetalign.align.realign import plan_realignment
+    from fleetalign.plan.cost import expected_cpu_hours
+    from fleetalign.plan.document import write_plan
+    from fleetalign.plan.realign import plan_realignment
 
     store = open_store(store_uri)
     if reuse_model:
@@ -111,7 +112,7 @@ def snapshot(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
     store = open_store(store_uri)
     if not config.registry.enabled:
         return {"revision": None, "remote": None}
-    from fleetalign.align.plan import read_plan
+    from fleetalign.plan.document import read_plan
     from fleetalign.versioning.dvc import snapshot as record
 
     result = record(store, read_plan(store, plan_id), plan_id, config.registry)
@@ -126,7 +127,7 @@ def pretrain(
 
     A finished training is not repeated unless ``force``; an interrupted one goes on from its checkpoint.
     """
-    from fleetalign.align.plan import plan_config, read_plan
+    from fleetalign.plan.document import plan_config, read_plan
     from fleetalign.release.origin import of_plan
 
     store = open_store(store_uri)
@@ -146,9 +147,9 @@ def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]
 
     Raises ConfigError when to align them is expected to take more than ``airflow.max_cpu_hours``.
     """
-    from fleetalign.align.cost import require_affordable
-    from fleetalign.align.plan import read_plan
-    from fleetalign.align.step import label
+    from fleetalign.align.shard_task import label
+    from fleetalign.plan.cost import require_affordable
+    from fleetalign.plan.document import read_plan
 
     document = read_plan(open_store(store_uri), plan_id)
     require_affordable(plan_id, document, config.airflow.max_cpu_hours)
@@ -159,7 +160,7 @@ def align_shard(
     config: Config, store_uri: str, plan_id: str, index: int, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Score one shard's calibrate range with the exported graph and tabulate its entities."""
-    from fleetalign.align.step import align_and_store
+    from fleetalign.align.shard_task import align_and_store
 
     return align_and_store(open_store(store_uri), config, plan_id, index, progress)
 
@@ -191,7 +192,7 @@ def promote(
 
     Raises GateRefused with the reasons otherwise. A no-op when the channel already serves the same artifacts.
     """
-    from fleetalign.release.champion import promote_release
+    from fleetalign.release.comparison import promote_release
 
     return promote_release(open_store(store_uri), config, release_id, channel=channel, by=by, why=why, force=force)
 
@@ -203,7 +204,7 @@ def promotion_verdict(
 
     Raises GateRefused as ``promote`` does.
     """
-    from fleetalign.release.champion import promotion_verdict as verdict
+    from fleetalign.release.comparison import promotion_verdict as verdict
 
     return verdict(open_store(store_uri), config, release_id, channel=channel, force=force)
 
@@ -231,14 +232,14 @@ def drift(config: Config, store_uri: str) -> dict[str, Any] | None:
 
     None while the channel points nowhere: nothing is served that could have drifted.
     """
-    from fleetalign.release.drift import check_channel
+    from fleetalign.watch.drift import check_channel
 
     return check_channel(open_store(store_uri), config)
 
 
 def health(config: Config, store_uri: str) -> dict[str, Any] | None:
     """Gauges of the configured channel and, when its release grows old, an alarm. None while it points nowhere."""
-    from fleetalign.release.health import health as of
+    from fleetalign.watch.health import health as of
 
     name, warn_hours = config.release.channel, config.release.warn_before_expiry_hours
     found = of(open_store(store_uri), name, _now(), warn_hours)
@@ -247,15 +248,15 @@ def health(config: Config, store_uri: str) -> dict[str, Any] | None:
 
 def add_feedback(config: Config, store_uri: str, form: Mapping[str, str], *, by: str) -> dict[str, Any]:
     """Store one statement: the fields of ``form`` are those of ``ingest.word.FIELDS``."""
-    from fleetalign.ingest.word import add
+    from fleetalign.feedback.statements import add
 
     return add(open_store(store_uri), form, merge_steps=config.align.merge_steps, by=by, now=_now())
 
 
 def collect_feedback(config: Config, store_uri: str) -> dict[str, Any]:
     """Import what other tools dropped into the store's inbox; what cannot be read goes to the quarantine."""
-    from fleetalign.ingest.inbox import collect
-    from fleetalign.ingest.ingest import DEFAULT_KIND
+    from fleetalign.feedback.inbox import collect
+    from fleetalign.ingest.run import DEFAULT_KIND
 
     return collect(open_store(store_uri), config.source.kind or DEFAULT_KIND, _now()).as_json()
 
@@ -264,7 +265,7 @@ def collect_garbage(
     config: Config, store_uri: str, *, dry_run: bool = True, min_age_hours: float = 168.0
 ) -> dict[str, Any]:
     """Delete what no release, channel, history or recent plan reaches; only lists it when ``dry_run``."""
-    from fleetalign.release.gc import collect
+    from fleetalign.release.garbage import collect
 
     keys = collect(open_store(store_uri), dry_run=dry_run, min_age_hours=min_age_hours, now=_now())
     return {"dry_run": dry_run, "objects": len(keys), "keys": keys[:1000]}

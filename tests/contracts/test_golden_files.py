@@ -15,22 +15,22 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fleetalign.align.plan import draft
 from fleetalign.config import Config, ModelConfig
 from fleetalign.contracts import schema
 from fleetalign.contracts.golden import GOLDEN
 from fleetalign.contracts.graph import OUTPUTS, ROLES
 from fleetalign.contracts.tables import TABLES
-from fleetalign.evaluate.counts import EntityCounts
 from fleetalign.evaluate.figures import Figures
 from fleetalign.evaluate.gates import Gate
+from fleetalign.evaluate.outcomes import EntityCounts
 from fleetalign.interval import Interval
-from fleetalign.release import channel as channels
-from fleetalign.release.manifest import read_manifest
+from fleetalign.plan.document import draft
 from fleetalign.release.promote import promote
 from fleetalign.release.publish import publish
+from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
 from fleetalign.storage.lake import write_partition
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.testing.releases import toy_release, toy_telemetry
 

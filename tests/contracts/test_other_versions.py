@@ -10,17 +10,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fleetalign.align.plan import PLAN_VERSION, draft, plan_config, read_plan, read_statements
-from fleetalign.align.realign import same_inputs
 from fleetalign.contracts.feedback import feedback_id, in_force
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.tables import FEEDBACK, RETRACTED
 from fleetalign.errors import BadInput, ConfigError
-from fleetalign.release import channel as channels
-from fleetalign.release.manifest import read_manifest
-from fleetalign.release.scorer import Scorer
+from fleetalign.plan.document import PLAN_VERSION, draft, plan_config, read_plan, read_statements
+from fleetalign.plan.realign import same_inputs
 from fleetalign.release.verify import verify
+from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage import channel as channels
 from fleetalign.storage import lake, layout, statements
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.store import Store, open_store
 
 FIRST = Path(__file__).parent / "store-1.0"

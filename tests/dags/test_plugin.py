@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from fleetalign import steps
 from fleetalign.errors import GateRefused, PartitionHeld, StoreError
 from fleetalign.interval import Interval
-from fleetalign.release import channel as channels
+from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.storage.store import Store, open_store

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,27 @@ def test_schedule_and_run_limit_are_written_down(path: Path) -> None:
 def test_single_runs_where_the_store_is_the_queue(dags: dict[str, Any]) -> None:
     wide = {dag_id for dag_id, dag in dags.items() if dag.max_active_runs > 1}
     assert wide == {"telemetry_ingest", "telemetry_validate"}
+
+
+MOMENTS = [datetime(2026, 11, 30, hour, minute, tzinfo=UTC) for hour in range(24) for minute in (0, 1, 7, 59)]
+"""A Monday, on which every cron ticks but the weekly garbage collection's: all hours, at the tick and after it."""
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_no_dag_starts_between_two_ticks_when_it_is_unpaused(
+    dags: dict[str, Any], dag_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables import trigger
+    from airflow.timetables.base import TimeRestriction
+
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dags[dag_id])).timetable
+    for moment in [*MOMENTS, datetime(2026, 11, 29, 6, 30, tzinfo=UTC), datetime(2026, 1, 20, tzinfo=UTC)]:
+        monkeypatch.setattr(trigger, "utcnow", lambda now=moment: now)
+        first = timetable.next_dagrun_info_v2(
+            last_dagrun_info=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
+        )
+        assert first is None or first.run_after >= moment, f"{moment:%A %H:%M}: {first.run_after}"
 
 
 def test_only_the_example_is_off_by_default(dags: dict[str, Any]) -> None:

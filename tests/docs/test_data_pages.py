@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from fleetalign.ingest.mapping import ENTITY_NAMES, TIME_NAMES, Mapping
-from fleetalign.ingest.prometheus_map import PrometheusMapping, SeriesQuery
+from fleetalign.ingest.prometheus.queries import PrometheusMapping, SeriesQuery
 from fleetalign.simulate.faults import FAULTS
 from fleetalign.simulate.fleet import KINDS
 from fleetalign.storage.quarantine import Rule

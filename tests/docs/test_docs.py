@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.detection.report import headline
 from fleetalign import errors
-from fleetalign.bench.detection_report import headline
 from fleetalign.cli import VERBS
 from fleetalign.contracts.tables import SCORE_REASONS, STATES, TABLES
 
@@ -120,6 +120,10 @@ def test_the_readmes_commands_run(tmp_path: Path):
         assert done.returncode == 0, done.stdout + done.stderr
     assert "alarms in" in done.stdout
     assert (tmp_path / "scores.parquet").exists()
+
+
+def test_getting_started_has_the_readmes_commands():
+    assert _blocks("own data") in text("getting-started.md")
 
 
 def test_the_readmes_figures_are_the_measured_ones():

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from fleetalign.config import load
-from fleetalign.release import channel
+from fleetalign.storage import channel
 from fleetalign.storage.store import open_store
 
 REPOSITORY = Path(__file__).parents[2]

@@ -31,6 +31,8 @@ class Inbox:
 
     environment: dict[str, str]
     prometheus: str
+    gauges: dict[str, float]
+    """The last value of each StatsD gauge."""
     mails: list[Message] = field(default_factory=list)
     posts: list[dict[str, Any]] = field(default_factory=list)
 
@@ -39,7 +41,7 @@ class Inbox:
 def inboxes(folder: Path) -> Iterator[Inbox]:
     values: dict[str, float] = {}
     with _gauges(values) as statsd, _prometheus(folder, values) as url:
-        inbox = Inbox({}, url)
+        inbox = Inbox({}, url, values)
         with _mail(inbox.mails) as smtp, _webhook(inbox.posts) as http:
             extra = {"disable_tls": True, "disable_ssl": True, "from_email": "fleetalign@example.org"}
             mail = {"conn_type": "smtp", "host": "127.0.0.1", "port": smtp, "extra": extra}

@@ -23,9 +23,9 @@ from e2e.local_airflow import Demo, champion, digests, free_port, module, releas
 
 from fleetalign.config import load
 from fleetalign.interval import from_partition_key
-from fleetalign.release.drift import check
-from fleetalign.release.scorer import Scorer
+from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage.store import open_store
+from fleetalign.watch.drift import check
 
 pytestmark = pytest.mark.airflow
 IDLE_SECONDS = 180.0

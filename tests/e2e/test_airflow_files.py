@@ -13,7 +13,7 @@ from e2e.labelled_inputs import days, write_inputs
 from e2e.local_airflow import free_port, module
 
 from fleetalign.config import load
-from fleetalign.release import channel
+from fleetalign.storage import channel
 from fleetalign.storage.store import open_store
 
 pytestmark = pytest.mark.airflow

@@ -17,12 +17,12 @@ import pytest
 from e2e.conftest import Build, fleetalign
 
 from fleetalign import steps
-from fleetalign.align.grid import grid_of
-from fleetalign.align.plan import read_plan
-from fleetalign.align.signal import EntitySeries, create
 from fleetalign.config import load
 from fleetalign.contracts.graph import expose
-from fleetalign.release.scorer import Scorer
+from fleetalign.detectors.grid import grid_of
+from fleetalign.detectors.margins import EntitySeries, create
+from fleetalign.plan.document import read_plan
+from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import lake, layout
 from fleetalign.storage.store import open_store
 

@@ -18,14 +18,14 @@ from e2e.conftest import Build, fleetalign
 
 from fleetalign import steps
 from fleetalign.config import Config, load
+from fleetalign.config.run import DriftConfig
 from fleetalign.contracts.tables import from_parquet
 from fleetalign.interval import Interval
 from fleetalign.model.normalizer import lookup
-from fleetalign.release.champion import comparison_gates
-from fleetalign.release.manifest import read_manifest
-from fleetalign.settings import DriftConfig
+from fleetalign.release.comparison import comparison_gates
 from fleetalign.simulate.simulation import Simulation
 from fleetalign.storage import layout
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.store import Store, open_store
 
 AFTER = datetime(2026, 3, 7, tzinfo=UTC)

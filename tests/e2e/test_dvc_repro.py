@@ -15,7 +15,7 @@ from e2e.conftest import Build, fleetalign
 
 from fleetalign import steps
 from fleetalign.config import load
-from fleetalign.settings import Config
+from fleetalign.config.run import Config
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -29,12 +29,11 @@ def interpreter(version: str) -> Path | None:
     return None
 
 
-def test_ci_has_the_oldest_and_one_more() -> None:
+def test_the_oldest_version_is_here_and_under_ci_another() -> None:
     found = [version for version in VERSIONS if interpreter(version)]
-    if os.environ.get("CI") != "true":
-        pytest.skip(f"asked for under CI only; here: {', '.join(found)}")
+    print("found:", *found)
     assert VERSIONS[0] in found
-    assert len(found) > 1
+    assert len(found) > 1 or os.environ.get("CI") != "true"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

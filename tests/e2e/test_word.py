@@ -14,10 +14,10 @@ from e2e.conftest import Build, fleetalign
 from fleetalign import steps
 from fleetalign.config import load
 from fleetalign.contracts.pages import Page
-from fleetalign.ingest.pages import pages_of, read_pages
-from fleetalign.release.judging import aligner_table
-from fleetalign.release.manifest import read_manifest
-from fleetalign.release.scorer import Scorer
+from fleetalign.feedback.alarm_pages import pages_of, read_pages
+from fleetalign.release.figures import aligner_table
+from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.statements import read_feedback, read_mutes
 from fleetalign.storage.store import open_store
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from fleetalign.config import Config, SourceConfig
 from fleetalign.contracts.hashing import sha256
-from fleetalign.ingest import prometheus_api
-from fleetalign.ingest.feedback_files import read_feedback_file
-from fleetalign.ingest.ingest import ingest_partition
-from fleetalign.ingest.intake import IngestResult
+from fleetalign.feedback.files import read_feedback_file
+from fleetalign.ingest.prometheus import api
+from fleetalign.ingest.raw_partitions import IngestResult
+from fleetalign.ingest.run import ingest_partition
 from fleetalign.interval import Interval
 from fleetalign.storage.lake import read_partition
 from fleetalign.storage.layout import quarantined_object
@@ -109,7 +109,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(prometheus_api, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(api, "FIRST_PAUSE_SECONDS", 0.0)
     started = Server()
     thread = threading.Thread(target=started.listening.serve_forever)
     thread.start()

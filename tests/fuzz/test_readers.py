@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import sha256
 from fleetalign.errors import BadInput
-from fleetalign.ingest.feedback_files import read_feedback_file
-from fleetalign.ingest.ingest import ingest_files
+from fleetalign.feedback.files import read_feedback_file
 from fleetalign.ingest.inspect import inspect
 from fleetalign.ingest.inspect_text import inspection_text
-from fleetalign.ingest.intake import IngestResult
 from fleetalign.ingest.mapping import Mapping, load_mapping
+from fleetalign.ingest.raw_partitions import IngestResult
+from fleetalign.ingest.run import ingest_files
 from fleetalign.interval import Interval
 from fleetalign.storage.lake import read_partition
 from fleetalign.storage.layout import quarantined_object

@@ -14,8 +14,8 @@ import boto3
 import pytest
 
 from fleetalign.errors import StoreError
-from fleetalign.release import channel as channels
-from fleetalign.release.scorer import Scorer
+from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store, open_store
 from fleetalign.testing.releases import toy_release, toy_telemetry

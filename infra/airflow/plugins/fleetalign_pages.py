@@ -21,11 +21,12 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from fleetalign.config import store_uri
 from fleetalign.errors import BadInput, ConfigError, Corrupt, FleetalignError, NotFound, UsageError
-from fleetalign.release import channel as channels
-from fleetalign.release import entity_pages, fleet_page, fleet_view, readable
-from fleetalign.release.explain import explained
+from fleetalign.explain.explain import explained
+from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store, open_store
+from fleetalign.watch import entity_list, pages, readable
+from fleetalign.watch import fleet as fleet_view
 
 READ = "release_promote"
 """Who may read this DAG may see the pages."""
@@ -52,24 +53,24 @@ app = FastAPI(
 
 
 @cache
-def _store(uri: str) -> tuple[Store, entity_pages.EntityPages]:
+def _store(uri: str) -> tuple[Store, entity_list.EntityPages]:
     store = open_store(uri)
-    return store, entity_pages.EntityPages(store)
+    return store, entity_list.EntityPages(store)
 
 
 def the_store() -> Store:
     return _store(store_uri())[0]
 
 
-def site_of(user: GetUserDep) -> fleet_page.Site:
+def site_of(user: GetUserDep) -> pages.Site:
     may_act = get_auth_manager().is_authorized_dag(
         method="POST", access_entity=DagAccessEntity.RUN, details=DagDetails(id="release_rollback"), user=user
     )
-    return fleet_page.Site(url, lambda path: f"{BASE}/{path}", may_act, datetime.now(UTC))
+    return pages.Site(url, lambda path: f"{BASE}/{path}", may_act, datetime.now(UTC))
 
 
 StoreDep = Annotated[Store, Depends(the_store)]
-SiteDep = Annotated[fleet_page.Site, Depends(site_of)]
+SiteDep = Annotated[pages.Site, Depends(site_of)]
 
 
 @app.middleware("http")
@@ -94,12 +95,12 @@ def fleet(
     page: Annotated[int, Query(ge=1, le=10_000_000)] = 1,
 ) -> str:
     view = fleet_view.fleet_view(store, channel, site.now)
-    query = entity_pages.Query(order, kind, state, text, page)
+    query = entity_list.Query(order, kind, state, text, page)
     entities = None
     if view.chosen is not None:
         pointer = view.chosen.pointer
         entities = _store(store_uri())[1].page(pointer.release_id, pointer.previous, query)
-    return fleet_page.fleet(site, channel, view, entities, query)
+    return pages.fleet(site, channel, view, entities, query)
 
 
 @app.get("/release/{release_id}", response_class=HTMLResponse)
@@ -108,7 +109,7 @@ def release(store: StoreDep, site: SiteDep, release_id: PathId) -> str:
     pointers = [channels.read(store, name) for name in channels.names(store)]
     here = [p.channel for p in pointers if p is not None and p.release_id == release_id]
     provenance = store.get_json(layout.release(release_id, "provenance.json"))
-    return fleet_page.release(site, found, provenance, here)
+    return pages.release(site, found, provenance, here)
 
 
 @app.get("/plan/{plan_id}")
@@ -126,19 +127,19 @@ def run(site: SiteDep, user: GetUserDep, dag_id: Text, run_id: Text) -> Response
     found = made(dag_id, run_id)
     if "Promotion verdict" in found and "Drift report" not in found:
         return RedirectResponse(found["Release"], 303)
-    return HTMLResponse(fleet_page.links(site, f"What {run_id} of {dag_id} made", found))
+    return HTMLResponse(pages.links(site, f"What {run_id} of {dag_id} made", found))
 
 
 @app.get("/entity", response_class=HTMLResponse)
 def entity(store: StoreDep, site: SiteDep, release: Annotated[str, Query(pattern=ID)], kind: Text, entity: Text) -> str:
     name, lines = explained(store, release, f"{kind}/{entity}")
-    return fleet_page.entity(site, release, name, lines)
+    return pages.entity(site, release, name, lines)
 
 
 @app.get("/validations", response_class=HTMLResponse)
 def validations(store: StoreDep, site: SiteDep, key: Text) -> str:
     found = {found: url(found.removesuffix("/result.json")) for found in fleet_view.validations(store, key)}
-    return fleet_page.links(site, f"Validation of {key}", found)
+    return pages.links(site, f"Validation of {key}", found)
 
 
 @app.get("/validation/{partition:path}", response_class=HTMLResponse)
@@ -146,7 +147,7 @@ def validation(store: StoreDep, site: SiteDep, partition: str) -> str:
     key = f"validation/{partition}/result.json"
     readable.media_type(key)
     docs = [info.key for info in store.list(layout.data_docs_of(key))]
-    return fleet_page.validation(site, key, store.get_json(key), docs)
+    return pages.validation(site, key, store.get_json(key), docs)
 
 
 @app.get("/store/{key:path}")
@@ -157,15 +158,15 @@ def stored(store: StoreDep, key: str) -> Response:
 
 @app.get("/assets/{name}")
 def asset(name: str) -> Response:
-    data, media_type = fleet_page.asset(name)
+    data, media_type = pages.asset(name)
     return Response(data, media_type=media_type)
 
 
 def _refuse(request: Request, status: int, title: str, text: str) -> Response:
     if "text/html" not in request.headers.get("accept", ""):
         return JSONResponse({"detail": text}, status)
-    site = fleet_page.Site(url, lambda path: f"{BASE}/{path}", False, datetime.now(UTC))
-    return HTMLResponse(fleet_page.sentence(site, title, text), status)
+    site = pages.Site(url, lambda path: f"{BASE}/{path}", False, datetime.now(UTC))
+    return HTMLResponse(pages.sentence(site, title, text), status)
 
 
 @app.exception_handler(StarletteHTTPException)

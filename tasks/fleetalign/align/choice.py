@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetalign.align.counts import EntityCounts, Pool, capped, objective_values, pooled
-from fleetalign.align.grid import Grid
 from fleetalign.align.preference import Preference
 from fleetalign.config import AlignConfig
+from fleetalign.detectors.grid import Grid
 
 
 def best(

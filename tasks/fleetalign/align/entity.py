@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetalign.align.grid import upper_quantiles
-from fleetalign.align.levels import Pages, levels, sweep
+from fleetalign.align.sweep import Pages, levels, sweep
 from fleetalign.contracts.feedback import UNLABELLED, intervals
 from fleetalign.contracts.hashing import sha256
+from fleetalign.detectors.grid import upper_quantiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.align.choice import Choice, Chooser, best
-from fleetalign.align.grid import Grid
 from fleetalign.align.pool import Counted, bounds_of, values_of
 from fleetalign.config import Config
+from fleetalign.detectors.grid import Grid
 
 SOURCES = ("detector", "random", "shifted")
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.align.counts import EntityCounts, Pool, silence
-from fleetalign.align.grid import Grid
 from fleetalign.config import AlignConfig
+from fleetalign.detectors.grid import Grid
 
 Shards = Callable[[Sequence[str]], Iterable[pa.Table]]
 """Reads the plan's shards once more, one at a time and in the plan's order, with the columns that are named."""

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fleetalign.align.counts import EntityCounts, Pool, objective_values
-from fleetalign.align.grid import Grid
 from fleetalign.config import AlignConfig
+from fleetalign.detectors.grid import Grid
 
 DRAWS = 100
 LEAST_ENTITIES = 5

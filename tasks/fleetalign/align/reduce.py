@@ -10,17 +10,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from fleetalign.align.drift import Previous
-from fleetalign.align.fleet import Reduced, reduce_shards
-from fleetalign.align.grid import Grid, grid_of
-from fleetalign.align.plan import plan_config, read_plan, said_anew
+from fleetalign.align.aligner_rows import Reduced, reduce_shards
+from fleetalign.align.threshold_drift import Previous
 from fleetalign.contracts.fleet_table import FleetTable, FleetWriter
 from fleetalign.contracts.hashing import ID_LENGTH, sha256
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, TableContract, fleet_parquet, from_parquet
-from fleetalign.contracts.views import FLEET_STATISTICS
+from fleetalign.detectors.grid import Grid, grid_of
+from fleetalign.detectors.views.roles import FLEET_STATISTICS
 from fleetalign.errors import BadInput, ConfigError, NotFound
 from fleetalign.model.normalizer import with_constants
-from fleetalign.storage import layout, receipts
+from fleetalign.plan import receipts
+from fleetalign.plan.document import plan_config, read_plan, said_anew
+from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
 

@@ -15,17 +15,17 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
-from fleetalign.align.grid import Grid, grid_of
-from fleetalign.align.plan import partitions_of, plan_config, range_of, read_statements, shard_entities
-from fleetalign.align.signal import EntitySeries, Signal, create
 from fleetalign.config import Config, StorageConfig
 from fleetalign.contracts.feedback import ANOMALY, Statements
 from fleetalign.contracts.graph import expose
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import TIME
+from fleetalign.detectors.grid import Grid, grid_of
+from fleetalign.detectors.margins import EntitySeries, Signal, create
+from fleetalign.detectors.views.statistics import Fitter, completed
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
-from fleetalign.model.statistics import Fitter, completed
+from fleetalign.plan.document import partitions_of, plan_config, range_of, read_statements, shard_entities
 from fleetalign.storage import layout
 from fleetalign.storage.panel import Panel, read_panel
 from fleetalign.storage.store import Store

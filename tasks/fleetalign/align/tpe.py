@@ -15,7 +15,7 @@ from fleetalign.config import AlignConfig
 from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals
 from fleetalign.contracts.graph import margins
 from fleetalign.errors import ConfigError
-from fleetalign.evaluate.metrics import event_counts, f_beta, pages, point_adjusted_counts
+from fleetalign.evaluate.measures import event_counts, f_beta, pages, point_adjusted_counts
 
 CONDITION_RANGE = (6, 100)
 PERCENTILE_RANGE = (85.0, 99.0)

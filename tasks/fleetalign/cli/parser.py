@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from fleetalign import __version__
-from fleetalign.cli.options import bench, build, releases, scoring, shared, telemetry, words
+from fleetalign.cli.options import bench, build, operators, releases, scoring, shared, telemetry
 from fleetalign.errors import UsageError
 
 
@@ -142,13 +142,13 @@ VERBS = {
     "feedback": Verb(
         "words",
         "say what a page or an interval was, take it back, import what other tools say",
-        words.feedback,
+        operators.feedback,
         "fleetalign feedback add --entity web/api-1 --from 2026-03-05T01:00Z --to 2026-03-05T02:00Z --verdict false_alarm",
     ),
     "mute": Verb(
         "words",
         "silence a noisy metric, or everything for a maintenance window",
-        words.mute,
+        operators.mute,
         "fleetalign mute add --entity web/api-1 --metric disk_used --why 'disk is being moved' --store ./store",
     ),
     "gc": Verb("releases", "list or delete what nothing reaches", releases.gc, "fleetalign gc --store ./store"),

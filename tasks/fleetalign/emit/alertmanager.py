@@ -14,9 +14,9 @@ from typing import Any
 import urllib3
 
 from fleetalign.emit.firing import Alert
+from fleetalign.emit.incidents import describe, metrics_text
 from fleetalign.errors import StoreError, UsageError
 from fleetalign.interval import format_time
-from fleetalign.release.grouping import describe, metrics_text
 
 ALERTNAME = "FleetalignIncident"
 MEMBERS_SHOWN = 50

@@ -15,12 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.config.run import EmitConfig
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.pages import Page, find_pages, merge_pages
+from fleetalign.emit.incidents import Incident, group_pages
 from fleetalign.errors import Corrupt, NotFound, UsageError
 from fleetalign.interval import format_time, parse_time
-from fleetalign.release.grouping import Incident, group_pages
-from fleetalign.settings import EmitConfig
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 

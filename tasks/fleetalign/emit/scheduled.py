@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.emit.emit import emit, incidents_of
+from fleetalign.config.run import Config
+from fleetalign.emit.send import emit, incidents_of
 from fleetalign.emit.targets import parse_all
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
-from fleetalign.release.scorer import Scorer
-from fleetalign.settings import Config
+from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import lake
 from fleetalign.storage.store import Store
 

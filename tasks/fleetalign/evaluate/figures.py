@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from fleetalign.errors import FleetalignError
 from fleetalign.evaluate.bootstrap import Estimate, estimate, resample, rounded
-from fleetalign.evaluate.counts import EntityCounts
-from fleetalign.evaluate.measures import DAY_SECONDS, MEASURES, event_f1
+from fleetalign.evaluate.outcomes import EntityCounts
+from fleetalign.evaluate.pooled import DAY_SECONDS, MEASURES, event_f1
 
 SIDES = ("detector", "random", "shifted", "untrained")
 Control = Literal["random", "shifted", "untrained"]

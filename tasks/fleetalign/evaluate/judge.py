@@ -9,8 +9,8 @@ import numpy as np
 
 from fleetalign.contracts.feedback import UNLABELLED
 from fleetalign.evaluate.controls import random_alarms, shift_offsets, shifted
-from fleetalign.evaluate.counts import EntityCounts, count, mean
 from fleetalign.evaluate.figures import Figures, Protocol
+from fleetalign.evaluate.outcomes import EntityCounts, count, mean
 
 
 @dataclass(frozen=True, slots=True)

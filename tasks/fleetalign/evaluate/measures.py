@@ -1,99 +1,81 @@
-"""Measures as functions of per-entity counts, on every row of a bootstrap at once (contracts 6.1, method G.2).
+"""The front door to every measure of one entity's scores or alarms against its labels (contracts 6.1).
 
-Shapes: e entities, b draws. ``side`` is one detector's or control's counts, ``draws`` float64 [b, e] says how often
-each entity was drawn; every measure returns float64 [b], NaN where it is undefined.
+Shapes: t time steps, G incidents. ``scores`` float [t], higher is more anomalous, NaN where nothing was said;
+``alarms`` bool [t]; ``labels`` int8 [t]: 1 anomaly, 0 normal, -1 unlabelled, which no measure judges: each module says
+what that means for its own. Counts add up over entities; rates are computed from sums (pooled) or averaged (mean over
+entities) by the caller. ``docs/measures.md`` says what each number is worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import numpy as np
-
-from fleetalign.evaluate.counts import EntityCounts
-
-DAY_SECONDS = 86_400.0
-Measure = Callable[[Sequence[EntityCounts], np.ndarray], np.ndarray]
-
-
-def _column(side: Sequence[EntityCounts], name: str) -> np.ndarray:
-    return np.array([getattr(counts, name) for counts in side], dtype=np.float64)
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
-
-
-def _f1(true: np.ndarray, false: np.ndarray, missed: np.ndarray) -> np.ndarray:
-    """F1 of counts, NaN where there was nothing to find: a figure about no incident says nothing."""
-    return np.where(true + missed > 0, _ratio(2 * true, 2 * true + false + missed), np.nan)
-
-
-def event_f1(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
-    return _f1(*(draws @ _column(side, name) for name in ("hits", "false_pages", "missed")))
-
-
-def _event_f1_mean(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
-    own = _f1(*(_column(side, name) for name in ("hits", "false_pages", "missed")))
-    known = np.isfinite(own)
-    return _ratio(draws[:, known] @ own[known], draws[:, known].sum(axis=1))
-
-
-def _event_precision(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
-    hits, false = draws @ _column(side, "hits"), draws @ _column(side, "false_pages")
-    return _ratio(hits, hits + false)
-
-
-def _event_recall(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
-    hits, missed = draws @ _column(side, "hits"), draws @ _column(side, "missed")
-    return _ratio(hits, hits + missed)
-
-
-def false_pages_per_entity_day(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
-    return _ratio(draws @ _column(side, "false_pages"), draws @ _column(side, "judged_seconds") / DAY_SECONDS)
-
-
-def _median_delay(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
-    """Weighted lower median of the delays of hit incidents."""
-    delays = np.array([delay for counts in side for delay in counts.delays_seconds])
-    owners = np.repeat(np.arange(len(side)), [len(counts.delays_seconds) for counts in side])
-    if len(delays) == 0:
-        return np.full(len(draws), np.nan)
-    order = np.argsort(delays, kind="stable")
-    found = np.empty(len(draws))
-    for row, draw in enumerate(draws):
-        weight = np.cumsum(draw[owners[order]])
-        found[row] = delays[order][np.searchsorted(weight, weight[-1] / 2)] if weight[-1] > 0 else np.nan
-    return found
-
-
-def _points_f1(field: str) -> Measure:
-    def measure(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
-        points = [getattr(counts, field) for counts in side]
-        if any(point is None for point in points):
-            return np.full(len(draws), np.nan)
-        return _f1(*(draws @ np.array([getattr(p, n) for p in points]) for n in ("true", "false", "missed")))
-
-    return measure
-
-
-point_adjusted_f1 = _points_f1("adjusted")
-
-
-def _total(field: str) -> Measure:
-    return lambda side, draws: draws @ _column(side, field)
-
-
-MEASURES: tuple[tuple[str, str, Measure], ...] = (
-    ("event_f1", "", event_f1),
-    ("event_f1_mean_over_entities", "", _event_f1_mean),
-    ("event_precision", "", _event_precision),
-    ("event_recall", "", _event_recall),
-    ("false_pages_per_entity_day", "1/d", false_pages_per_entity_day),
-    ("median_delay_seconds", "s", _median_delay),
-    ("point_f1", "", _points_f1("points")),
-    ("point_adjusted_f1", "", point_adjusted_f1),
-    ("hits", "incidents", _total("hits")),
-    ("missed", "incidents", _total("missed")),
-    ("false_pages", "pages", _total("false_pages")),
+from fleetalign.evaluate.affiliation import affiliation
+from fleetalign.evaluate.events import (
+    EventCounts,
+    detection_delays,
+    event_counts,
+    false_pages_per_entity_day,
+    pages,
+    touches,
 )
+from fleetalign.evaluate.nab import NAB_PROFILES, NabProfile, NabScore, nab_score
+from fleetalign.evaluate.points import (
+    PointCounts,
+    PrecisionRecall,
+    composite,
+    delay_limited_counts,
+    f_beta,
+    pa_k_counts,
+    point_adjusted_counts,
+    point_counts,
+)
+from fleetalign.evaluate.ranges import range_precision_recall
+from fleetalign.evaluate.ranking import average_precision, range_aucs, range_pr_auc, range_roc_auc, vus_pr, vus_roc
+from fleetalign.evaluate.sweeps import (
+    Best,
+    best_composite_f1,
+    best_delay_limited_f1,
+    best_event_f1,
+    best_pa_k_f1,
+    best_point_adjusted_f1,
+    best_point_f1,
+    pa_k_area,
+    pa_k_curve,
+)
+
+__all__ = [
+    "NAB_PROFILES",
+    "Best",
+    "EventCounts",
+    "NabProfile",
+    "NabScore",
+    "PointCounts",
+    "PrecisionRecall",
+    "affiliation",
+    "average_precision",
+    "best_composite_f1",
+    "best_delay_limited_f1",
+    "best_event_f1",
+    "best_pa_k_f1",
+    "best_point_adjusted_f1",
+    "best_point_f1",
+    "composite",
+    "delay_limited_counts",
+    "detection_delays",
+    "event_counts",
+    "f_beta",
+    "false_pages_per_entity_day",
+    "nab_score",
+    "pa_k_area",
+    "pa_k_counts",
+    "pa_k_curve",
+    "pages",
+    "point_adjusted_counts",
+    "point_counts",
+    "range_aucs",
+    "range_pr_auc",
+    "range_precision_recall",
+    "range_roc_auc",
+    "touches",
+    "vus_pr",
+    "vus_roc",
+]

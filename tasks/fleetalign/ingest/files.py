@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fleetalign.contracts.tables import first_line
 from fleetalign.errors import BadInput
 from fleetalign.ingest.csv_format import HEAD_BYTES, CsvFormat, sniff
-from fleetalign.ingest.sources import SourceFile
+from fleetalign.ingest.listing import SourceFile
 
 BATCH_ROWS = 65_536
 CSV_BLOCK_BYTES = 8 << 20

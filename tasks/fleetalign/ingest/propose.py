@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from fleetalign.errors import UsageError
 from fleetalign.ingest.labels import looks_like_label
+from fleetalign.ingest.listing import FILE_COLUMN, SourceFile
 from fleetalign.ingest.mapping import (
     ENTITY_NAMES,
     KIND_NAMES,
@@ -22,7 +23,6 @@ from fleetalign.ingest.mapping import (
     text_has_numbers,
 )
 from fleetalign.ingest.numbers import is_number, is_text, plain, to_float64
-from fleetalign.ingest.sources import FILE_COLUMN, SourceFile
 from fleetalign.ingest.times import to_utc
 from fleetalign.storage.quarantine import plain_values
 

@@ -16,14 +16,15 @@ from fleetalign.config import Config
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.hashing import files_id, readable_json, sha256
 from fleetalign.contracts.tables import to_parquet
-from fleetalign.contracts.views import FLEET_STATISTICS, OWN_STATISTICS, STATE_SIZE
+from fleetalign.detectors.views import statistics
+from fleetalign.detectors.views.roles import FLEET_STATISTICS, OWN_STATISTICS, STATE_SIZE
+from fleetalign.detectors.views.statistics import Fitter
 from fleetalign.errors import BadInput, NotFound, NotReproducible
 from fleetalign.interval import Interval
-from fleetalign.model import normalizer, statistics
+from fleetalign.model import normalizer
 from fleetalign.model.export import export
 from fleetalign.model.golden import golden_vectors, verify
 from fleetalign.model.normalizer import Numbers
-from fleetalign.model.statistics import Fitter
 from fleetalign.model.train import Progress, TrainedModel, train
 from fleetalign.storage import lake, layout
 from fleetalign.storage.panel import Panel, entities_of, read_panel

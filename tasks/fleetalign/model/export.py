@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES
-from fleetalign.contracts.views import STATE_SIZE
+from fleetalign.detectors.detector import Network
+from fleetalign.detectors.views.roles import STATE_SIZE
 from fleetalign.errors import NotReproducible
-from fleetalign.model.networks import Network
 
 if TYPE_CHECKING:
     import onnx

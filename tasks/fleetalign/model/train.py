@@ -16,16 +16,17 @@ import torch
 from torch import Tensor
 
 from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.config.build import for_network
 from fleetalign.contracts.hashing import content_id
+from fleetalign.detectors import detector
+from fleetalign.detectors.detector import Network, Scratch
+from fleetalign.detectors.views.period import find_period
 from fleetalign.errors import BadInput, ConfigError
-from fleetalign.model import checkpoint, networks
+from fleetalign.model import checkpoint
 from fleetalign.model.checkpoint import TrainingState
-from fleetalign.model.networks import Network, Scratch
 from fleetalign.model.runtime import choose_device, repeatable
-from fleetalign.model.seasonality import find_period
-from fleetalign.model.windows import split
-from fleetalign.settings import for_network
 from fleetalign.storage.panel import Panel
+from fleetalign.storage.windows import split
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
@@ -102,7 +103,7 @@ class _Training:
         steps = panel.values.shape[1]
         seasonal = model.network == "views" and model.seasonality
         self.period_steps = find_period(panel, location, scale, model.clip) if seasonal else None
-        self.network = networks.create(model, training, self.period_steps)
+        self.network = detector.create(model, training, self.period_steps)
         self.untrained = copy.deepcopy(self.network)
         self.windows, self.validation = split(panel, 0, steps, model.window_steps, training.validation_share)
         if not len(self.windows):

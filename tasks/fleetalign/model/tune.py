@@ -18,9 +18,9 @@ from fleetalign.errors import BadInput, UsageError
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import training_panel
 from fleetalign.model.train import Progress, train
-from fleetalign.model.windows import split
 from fleetalign.storage.panel import Panel
 from fleetalign.storage.store import Store
+from fleetalign.storage.windows import split
 
 if TYPE_CHECKING:
     import optuna

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from fleetalign.align.levels import Pages, levels
+from fleetalign.align.sweep import Pages, levels
 from fleetalign.config import Config
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.events import touches
-from fleetalign.evaluate.metrics import pages
+from fleetalign.evaluate.measures import pages
 from fleetalign.interval import Interval, format_time
-from fleetalign.release.judging import Trace, scored_panels
-from fleetalign.release.scorer import Scorer
+from fleetalign.release.figures import Trace, scored_panels
+from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import lake
 from fleetalign.storage.store import Store
 

@@ -11,20 +11,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fleetalign.align.plan import plan_config, read_plan
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import ID_LENGTH, readable_json
-from fleetalign.contracts.views import SETTLE_STEPS
+from fleetalign.detectors.views.roles import SETTLE_STEPS
 from fleetalign.errors import NotFound
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.figures import Figures
 from fleetalign.interval import format_time
-from fleetalign.release import control, publish
-from fleetalign.release.judging import figures
-from fleetalign.release.manifest import Manifest
+from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.release import publish, untrained
+from fleetalign.release.figures import figures
 from fleetalign.release.origin import of_release
-from fleetalign.release.scorer import Scorer
+from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
+from fleetalign.storage.manifest import Manifest
 from fleetalign.storage.store import Store
 
 LIBRARIES = (
@@ -81,11 +81,11 @@ def build_release(
     body = _body(store, built, [], None)
     draft = Scorer(store, Manifest("draft", "", {**body, "files": files}))
     _tell(progress, 0, "judge")
-    judged = figures(store, built.plan, draft, built.aligned, settings, control.untrained(store, plan_id, body))
+    judged = figures(store, built.plan, draft, built.aligned, settings, untrained.untrained(store, plan_id, body))
     verdicts = [gate.as_json() for gate in _gates(built, draft, judged, settings)]
     body = _body(store, built, verdicts, judged)
     _tell(progress, 1, "judge")
-    from fleetalign.release.reporting import render_report
+    from fleetalign.release.report import render_report
 
     release_id = publish.complete(body, files)["release_id"]
     report = render_report(store, release_id, built.plan, draft, body, judged, built.aligned, settings)

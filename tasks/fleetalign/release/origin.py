@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleetalign.align.plan import read_plan
-from fleetalign.release.manifest import read_manifest
+from fleetalign.plan.document import read_plan
 from fleetalign.release.publish import data_version
 from fleetalign.storage import layout
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.store import Store
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.errors import GateRefused, NotFound
-from fleetalign.release import channel as channels
-from fleetalign.release.manifest import Manifest, read_manifest
 from fleetalign.release.verify import verify
+from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
+from fleetalign.storage.manifest import Manifest, read_manifest
 from fleetalign.storage.store import Store
 
 PROMOTION_VERSION = "1.0"

@@ -11,8 +11,8 @@ from typing import Any
 from fleetalign.contracts.hashing import content_id, readable_json, sha256
 from fleetalign.contracts.schema import validate
 from fleetalign.errors import Corrupt
-from fleetalign.release.manifest import SCHEMA_VERSION, release_id_of
 from fleetalign.storage import layout
+from fleetalign.storage.manifest import SCHEMA_VERSION, release_id_of
 from fleetalign.storage.store import Store
 
 ROLES = ("model", "golden", "card", "normalizer", "aligner", "mutes")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fleetalign.errors import BadInput, Corrupt, NotFound
-from fleetalign.release.manifest import read_manifest
-from fleetalign.release.scorer import Scorer
+from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.store import Store
 
 MAX_DIFFERENCE = 1e-5

@@ -23,7 +23,7 @@ import pytest
 from fleetalign.contracts.golden import cases
 from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.tables import MUTES, SCORES, from_parquet
-from fleetalign.release.manifest import read_manifest
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.store import Store, open_store
 from fleetalign.testing.releases import METRICS, toy_release, toy_telemetry
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fleetalign.align.choice import Chooser, best, choose
 from fleetalign.align.counts import EntityCounts, Pool, pooled, silence
-from fleetalign.align.grid import make_grid
 from fleetalign.config import AlignConfig
+from fleetalign.detectors.grid import make_grid
 
 CONFIG = AlignConfig(conditions=(2, 6), default_condition=6, tail_probability_count=20, smooth=1)
 GRID = make_grid(CONFIG, 8)

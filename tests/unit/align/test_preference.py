@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetalign.align.counts import EntityCounts, pooled
-from fleetalign.align.grid import Grid, make_tails
 from fleetalign.align.preference import Preference
 from fleetalign.config import AlignConfig
+from fleetalign.detectors.grid import Grid, make_tails
 
 CONFIG = AlignConfig(tail_probability_count=12, smooth=1)
 TAILS = make_tails(CONFIG)

@@ -11,20 +11,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fleetalign.align import plan as planning
-from fleetalign.align.fleet import Reduced, reduce_shards
-from fleetalign.align.grid import Grid, grid_of, upper_quantiles
+from fleetalign.align.aligner_rows import Reduced, reduce_shards
 from fleetalign.align.shard import NO_TELEMETRY, TOO_LITTLE_HISTORY, align_shard
 from fleetalign.config import AlignConfig, Config, ModelConfig, RangesConfig, StorageConfig, TrainingConfig
 from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.tables import ALIGNER, FEEDBACK, MUTES, NORMALIZER, TIME, from_parquet
-from fleetalign.contracts.views import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
+from fleetalign.detectors.grid import Grid, grid_of, upper_quantiles
+from fleetalign.detectors.views.roles import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import add_statistics, training_panel
-from fleetalign.release.kind_scorer import KindScorer
+from fleetalign.plan import document as planning
+from fleetalign.scoring.kind_scorer import KindScorer
 from fleetalign.storage import lake, layout, statements
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.storage.panel import read_panel
@@ -78,8 +78,8 @@ class Scene:
 def scene_of(network: str) -> Scene:
     import torch
 
+    from fleetalign.detectors.detector import create
     from fleetalign.model.export import export
-    from fleetalign.model.networks import create
 
     config, store = config_of(network), MemoryStore()
     values = {entity_id: telemetry(entity_id) for entity_id in FIRST_DAY}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetalign.bench import airflow
+from bench.airflow import task_cost
 from fleetalign.errors import FleetalignError, UsageError
 
 
@@ -40,13 +40,13 @@ def program(tmp_path: Path) -> Path:
 
 
 def test_what_the_program_prints_is_shown(program: Path, tmp_path: Path) -> None:
-    result = airflow.run(tmp_path, True, program=program)
+    result = task_cost.run(tmp_path, True, program=program)
     called = json.loads(program.with_suffix(".called").read_text())
-    assert called == ["--tasks", str(airflow.TASKS[True]), "--runs", str(airflow.RUNS[True])]
-    text = airflow.tables(json.loads(json.dumps(result)))
+    assert called == ["--tasks", str(task_cost.TASKS[True]), "--runs", str(task_cost.RUNS[True])]
+    text = task_cost.tables(json.loads(json.dumps(result)))
     assert "| SQLite + LocalExecutor | 0.60 (0.50–0.70) | 0.40 (0.40–0.40) | 0.70" in text
     assert "celery" in text and "A quick run" in text
-    (picture,) = airflow.plots(result, tmp_path)
+    (picture,) = task_cost.plots(result, tmp_path)
     assert picture.stat().st_size > 1000
 
 
@@ -54,9 +54,9 @@ def test_a_failed_program_fails_the_benchmark(tmp_path: Path) -> None:
     program = tmp_path / "overhead.py"
     program.write_text("raise SystemExit(1)")
     with pytest.raises(FleetalignError, match="did not run"):
-        airflow.run(tmp_path, True, program=program)
+        task_cost.run(tmp_path, True, program=program)
 
 
 def test_an_installed_package_has_no_program(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="in the repository"):
-        airflow.run(tmp_path, True, program=tmp_path / "overhead.py")
+        task_cost.run(tmp_path, True, program=tmp_path / "overhead.py")

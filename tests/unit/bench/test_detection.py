@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fleetalign.bench import curves, detection, example, jobs, learned, methods
-from fleetalign.bench.decisions import EVENTS, PUBLISHED
-from fleetalign.bench.learned import Learned
+from bench import example
+from bench.detection import curves, jobs, learned, methods, run
+from bench.detection.decisions import EVENTS, PUBLISHED
+from bench.detection.learned import Learned
 from fleetalign.config import AlignConfig, ModelConfig
 from fleetalign.errors import BadInput
 from fleetalign.model import normalizer
 from fleetalign.testing.graphs import toy_model
 
-SIZE = detection.Size(
+SIZE = run.Size(
     seeds=(1, 2),
     control_networks=1,
     few=False,
@@ -59,8 +60,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-def run(folder, out, size=SIZE):
-    return detection.run(folder, out, True, size=size, workers=0)
+def measured(folder, out, size=SIZE):
+    return run.run(folder, out, True, size=size, workers=0)
 
 
 def timeless(value):
@@ -71,8 +72,8 @@ def timeless(value):
 
 def test_the_same_seeds_give_the_same_numbers(folder, tmp_path):
     calls = []
-    first = detection.run(folder, tmp_path / "a", True, lambda *c: calls.append(c), size=SIZE, workers=0)
-    second = run(folder, tmp_path / "b")
+    first = run.run(folder, tmp_path / "a", True, lambda *c: calls.append(c), size=SIZE, workers=0)
+    second = measured(folder, tmp_path / "b")
     assert timeless(first) == timeless(second)
     assert json.loads((tmp_path / "a" / "detection.json").read_text()) == first
     assert calls[-1][:2] == (len(calls), len(calls)) and calls[-1][0] == 2 * 7
@@ -91,7 +92,7 @@ def test_the_same_seeds_give_the_same_numbers(folder, tmp_path):
 
 
 def test_judged_labels_change_figures_but_no_choice(folder, tmp_path):
-    before = run(folder, tmp_path / "a", SMALL)
+    before = measured(folder, tmp_path / "a", SMALL)
     path = folder / "pumps.parquet"
     table = pq.read_table(path)
     rows = table.to_pandas()
@@ -102,7 +103,7 @@ def test_judged_labels_change_figures_but_no_choice(folder, tmp_path):
         label[late] = np.roll(label[late], 37)
     column = pa.array(np.nan_to_num(label).astype(np.uint8), mask=np.isnan(label))
     pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", column), path)
-    after = run(folder, tmp_path / "b", SMALL)
+    after = measured(folder, tmp_path / "b", SMALL)
     left, right = before["sets"]["pumps"], after["sets"]["pumps"]
     assert [d["chosen"] for d in left["decisions"]] == [d["chosen"] for d in right["decisions"]]
     assert left["ranking"] != right["ranking"]
@@ -110,7 +111,7 @@ def test_judged_labels_change_figures_but_no_choice(folder, tmp_path):
 
 
 def test_tables_and_small_pictures(folder, tmp_path):
-    result = run(folder, tmp_path, SMALL)
+    result = measured(folder, tmp_path, SMALL)
     point = {"vus_pr": 0.5, "event_f1": None, "false_pages_per_entity_day": 0.1}
     for found in result["sets"].values():
         found["masked_metrics"] = [
@@ -120,23 +121,23 @@ def test_tables_and_small_pictures(folder, tmp_path):
         ]
         found["history"] = [{"days": d, "train_days": 2.0, "entities": 2, **point} for d in (0.5, None)]
     result["transfer"] = [{"source": "pumps", "target": "valves", "vus_pr": 0.25}]
-    text = detection.tables(result)
+    text = run.tables(result)
     for expected in ("### pumps", "### valves", "| views | event F1 |", "random's PA-F1", "**Newcomers**", "0.250"):
         assert expected in text
-    paths = detection.plots(result, tmp_path / "pictures")
+    paths = run.plots(result, tmp_path / "pictures")
     assert sorted(p.name for p in paths) == [f"detection_{n}.png" for n in ("history", "masked", "pages", "ranking")]
     assert all(0 < p.stat().st_size < 60_000 for p in paths)
 
 
 def test_a_folder_without_labelled_sets_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no Parquet file"):
-        detection.run(tmp_path, tmp_path, True, workers=0)
+        run.run(tmp_path, tmp_path, True, workers=0)
 
 
 def test_curves_get_the_networks_of_the_first_seed(folder):
     paths = sorted(folder.glob("*.parquet"))
     size = replace(SIZE, curve_samples=9)
-    pending = detection._second([], paths, size)
+    pending = run._second([], paths, size)
     assert sorted((j.work, j.other) for j in pending) == [
         (jobs.HISTORY, ""), (jobs.HISTORY, ""), (jobs.MASKED, ""), (jobs.MASKED, ""),
         (jobs.OPERATORS, ""), (jobs.OPERATORS, ""),
@@ -147,6 +148,6 @@ def test_curves_get_the_networks_of_the_first_seed(folder):
         for path in paths
         for seed in (1, 2)
     ]
-    filled = detection._with_models(pending, done)
+    filled = run._with_models(pending, done)
     moved = next(j for j in filled if j.other == "pumps")
     assert moved.models == {jobs.VIEWS: "valves 1", "pumps": "pumps 1"}

@@ -7,42 +7,44 @@ import json
 import numpy as np
 import pytest
 
+from bench import programs
+from bench.growth import fleet, run
+from bench.growth import steps as growth_steps
 from fleetalign import steps
-from fleetalign.bench import growth, growth_fleet, growth_steps, programs
 from fleetalign.storage import lake, statements
 from fleetalign.storage.store import open_store
 
 
 def test_an_entitys_telemetry_does_not_depend_on_how_many_others_there_are():
-    few, more = growth_fleet.telemetry(20, 2), growth_fleet.telemetry(40, 2)
+    few, more = fleet.telemetry(20, 2), fleet.telemetry(40, 2)
     assert few.equals(more.slice(0, few.num_rows))
-    assert few.num_rows == 20 * growth_fleet.SHORT.day_steps
+    assert few.num_rows == 20 * fleet.SHORT.day_steps
 
 
 def test_operators_speak_of_faults_and_only_in_the_calibrate_range():
-    for row in growth_fleet.feedback(120).to_pylist():
-        first = (row["start"] - growth_fleet.START).total_seconds() / growth_fleet.SHORT.step_seconds
-        assert first >= growth_fleet.SHORT.heard_from >= 0.7 * growth_fleet.SHORT.steps
-    values = growth_fleet.values(0)
-    for number in range(0, 120, growth_fleet.SPOKEN_EVERY):
-        begin = growth_fleet.fault_start(number)
-        struck = values[number, begin : begin + growth_fleet.FAULT_STEPS]
-        calm = np.delete(values[number], np.s_[begin : begin + growth_fleet.FAULT_STEPS], axis=0)
+    for row in fleet.feedback(120).to_pylist():
+        first = (row["start"] - fleet.START).total_seconds() / fleet.SHORT.step_seconds
+        assert first >= fleet.SHORT.heard_from >= 0.7 * fleet.SHORT.steps
+    values = fleet.values(0)
+    for number in range(0, 120, fleet.SPOKEN_EVERY):
+        begin = fleet.fault_start(number)
+        struck = values[number, begin : begin + fleet.FAULT_STEPS]
+        calm = np.delete(values[number], np.s_[begin : begin + fleet.FAULT_STEPS], axis=0)
         assert np.all(struck.min(axis=0) > calm.mean(axis=0) + 2 * calm.std(axis=0))
 
 
 def test_the_light_way_into_the_store_gives_the_parts_of_the_real_one(tmp_path):
-    config = growth_fleet.settings("views", tmp_path)
-    growth_fleet.write_source(tmp_path, 20)
-    day = growth_fleet.days()[0]
+    config = fleet.settings("views", tmp_path)
+    fleet.write_source(tmp_path, 20)
+    day = fleet.days()[0]
     real, light = str(tmp_path / "real"), str(tmp_path / "light")
     steps.ingest(config, real, day)
     steps.validate(config, real, day)
-    growth_fleet.write_store(light, 20)
+    fleet.write_store(light, 20)
     files = [lake.list_partitions(open_store(uri), "validated", within=day)[0].files for uri in (real, light)]
     assert files[0] == files[1]
     assert statements.read_feedback(open_store(light)).num_rows == 2
-    last = growth_fleet.days()[-1]
+    last = fleet.days()[-1]
     steps.ingest(config, real, last)
     assert statements.read_feedback(open_store(real)).equals(statements.read_feedback(open_store(light)))
 
@@ -50,11 +52,11 @@ def test_the_light_way_into_the_store_gives_the_parts_of_the_real_one(tmp_path):
 @pytest.mark.parametrize("entities", [20, 40])
 def test_a_step_runs_in_a_process_of_its_own(entities, tmp_path):
     uri = str(tmp_path / "store")
-    growth_fleet.write_store(uri, entities)
+    fleet.write_store(uri, entities)
     found = programs.in_fresh_processes(growth_steps, "plan", 1, uri, entities, "views", tmp_path)
     assert found["peak_bytes"] > 2**20
     plan = open_store(uri).get_json(f"plans/{growth_steps.plan_id_of(uri)}.json")
-    assert plan["kinds"][growth_fleet.KIND]["entities"] == entities
+    assert plan["kinds"][fleet.KIND]["entities"] == entities
 
 
 def test_workers_are_one_figure_of_the_slowest_all_and_the_largest(monkeypatch):
@@ -86,18 +88,18 @@ def test_workers_are_one_figure_of_the_slowest_all_and_the_largest(monkeypatch):
     ],
 )
 def test_what_one_more_entity_costs_says_whether_time_is_straight(points, good, says):
-    found = growth.time_finding(points)
+    found = run.time_finding(points)
     assert found["good"] is good
     assert says in found["text"]
 
 
 def test_memory_is_flat_or_the_bytes_of_one_more_entity_are_said():
-    flat = growth.memory_finding([(1_000, 60 * 2**20), (10_000, 100 * 2**20), (100_000, 105 * 2**20)])
+    flat = run.memory_finding([(1_000, 60 * 2**20), (10_000, 100 * 2**20), (100_000, 105 * 2**20)])
     assert flat == {
         "good": True,
         "text": "flat: 60 MiB at 1,000, 100 MiB at 10,000, 105 MiB at 100,000; 0.057 KiB for one more entity at the end",
     }
-    grown = growth.memory_finding([(1_000, 100 * 2**20), (101_024, 200 * 2**20)])
+    grown = run.memory_finding([(1_000, 100 * 2**20), (101_024, 200 * 2**20)])
     assert grown["good"] is False
     assert grown["text"].endswith("; 1 KiB for one more entity at the end")
 
@@ -115,12 +117,12 @@ def fake_process(module, step: str, workers: int, uri: str, entities: int, netwo
 
 @pytest.fixture
 def result(monkeypatch, tmp_path):
-    monkeypatch.setattr(growth, "in_fresh_processes", fake_process)
+    monkeypatch.setattr(run, "in_fresh_processes", fake_process)
     sizes = {"model": 1, "aligner_per_entity": 9.0, "normalizer_per_entity": 60.0}
     sizes |= {"shard_tables_per_entity": 300.0, "telemetry_per_entity": 2_700.0}
-    monkeypatch.setattr(growth, "_bytes", lambda store, entities: sizes)
+    monkeypatch.setattr(run, "_bytes", lambda store, entities: sizes)
     told = []
-    found = growth.run([20, 40, 2_000], tmp_path, True, lambda *a: told.append(a))
+    found = run.run([20, 40, 2_000], tmp_path, True, lambda *a: told.append(a))
     assert told[0] == (0, 23, "ingest, 20 entities")
     assert told[-1] == (23, 23, "growth")
     assert json.loads((tmp_path / "growth.json").read_text()) == found
@@ -134,15 +136,15 @@ def test_small_fleets_go_through_the_real_ingest(result):
 
 
 def test_tables_say_what_is_not_straight_or_flat(result):
-    text = growth.tables(result)
+    text = run.tables(result)
     assert "**Time is straight everywhere.**" in text
     assert "**Memory is not flat in: score.**" in text
     assert "| align | 1.0 (1.0) | 1.1 (1.1) | 5.0 (5.0) |" in text
     bent = {"step": "align", "what": "time", "good": False, "text": "NOT straight"}
-    assert "**Time is not straight in: align.**" in growth.tables(result | {"findings": [bent]})
+    assert "**Time is not straight in: align.**" in run.tables(result | {"findings": [bent]})
 
 
 def test_pictures_are_small(result, tmp_path):
-    paths = growth.plots(result, tmp_path)
+    paths = run.plots(result, tmp_path)
     assert [p.name for p in paths] == ["growth-time.png", "growth-memory.png"]
     assert all(0 < p.stat().st_size < 60_000 for p in paths)

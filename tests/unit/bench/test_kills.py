@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetalign.bench import kills
+from bench.airflow import kills
 from fleetalign.errors import FleetalignError
 
 CASES = [

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given as over
 from hypothesis import strategies as st
 
-from fleetalign.bench import example
-from fleetalign.bench.labelled import GAP_STEPS, Given, describe, find, own_side, read
+from bench import example
+from bench.detection.labelled import GAP_STEPS, Given, describe, find, own_side, read
 from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals
 from fleetalign.errors import BadInput
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from unit.bench.toy import toy
 
-from fleetalign.bench import curves, decisions, example, learned, methods
-from fleetalign.bench.judging import judged, rank
-from fleetalign.bench.labelled import Truth, read
+from bench import example
+from bench.detection import curves, decisions, learned, methods
+from bench.detection.figures import judged, rank
+from bench.detection.labelled import Truth, read
 from fleetalign.config import AlignConfig, TrainingConfig
 from fleetalign.contracts.feedback import ANOMALY
 

@@ -11,11 +11,12 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 from unit.bench.toy import toy
 
-from fleetalign.bench import example, grouped, jobs, learned, marks, muting, operators_report, paging
-from fleetalign.bench.decisions import EVENTS, decide
-from fleetalign.bench.detection import FULL
-from fleetalign.bench.judging import faults_of
-from fleetalign.bench.labelled import Truth, read
+from bench import example
+from bench.detection import grouped, jobs, learned, marks, muting, operators_report, paging
+from bench.detection.decisions import EVENTS, decide
+from bench.detection.figures import faults_of
+from bench.detection.labelled import Truth, read
+from bench.detection.run import FULL
 from fleetalign.config import AlignConfig
 from fleetalign.contracts.feedback import ANOMALY, NORMAL, UNLABELLED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import types
 
-from fleetalign.bench import page
+from bench import page
 
 
 def test_a_page_without_results_says_how_to_get_them(tmp_path):

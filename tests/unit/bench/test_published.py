@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from bench import published, published_align
 from fleetalign.align.entity import seeded_uniform
 from fleetalign.align.tpe import fit as tpe_fit
-from fleetalign.bench import published, published_align
 from fleetalign.config import AlignConfig
 from fleetalign.contracts.graph import margins
-from fleetalign.evaluate.metrics import point_adjusted_counts
-from fleetalign.model.network import ShareAD
+from fleetalign.detectors.sharead.network import ShareAD
+from fleetalign.evaluate.measures import point_adjusted_counts
 
 WINDOW = 100
 

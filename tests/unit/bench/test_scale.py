@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fleetalign.bench import scale, scale_steps
-from fleetalign.release import channel
+from bench.airflow import scale, scale_steps
+from fleetalign.storage import channel
 from fleetalign.storage.store import open_store
 
 

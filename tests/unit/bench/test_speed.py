@@ -8,11 +8,12 @@ import json
 import numpy as np
 import pytest
 
-from fleetalign.bench import alignment, memory, networks, published, sizes, speed, telemetry, whole_build
-from fleetalign.bench.interleave import interleave, speedup, spread, topic
+from bench import published
+from bench.speed import alignment, memory, product, run, sizes, synthetic, whole_build
+from bench.speed.interleave import interleave, speedup, spread, topic
 from fleetalign.errors import BadInput
 
-TINY = speed.Size(
+TINY = run.Size(
     rounds=2,
     training_windows=128,
     scoring_windows=8,
@@ -83,10 +84,10 @@ def test_a_topic_is_a_rate_or_a_time_per_piece_of_work():
 
 
 def test_telemetry_is_the_same_for_the_same_seed_and_holds_incidents():
-    one, again, other = (telemetry.simulated(2, 2_000, seed) for seed in (1, 1, 2))
+    one, again, other = (synthetic.simulated(2, 2_000, seed) for seed in (1, 1, 2))
     assert np.array_equal(one.panel.values, again.panel.values)
     assert not np.array_equal(one.panel.values, other.panel.values)
-    assert one.panel.values.shape == (2, 2_000, telemetry.METRICS) and np.isfinite(one.panel.values).all()
+    assert one.panel.values.shape == (2, 2_000, synthetic.METRICS) and np.isfinite(one.panel.values).all()
     assert len(one.incidents(0)) >= 1 and (one.scale > 0).all()
     windows = one.windows(1, 5, 100)
     assert np.array_equal(windows[2], one.panel.values[1, 2:102].T)
@@ -102,33 +103,33 @@ def test_labelled_telemetry_is_read_and_refused_when_short(tmp_path):
     table = pa.table(
         {
             "entity_id": pa.array(np.repeat(ids, count)).dictionary_encode(),
-            "timestamp": np.tile(telemetry.START + np.arange(count) * np.timedelta64(300, "s"), 2),
+            "timestamp": np.tile(synthetic.START + np.arange(count) * np.timedelta64(300, "s"), 2),
             "split": ["test"] * 120,
             "m0": values,
             "label": [None, 1.0] + [0.0] * 118,
         }
     )
     pq.write_table(table, tmp_path / "services.parquet")
-    found = telemetry.read(tmp_path, 2, 60)
+    found = synthetic.read(tmp_path, 2, 60)
     assert found.panel.values[0, :5, 0].tolist() == [0, 1, 2, 2, 4]
     assert found.labels[0, :3].tolist() == [0, 1, 0]
     with pytest.raises(BadInput, match="fewer than 2 entities of 61"):
-        telemetry.read(tmp_path, 2, 61)
+        synthetic.read(tmp_path, 2, 61)
     with pytest.raises(BadInput, match="must hold services"):
-        telemetry.read(tmp_path / "nowhere", 2, 60)
+        synthetic.read(tmp_path / "nowhere", 2, 60)
 
 
 def test_every_network_of_the_settings_is_measured():
-    assert "sharead" in networks.names()
+    assert "sharead" in product.names()
 
 
-@pytest.fixture(scope="module", params=networks.names())
-def exported(request) -> networks.Exported:
-    return networks.export(request.param, telemetry.simulated(2, 700, 8), 128)
+@pytest.fixture(scope="module", params=product.names())
+def exported(request) -> product.Exported:
+    return product.export(request.param, synthetic.simulated(2, 700, 8), 128)
 
 
 def test_a_batch_feeds_every_role_of_the_graph(exported):
-    scored = exported.graph.run(exported.feeds(telemetry.simulated(2, 700, 8), 1, 5))
+    scored = exported.graph.run(exported.feeds(synthetic.simulated(2, 700, 8), 1, 5))
     assert scored.score.shape == (5,) and np.isfinite(scored.score).all()
     assert np.allclose(scored.contribution.sum(axis=1), 1, atol=1e-5)
 
@@ -149,21 +150,21 @@ def test_a_process_scores_and_aligns_with_the_exported_graph(exported, tmp_path,
 def test_feedback_is_spoken_about_the_last_part_only(tmp_path):
     from fleetalign import steps
 
-    series = telemetry.simulated(2, 2 * telemetry.STEPS_PER_DAY, 3)
+    series = synthetic.simulated(2, 2 * synthetic.STEPS_PER_DAY, 3)
     uri = f"file://{tmp_path}/store"
     whole_build.fill_store(uri, series)
     planned = steps.plan(whole_build.settings("sharead"), uri)
     first = series.panel.times[whole_build.feedback_from(series)]
     assert planned["partitions"] == 2
-    assert planned["kinds"][telemetry.KIND]["entities"] == 2
-    assert planned["kinds"][telemetry.KIND]["ranges"]["calibrate"]["start"].startswith(str(first)[:16])
+    assert planned["kinds"][synthetic.KIND]["entities"] == 2
+    assert planned["kinds"][synthetic.KIND]["ranges"]["calibrate"]["start"].startswith(str(first)[:16])
 
 
 def test_rows_of_a_thousand_entities():
-    series = telemetry.simulated(3, 400, 4)
+    series = synthetic.simulated(3, 400, 4)
     assert sizes.aligner_rows().num_rows == sizes.ENTITIES
     rows = sizes.normalizer_rows(series)
-    assert rows.num_rows == (sizes.ENTITIES + 1) * telemetry.METRICS
+    assert rows.num_rows == (sizes.ENTITIES + 1) * synthetic.METRICS
     assert len(set(rows["entity_id"].to_pylist())) == sizes.ENTITIES + 1
     more = sizes.normalizer_rows(series, ["recent_error", "smoothing"])
     assert set(more.schema.names) - set(rows.schema.names) == {"recent_error", "smoothing"}
@@ -175,9 +176,9 @@ def test_a_process_tells_its_peak():
 
 
 def test_loss_curves_of_two_devices_are_compared_without_random_draws():
-    series = telemetry.simulated(2, 400, 5)
-    for name in networks.names():
-        same = speed.curve_difference(name, series, 128, "cpu")
+    series = synthetic.simulated(2, 400, 5)
+    for name in product.names():
+        same = run.curve_difference(name, series, 128, "cpu")
         assert same["relative_difference"] == 0 and same["loss"] > 0
 
 
@@ -191,13 +192,13 @@ def measured(tmp_path_factory):
         patch.setattr(memory, "peak", lambda *a: {"peak_bytes": next(numbers) << 20, "imports_bytes": 1 << 20})
         patch.setattr(whole_build, "build", lambda network, uri: {"plan": 1.0, "release": 2.0})
         patch.setattr(whole_build, "published_build", lambda series: [])
-        result = speed.run(out, False, lambda *a: progress.append(a), size=TINY)
+        result = run.run(out, False, lambda *a: progress.append(a), size=TINY)
     return out, result, progress
 
 
 def test_a_run_holds_every_topic_for_every_network(measured):
     out, result, _ = measured
-    names = set(networks.names())
+    names = set(product.names())
     assert list(result["topics"]) == [
         "training", "history_1", "history_4", "scoring_1", "scoring_4", "alignment", "alignment_with_scoring", "build",
     ]  # fmt: skip
@@ -218,19 +219,19 @@ def test_a_run_holds_every_topic_for_every_network(measured):
 def test_alignment_has_a_row_per_way(measured):
     """Choosing for the fleet is no row of its own: every entity carries its share."""
     sides = measured[1]["topics"]["alignment"]["sides"]
-    ours = [row for name in networks.names() for row in (name, f"{name}, no controls")]
+    ours = [row for name in product.names() for row in (name, f"{name}, no controls")]
     assert list(sides) == ["published", "published_tpe", *ours]
 
 
 def test_progress_counts_every_call(measured):
     calls = [c for c in measured[2] if c[2] == "speed: train cpu"]
-    sides = 1 + len(networks.names())
+    sides = 1 + len(product.names())
     assert calls == [(i + 1, sides * (TINY.rounds + 1), "speed: train cpu") for i in range(len(calls))]
     assert len(calls) == sides * (TINY.rounds + 1)
 
 
 def test_tables_say_what_ratios_divide_by(measured):
-    text = speed.tables(measured[1])
+    text = run.tables(measured[1])
     assert "× published, no gradients |" in text and "divided by the row's" in text
     assert "torch finds no CUDA device" in text or measured[1]["cuda"]
     assert "peak ÷ published's peak" in text and "÷ published model" in text
@@ -244,25 +245,25 @@ def test_tables_judge_the_loss_curve_of_cuda(measured):
     result = measured[1]
     parity = {"cpu_loss": 0.5, "loss": 0.6, "relative_difference": 0.2}
     cuda = {"device": "GPU", "training": result["topics"]["training"], "parity": {"sharead": parity}}
-    text = speed.tables({**result, "cuda": cuda})
+    text = run.tables({**result, "cuda": cuda})
     assert "2.0e-01 relative, NOT within 1e-05" in text
 
 
 def test_one_small_picture(measured, tmp_path):
-    paths = speed.plots(measured[1], tmp_path)
+    paths = run.plots(measured[1], tmp_path)
     assert [p.name for p in paths] == ["speed.png"]
     assert paths[0].read_bytes().startswith(b"\x89PNG") and paths[0].stat().st_size < 60_000
 
 
 def test_calibration_keeps_the_incidents_inside():
-    series = telemetry.simulated(1, 2_000, 6)
+    series = synthetic.simulated(1, 2_000, 6)
     given = alignment.calibration(series, 0, 500, controls=False)
     assert len(given.labels) == 1_500 and len(given.shifts) == 0
     assert all(given.labels[a:b].all() for a, b in given.incidents)
 
 
 def test_published_windows_of_one_entity_start_where_told():
-    series = telemetry.simulated(2, 300, 7)
+    series = synthetic.simulated(2, 300, 7)
     dataset = published.windows_of(series, 1, 100)
     assert len(dataset) == 200 - published.WINDOW_STEPS + 1
     expected = (series.panel.values[1, 100:200] - series.location[1]) / series.scale[1]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleetalign.bench.labelled import Given
-from fleetalign.bench.learned import Learned
+from bench.detection.labelled import Given
+from bench.detection.learned import Learned
 from fleetalign.config import ModelConfig
 from fleetalign.model import normalizer
 from fleetalign.testing.graphs import toy_model

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
+from fleetalign.config.run import EmitConfig
 from fleetalign.contracts.tables import CONTRIBUTIONS, SCORES
 from fleetalign.emit.firing import Alert, Firing, advance, read_firing, write_firing
 from fleetalign.errors import Conflict, Corrupt
-from fleetalign.settings import EmitConfig
 from fleetalign.storage import layout
 from fleetalign.storage.memory import MemoryStore
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleetalign.evaluate.metrics import range_aucs, range_precision_recall, vus_pr, vus_roc
+from fleetalign.evaluate.measures import range_aucs, range_precision_recall, vus_pr, vus_roc
 
 REFERENCE = json.loads((Path(__file__).parent / "aeon_reference.json").read_text())
 CASES = REFERENCE["cases"]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fleetalign.contracts.hashing import canonical_json
 from fleetalign.errors import FleetalignError
 from fleetalign.evaluate.bootstrap import Estimate, estimate, resample, rounded
-from fleetalign.evaluate.counts import EntityCounts, Points
 from fleetalign.evaluate.figures import Figure, Figures, difference
-from fleetalign.evaluate.metrics import f_beta
+from fleetalign.evaluate.measures import f_beta
+from fleetalign.evaluate.outcomes import EntityCounts, Points
 
 DAY = 86_400.0
 

@@ -5,9 +5,9 @@ import pytest
 from fleetalign.contracts.schema import validate
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.bootstrap import Estimate
-from fleetalign.evaluate.counts import EntityCounts
 from fleetalign.evaluate.figures import Figures
 from fleetalign.evaluate.gates import Gate
+from fleetalign.evaluate.outcomes import EntityCounts
 
 
 def figures(

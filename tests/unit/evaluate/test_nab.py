@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetalign.contracts.feedback import intervals
-from fleetalign.evaluate.metrics import NAB_PROFILES, NabProfile, nab_score
+from fleetalign.evaluate.measures import NAB_PROFILES, NabProfile, nab_score
 
 Series = list[tuple[np.ndarray, np.ndarray]]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetalign.contracts.feedback import intervals
-from fleetalign.evaluate.metrics import (
+from fleetalign.evaluate.measures import (
     PrecisionRecall,
     composite,
     delay_limited_counts,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetalign.contracts.feedback import intervals
-from fleetalign.evaluate.metrics import affiliation, range_precision_recall
+from fleetalign.evaluate.measures import affiliation, range_precision_recall
 
 series = st.lists(
     st.tuples(st.sampled_from([1, 0, -1]), st.booleans(), st.integers(1, 5)), min_size=1, max_size=12

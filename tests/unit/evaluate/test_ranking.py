@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetalign.contracts.feedback import intervals
-from fleetalign.evaluate.metrics import average_precision, range_aucs, range_pr_auc, vus_pr, vus_roc
+from fleetalign.evaluate.measures import average_precision, range_aucs, range_pr_auc, vus_pr, vus_roc
 
 BUFFERS = [0, 1, 2, 3, 4, 7, 12]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetalign.contracts.feedback import intervals
-from fleetalign.evaluate.metrics import (
+from fleetalign.evaluate.measures import (
     best_composite_f1,
     best_delay_limited_f1,
     best_event_f1,

@@ -10,7 +10,7 @@ import pytest
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.ingest import files
 from fleetalign.ingest.files import read_batches
-from fleetalign.ingest.sources import SourceFile, list_files
+from fleetalign.ingest.listing import SourceFile, list_files
 
 
 def write(path: Path, text: str) -> Path:

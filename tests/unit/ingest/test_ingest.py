@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from fleetalign.config import Config, SourceConfig
 from fleetalign.errors import BadInput, ConfigError, UsageError
-from fleetalign.ingest.ingest import ingest_files, ingest_partition, ingest_tables
 from fleetalign.ingest.mapping import Mapping
+from fleetalign.ingest.run import ingest_files, ingest_partition, ingest_tables
 from fleetalign.interval import Interval, split
 from fleetalign.storage.lake import list_partitions, read_partition
 from fleetalign.storage.memory import MemoryStore

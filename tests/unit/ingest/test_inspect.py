@@ -15,10 +15,10 @@ import pytest
 from fleetalign.cli import main
 from fleetalign.config import Config
 from fleetalign.errors import BadInput, UsageError
-from fleetalign.ingest.ingest import ingest_files
 from fleetalign.ingest.inspect import Inspection, inspect
 from fleetalign.ingest.inspect_text import inspection_text, mapping_yaml
 from fleetalign.ingest.mapping import Mapping, load_mapping
+from fleetalign.ingest.run import ingest_files
 from fleetalign.storage.lake import read_partition
 from fleetalign.storage.memory import MemoryStore
 

@@ -11,10 +11,10 @@ from fleetalign.config import Config
 from fleetalign.errors import BadInput, ConfigError, UsageError
 from fleetalign.ingest.csv_format import CsvFormat, sniff
 from fleetalign.ingest.files import read_batches
-from fleetalign.ingest.ingest import ingest_files
+from fleetalign.ingest.listing import list_files, with_path_columns
 from fleetalign.ingest.mapping import Mapping, resolve
 from fleetalign.ingest.numbers import to_float64
-from fleetalign.ingest.sources import list_files, with_path_columns
+from fleetalign.ingest.run import ingest_files
 from fleetalign.storage.lake import read_partition
 from fleetalign.storage.memory import MemoryStore
 

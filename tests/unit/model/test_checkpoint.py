@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
+from fleetalign.detectors.sharead.network import ShareAD
 from fleetalign.model import checkpoint
 from fleetalign.model.checkpoint import TrainingState
-from fleetalign.model.network import ShareAD
 
 
 def stepped(seed, steps):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fleetalign.contracts.golden import RELATIVE_FLOOR, STATE_FLOOR
 from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES, Graph, expose, margins
-from fleetalign.contracts.views import STATISTICS
+from fleetalign.detectors.views.roles import STATISTICS
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -271,7 +271,7 @@ import sys, torch
 import fleetalign
 from fleetalign.config import ModelConfig, TrainingConfig
 from fleetalign.model.export import export
-from fleetalign.model.networks import create
+from fleetalign.detectors.detector import create
 assert fleetalign.__file__.startswith(sys.argv[1]), fleetalign.__file__
 for name, model, period in (
     ("sharead", ModelConfig(network="sharead"), None),

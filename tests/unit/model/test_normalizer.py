@@ -163,5 +163,5 @@ def test_lookup_keeps_the_order_it_is_asked_for_and_the_kind(as_panel):
 
 
 def test_importing_it_loads_no_torch():
-    code = "import sys, fleetalign.model.normalizer, fleetalign.model.windows; sys.exit('torch' in sys.modules)"
+    code = "import sys, fleetalign.model.normalizer, fleetalign.storage.windows; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -71,8 +71,8 @@ def test_another_seed_gives_another_network(make_panel, model, undisturbed):
 KILLED = """
 import os, signal, sys
 import numpy as np
-sys.path.insert(0, sys.argv[1])
-from conftest import panel_of
+sys.path[:0] = [sys.argv[1], os.path.dirname(os.path.dirname(sys.argv[1]))]
+from unit.conftest import panel_of
 from test_train import MODELS, fitted
 folder, limit, model, step, saved = sys.argv[2], int(sys.argv[3]), MODELS[sys.argv[4]], int(sys.argv[5]), 0
 def save(data):

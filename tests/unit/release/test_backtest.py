@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetalign.evaluate.events import pages
-from fleetalign.evaluate.plots import backtest_plot
+from fleetalign.explain.plots import backtest_plot
 from fleetalign.interval import Interval
 from fleetalign.release.backtest import changes, document, overlap, raise_for, sent, text
-from fleetalign.release.judging import Trace
+from fleetalign.release.figures import Trace
 
 MERGE = 3
 START = np.datetime64("2026-03-02T22:00", "us")

@@ -6,11 +6,11 @@ import pytest
 
 from fleetalign.contracts.schema import validate
 from fleetalign.errors import Conflict, GateRefused, NotFound
-from fleetalign.release import channel as channels
-from fleetalign.release.manifest import read_manifest
 from fleetalign.release.promote import assess, promote, rollback
 from fleetalign.release.verdict import markdown
+from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.testing.releases import toy_release
 

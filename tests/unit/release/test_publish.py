@@ -6,11 +6,11 @@ import pytest
 
 from fleetalign.contracts.schema import validate
 from fleetalign.errors import BadInput, Corrupt, NotFound, NotReproducible
-from fleetalign.release.manifest import read_manifest, release_id_of
 from fleetalign.release.publish import data_version, publish
 from fleetalign.release.verify import verify
 from fleetalign.storage import layout
 from fleetalign.storage.file import FileStore
+from fleetalign.storage.manifest import read_manifest, release_id_of
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.testing.releases import toy_release
 

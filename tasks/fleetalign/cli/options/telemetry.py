@@ -6,7 +6,7 @@ import argparse
 from typing import get_args
 
 from fleetalign.cli.options import shared
-from fleetalign.settings import SourceType
+from fleetalign.config.run import SourceType
 
 
 def simulate(p: argparse.ArgumentParser) -> None:

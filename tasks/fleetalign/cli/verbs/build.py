@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fleetalign import steps
-from fleetalign.cli import given
-from fleetalign.cli.tell import tell, tell_receipt
+from fleetalign.cli import inputs
+from fleetalign.cli.output import tell, tell_receipt
 from fleetalign.config import Config
 from fleetalign.errors import BadInput, GateRefused, PartitionHeld
 from fleetalign.progress import Bar
@@ -19,9 +19,9 @@ from fleetalign.storage.store import open_store
 
 
 def run(options: argparse.Namespace) -> int:
-    config, store_uri = given.config(options), given.store_uri(options)
+    config, store_uri = inputs.config(options), inputs.store_uri(options)
     bar = Bar()
-    result = given.ingest_files(config, store_uri, options, bar)
+    result = inputs.ingest_files(config, store_uri, options, bar)
     intervals = sorted({p.interval for p in result.partitions})
     held, read = [], [steps.ingest_summary(result)]
     for done, interval in enumerate(intervals, start=1):
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
             held.append(error)
             print(f"held: {error}", file=sys.stderr)
         bar(done, len(intervals), "validate")
-    planned = steps.plan(config, store_uri, interval=given.interval(options), as_of=given.as_of(options))
+    planned = steps.plan(config, store_uri, interval=inputs.interval(options), as_of=inputs.as_of(options))
     bar.close()
     print(f"plan {planned['plan_id']}", file=sys.stderr)
     released = _build(config, store_uri, planned["plan_id"], bar)
@@ -41,14 +41,14 @@ def run(options: argparse.Namespace) -> int:
         try:
             promoted = steps.promote(
                 config, store_uri, released["release_id"],
-                channel=config.release.channel, by=given.user(), why="fleetalign run",
+                channel=config.release.channel, by=inputs.user(), why="fleetalign run",
             )  # fmt: skip
             print(f"channel {promoted['channel']}: {promoted['why']}")
         except GateRefused as error:
             refused = error
             print(f"not promoted: {error}", file=sys.stderr)
     print(f"release {released['release_id']}")
-    said = given.set_aside(read)
+    said = inputs.set_aside(read)
     if said:
         print(f"set aside: {said}", file=sys.stderr)
     stopped = [*held, *([refused] if refused else [])]
@@ -74,46 +74,46 @@ def _align(config: Config, store_uri: str, plan_id: str, bar: Bar) -> dict[str, 
 
 
 def plan(options: argparse.Namespace) -> int:
-    config, store_uri = given.config(options), given.store_uri(options)
+    config, store_uri = inputs.config(options), inputs.store_uri(options)
     return tell_receipt(
         options,
         steps.plan(
             config,
             store_uri,
             reuse_model=options.reuse_model,
-            interval=given.interval(options),
-            as_of=given.as_of(options),
+            interval=inputs.interval(options),
+            as_of=inputs.as_of(options),
         ),
     )
 
 
 def snapshot(options: argparse.Namespace) -> int:
-    return tell_receipt(options, steps.snapshot(*given.planned(options)))
+    return tell_receipt(options, steps.snapshot(*inputs.planned(options)))
 
 
 def pretrain(options: argparse.Namespace) -> int:
     bar = Bar()
-    result = steps.pretrain(*given.planned(options), force=options.force, progress=bar)
+    result = steps.pretrain(*inputs.planned(options), force=options.force, progress=bar)
     bar.close()
     return tell_receipt(options, result)
 
 
 def align(options: argparse.Namespace) -> int:
-    return tell_receipt(options, _align(*given.planned(options), Bar()))
+    return tell_receipt(options, _align(*inputs.planned(options), Bar()))
 
 
 def align_shard(options: argparse.Namespace) -> int:
-    config, store_uri, plan_id = given.planned(options)
+    config, store_uri, plan_id = inputs.planned(options)
     chosen = [s["index"] for s in steps.shards(config, store_uri, plan_id)] if options.all else [options.shard]
     return tell_receipt(options, {"shards": [steps.align_shard(config, store_uri, plan_id, index) for index in chosen]})
 
 
 def align_reduce(options: argparse.Namespace) -> int:
-    return tell_receipt(options, steps.align_reduce(*given.planned(options)))
+    return tell_receipt(options, steps.align_reduce(*inputs.planned(options)))
 
 
 def release(options: argparse.Namespace) -> int:
-    config, store_uri, plan_id = given.planned(options)
+    config, store_uri, plan_id = inputs.planned(options)
     result = steps.release(config, store_uri, plan_id)
     print(_release_lines(store_uri, result), file=sys.stderr)
     return tell_receipt(options, result)
@@ -122,10 +122,10 @@ def release(options: argparse.Namespace) -> int:
 def tune(options: argparse.Namespace) -> int:
     import yaml
 
-    from fleetalign.align.plan import plan_config, read_plan
     from fleetalign.model.tune import tune_kind
+    from fleetalign.plan.document import plan_config, read_plan
 
-    config, store_uri, plan_id = given.planned(options)
+    config, store_uri, plan_id = inputs.planned(options)
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
     settings = dataclasses.replace(plan_config(document), storage=config.storage)
@@ -139,7 +139,7 @@ def tune(options: argparse.Namespace) -> int:
 
 
 def _release_lines(store_uri: str, released: dict[str, Any]) -> str:
-    from fleetalign.evaluate.tables import release_text
+    from fleetalign.explain.text import release_text
 
     where = f"{open_store(store_uri).uri}/{layout.release(released['release_id'], 'report.html')}"
     return f"{release_text(released)}\nreport {where}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from fleetalign import steps
-from fleetalign.cli import given
-from fleetalign.cli.tell import tell
+from fleetalign.cli import inputs
+from fleetalign.cli.output import tell
 from fleetalign.errors import GateRefused, UsageError
 from fleetalign.interval import parse_time
 from fleetalign.storage import layout
@@ -14,24 +14,24 @@ from fleetalign.storage import layout
 
 def promote(options: argparse.Namespace) -> int:
     result = steps.promote(
-        given.config(options), given.store_uri(options), options.release,
-        channel=options.channel, by=options.by or given.user(), why=options.why, force=options.force,
+        inputs.config(options), inputs.store_uri(options), options.release,
+        channel=options.channel, by=options.by or inputs.user(), why=options.why, force=options.force,
     )  # fmt: skip
     return tell(result)
 
 
 def rollback(options: argparse.Namespace) -> int:
     result = steps.rollback(
-        given.config(options), given.store_uri(options),
-        channel=options.channel, release_id=options.release, by=options.by or given.user(), why=options.why,
+        inputs.config(options), inputs.store_uri(options),
+        channel=options.channel, release_id=options.release, by=options.by or inputs.user(), why=options.why,
     )  # fmt: skip
     return tell(result)
 
 
 def releases(options: argparse.Namespace) -> int:
-    from fleetalign.release import channel as channels
+    from fleetalign.storage import channel as channels
 
-    store = given.store(options)
+    store = inputs.store(options)
     pointers = {name: channels.read(store, name) for name in channels.names(store)}
     for info in store.list(layout.RELEASES):
         release_id, _, name = info.key.removeprefix(layout.RELEASES).partition("/")
@@ -48,8 +48,8 @@ def releases(options: argparse.Namespace) -> int:
 def verify(options: argparse.Namespace) -> int:
     from fleetalign.release.verify import verify as check
 
-    store = given.store(options)
-    release_id = given.release_id(options)
+    store = inputs.store(options)
+    release_id = inputs.release_id(options)
     problems = check(store, release_id)
     for problem in problems:
         print(problem)
@@ -60,18 +60,18 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    store = given.store(options)
-    given.output(options.out).write_bytes(store.get(layout.release(given.release_id(options), "report.html")))
+    store = inputs.store(options)
+    inputs.output(options.out).write_bytes(store.get(layout.release(inputs.release_id(options), "report.html")))
     print(options.out)
     return 0
 
 
 def explain(options: argparse.Namespace) -> int:
-    from fleetalign.release.explain import explain_entity, explain_release
+    from fleetalign.explain.explain import explain_entity, explain_release
 
-    store = given.store(options)
+    store = inputs.store(options)
     named = options.release or options.channel
-    release_id = given.release_id(options) if named else given.newest_release(options)
+    release_id = inputs.release_id(options) if named else inputs.newest_release(options)
     if options.at and not options.entity:
         raise UsageError("explain: --at needs --entity; name whose page it is")
     at = parse_time(options.at) if options.at else None
@@ -83,7 +83,7 @@ def explain(options: argparse.Namespace) -> int:
 
 def gc(options: argparse.Namespace) -> int:
     result = steps.collect_garbage(
-        given.config(options), given.store_uri(options),
+        inputs.config(options), inputs.store_uri(options),
         dry_run=not options.delete, min_age_hours=options.min_age_hours,
     )  # fmt: skip
     return tell(result)

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fleetalign.cli import given
+from fleetalign.cli import inputs
 from fleetalign.errors import GateRefused, UsageError
 from fleetalign.interval import parse_time
 from fleetalign.progress import Bar
@@ -17,15 +17,15 @@ from fleetalign.storage import layout
 def score(options: argparse.Namespace) -> int:
     import pyarrow.compute as pc
 
-    from fleetalign.emit.emit import emit, incidents_of
-    from fleetalign.release.grouping import report_lines
-    from fleetalign.release.scorer import Scorer
+    from fleetalign.emit.incidents import report_lines
+    from fleetalign.emit.send import emit, incidents_of
+    from fleetalign.scoring.scorer import Scorer
 
-    config, targets = given.config(options), given.targets(options)
-    store = given.store(options)
+    config, targets = inputs.config(options), inputs.targets(options)
+    store = inputs.store(options)
     scorer = Scorer.open(store, options.channel, options.release)
     start = parse_time(options.start) if options.start else None
-    scores = scorer.score(given.read_telemetry(options), start=start, contributions="alarms")
+    scores = scorer.score(inputs.read_telemetry(options), start=start, contributions="alarms")
     emit(store, scorer, scores, targets, config, datetime.now(UTC))
     silent = pc.value_counts(scores["reason"].drop_null()).to_pylist()
     reasons = ", ".join(f"{v['counts']} {v['values']}" for v in silent)
@@ -39,34 +39,34 @@ def score(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from fleetalign.evaluate.tables import figures_text
-    from fleetalign.ingest.feedback_files import read_feedback_file
-    from fleetalign.release.control import control_of
-    from fleetalign.release.judging import judge_scores
-    from fleetalign.release.scorer import Scorer
+    from fleetalign.explain.text import figures_text
+    from fleetalign.feedback.files import read_feedback_file
+    from fleetalign.release.figures import judge_scores
+    from fleetalign.release.untrained import control_of
+    from fleetalign.scoring.scorer import Scorer
 
-    config, store = given.config(options), given.store(options)
+    config, store = inputs.config(options), inputs.store(options)
     scorer = Scorer.open(store, options.channel, options.release)
-    telemetry, start = given.read_telemetry(options), parse_time(options.start) if options.start else None
+    telemetry, start = inputs.read_telemetry(options), parse_time(options.start) if options.start else None
     scores = scorer.score(telemetry, start=start)
     control = control_of(store, scorer.manifest)
     beside = control and control.score(telemetry, start=start)
-    feedback = read_feedback_file(options.feedback, given.default_kind(options))
+    feedback = read_feedback_file(options.feedback, inputs.default_kind(options))
     print(figures_text(judge_scores(store, scorer, scores, feedback, config, beside).table()))
     return 0
 
 
 def backtest(options: argparse.Namespace) -> int:
-    from fleetalign.evaluate.plots import backtest_plot
+    from fleetalign.explain.plots import backtest_plot
     from fleetalign.release import backtest as past
-    from fleetalign.release.scorer import Scorer
+    from fleetalign.scoring.scorer import Scorer
 
-    config, store = given.config(options), given.store(options)
-    span = given.interval(options)
+    config, store = inputs.config(options), inputs.store(options)
+    span = inputs.interval(options)
     if options.budget is not None and not options.budget >= 0:
         raise UsageError(f"backtest: --budget is {options.budget:g}; give pages per entity and day, 0 or more")
     first = Scorer.open(store, options.channel, options.release)
-    other = options.against or (first.release_id if options.budget is not None else given.newest_release(options))
+    other = options.against or (first.release_id if options.budget is not None else inputs.newest_release(options))
     sides = []
     for scorer, budget in ((first, None), (Scorer.open(store, release=other), options.budget)):
         name = scorer.release_id if budget is None else f"{scorer.release_id}, at most {budget:g}"
@@ -84,14 +84,14 @@ def backtest(options: argparse.Namespace) -> int:
 
 
 def drift(options: argparse.Namespace) -> int:
-    from fleetalign.evaluate.drift_report import text
-    from fleetalign.release.drift import check
-    from fleetalign.release.scorer import Scorer
+    from fleetalign.scoring.scorer import Scorer
+    from fleetalign.watch.drift import check
+    from fleetalign.watch.drift_page import text
 
-    store, bar = given.store(options), Bar()
-    day = given.day(options.day) if options.day else None
-    out = given.output(options.out) if options.out else None
-    found = check(store, given.config(options), Scorer.open(store, options.channel, options.release), day, bar)
+    store, bar = inputs.store(options), Bar()
+    day = inputs.day(options.day) if options.day else None
+    out = inputs.output(options.out) if options.out else None
+    found = check(store, inputs.config(options), Scorer.open(store, options.channel, options.release), day, bar)
     bar.close()
     page = layout.drift(found["release_id"], found["day"], "report.html")
     print(f"{text(found)}\nreport {store.uri}/{page}")

@@ -6,8 +6,8 @@ import argparse
 import dataclasses
 
 from fleetalign import steps
-from fleetalign.cli import given
-from fleetalign.cli.tell import tell
+from fleetalign.cli import inputs
+from fleetalign.cli.output import tell
 from fleetalign.errors import BadInput, PartitionHeld, UsageError
 from fleetalign.progress import Bar
 from fleetalign.storage import lake
@@ -17,7 +17,7 @@ from fleetalign.storage.store import open_store
 def simulate(options: argparse.Namespace) -> int:
     from fleetalign.simulate.simulation import Simulation
 
-    source = given.config(options).source
+    source = inputs.config(options).source
     overrides = {name: getattr(options, name) for name in ("seed", "days", "entities")}
     source = dataclasses.replace(source, **{k: v for k, v in overrides.items() if v is not None})
     for path in Simulation.from_source(source).write(options.out):
@@ -29,8 +29,8 @@ def inspect(options: argparse.Namespace) -> int:
     from fleetalign.ingest import inspect as inspecting
     from fleetalign.ingest.inspect_text import inspection_text, mapping_yaml
 
-    out = given.output(options.out) if options.out else None
-    found = inspecting.inspect(options.telemetry, given.mapping(options))
+    out = inputs.output(options.out) if options.out else None
+    found = inspecting.inspect(options.telemetry, inputs.mapping(options))
     print(inspection_text(found))
     if out:
         out.write_text(mapping_yaml(found))
@@ -38,26 +38,26 @@ def inspect(options: argparse.Namespace) -> int:
 
 
 def ingest(options: argparse.Namespace) -> int:
-    config, store_uri = given.config(options), given.store_uri(options)
+    config, store_uri = inputs.config(options), inputs.store_uri(options)
     bar = Bar()
     if options.telemetry:
         if options.source or options.prometheus:
             raise UsageError("ingest: --telemetry names files; drop it, or drop --source and --prometheus")
-        result = steps.ingest_summary(given.ingest_files(config, store_uri, options, bar))
+        result = steps.ingest_summary(inputs.ingest_files(config, store_uri, options, bar))
     else:
-        interval = given.interval(options)
+        interval = inputs.interval(options)
         if interval is None:
             raise UsageError("ingest: give --telemetry FILE_OR_DIR, or --from and --to for the configured source")
-        result = steps.ingest(given.with_source(config, options), store_uri, interval, progress=bar)
+        result = steps.ingest(inputs.with_source(config, options), store_uri, interval, progress=bar)
     bar.close()
     tell(result)
-    given.refuse_set_aside(store_uri, [result])
+    inputs.refuse_set_aside(store_uri, [result])
     return 0
 
 
 def validate(options: argparse.Namespace) -> int:
-    config, store_uri = given.config(options), given.store_uri(options)
-    raw = lake.list_partitions(open_store(store_uri), "raw", within=given.interval(options))
+    config, store_uri = inputs.config(options), inputs.store_uri(options)
+    raw = lake.list_partitions(open_store(store_uri), "raw", within=inputs.interval(options))
     if not raw:
         raise BadInput(f"{store_uri}: no raw partition in that range; run ingest first")
     held, validated = [], []
@@ -71,5 +71,5 @@ def validate(options: argparse.Namespace) -> int:
         validated += result["partitions"]
     if held:
         raise PartitionHeld("; ".join(map(str, held)))
-    given.refuse_set_aside(store_uri, validated)
+    inputs.refuse_set_aside(store_uri, validated)
     return 0

@@ -1,0 +1,1 @@
+"""What Airflow costs, how it scales, what a kill changes."""

@@ -1,0 +1,1 @@
+"""Detection on labelled telemetry, beside controls and the published way."""

@@ -1,0 +1,1 @@
+"""The whole chain on fleets of growing size."""

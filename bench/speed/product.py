@@ -1,0 +1,122 @@
+"""fleetalign's own networks as the benchmark sees them: trained, exported and run by the product's public functions."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bench.speed.synthetic import Telemetry
+from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.contracts.fleet_table import FleetTable
+from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER
+from fleetalign.detectors.views.roles import SETTLE_STEPS
+from fleetalign.model import normalizer
+from fleetalign.scoring.kind_scorer import KindScorer
+
+
+def names() -> tuple[str, ...]:
+    """Every network that ``model.network`` can name."""
+    return typing.get_args(typing.get_type_hints(ModelConfig)["network"])
+
+
+def training_settings(windows: int, device: str = "cpu") -> TrainingConfig:
+    """One epoch over ``windows`` windows, one thread, no validation pass; the rest is the product's default."""
+    return replace(
+        TrainingConfig(),
+        epochs=1,
+        max_windows_per_epoch=windows,
+        validation_share=0.0,
+        device=device,
+        threads=1,
+    )
+
+
+def train(name: str, telemetry: Telemetry, windows: int, device: str = "cpu", dropout: float | None = None) -> Any:
+    """A ``TrainedModel`` of ``windows`` windows; ``dropout`` None keeps the network's own."""
+    from fleetalign.model.train import train as product_train
+
+    model = ModelConfig(network=name) if dropout is None else ModelConfig(network=name, dropout=dropout)
+    settings = training_settings(windows, device)
+    if dropout == 0.0:
+        settings = replace(settings, drop_metric_share=0.0)
+    return product_train(telemetry.panel, telemetry.location, telemetry.scale, model, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One trained network as its ONNX bytes and a session over them.
+
+    ``card`` holds what the model card says of its inputs: ``window_steps``, ``condition_used``,
+    ``seasonal_lags_steps``, ``statistics_columns`` and ``state_size``.
+    """
+
+    name: str
+    model: bytes
+    graph: Graph
+    card: dict[str, Any]
+
+    def feeds(self, telemetry: Telemetry, entity: int, count: int) -> dict[str, np.ndarray]:
+        """What a scorer feeds for ``count`` windows of one entity: every role that the graph lists.
+
+        Statistics are all 1, the state is that of a first sample and earlier periods repeat the newest one: time does
+        not depend on them.
+        """
+        values = telemetry.windows(entity, count, self.graph.window_steps)
+        metrics = values.shape[1]
+        roles = {
+            "values": values,
+            "location": np.tile(telemetry.location[entity], (count, 1)),
+            "scale": np.tile(telemetry.scale[entity], (count, 1)),
+            "weight": np.ones((count, metrics), dtype=np.float32),
+            "condition": np.full(count, min(11, self.graph.window_steps), dtype=np.int32),
+            "threshold": np.zeros(count, dtype=np.float32),
+            "seasonal": np.repeat(values[:, :, -1:], len(self.card["seasonal_lags_steps"]), axis=2),
+            "statistics": np.ones((count, metrics, len(self.card["statistics_columns"])), dtype=np.float32),
+            "state": np.zeros((count, self.card["state_size"] or 0), dtype=np.float32),
+        }
+        return {role: roles[role] for role in self.graph.inputs}
+
+
+def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
+    """The reference consumer with ``side``'s graph and a row of location and scale for every entity."""
+    panel, columns = telemetry.panel, side.card["statistics_columns"]
+    rows = normalizer.to_table(
+        panel.kind, panel.entity_ids, panel.metrics, telemetry.location, telemetry.scale,
+        (telemetry.location[0], telemetry.scale[0]),
+    )  # fmt: skip
+    aligner = {"kind": panel.kind, "entity_id": DEFAULT_ENTITY, "condition": 11, "threshold": 0.0, "state": "default"}
+    entry = {
+        **side.card,
+        "step_seconds": panel.step_seconds,
+        "metrics": list(panel.metrics),
+        "inputs": list(side.graph.inputs),
+        "state_chains": True,
+        "state_settle_steps": SETTLE_STEPS,
+    }
+    return KindScorer(
+        panel.kind, entry, side.model,
+        FleetTable.of(NORMALIZER, normalizer.with_constants(rows, dict.fromkeys(columns, 1.0))),
+        FleetTable.of(ALIGNER, pa.Table.from_pylist([aligner], schema=ALIGNER.schema)), MUTES.empty(),
+    )  # fmt: skip
+
+
+def export(name: str, telemetry: Telemetry, windows: int) -> Exported:
+    """Train on ``windows`` windows and export."""
+    from fleetalign.detectors.views.roles import STATE_SIZE
+    from fleetalign.model.export import export as product_export
+
+    network = train(name, telemetry, windows).network
+    model = product_export(network, ModelConfig(network=name).window_steps)
+    card = {
+        "window_steps": ModelConfig(network=name).window_steps,
+        "condition_used": network.condition_used,
+        "seasonal_lags_steps": list(network.lags),
+        "statistics_columns": list(network.statistics),
+        "state_size": STATE_SIZE if "state" in network.inputs else None,
+    }
+    return Exported(name, model, Graph(model), card)

@@ -1,0 +1,291 @@
+"""Reduces the shards to the fleet's aligner and normalizer (contracts 4.4).
+
+Two passes over the shard files, one shard in memory at a time: the first adds up the fleet and chooses, the second
+writes rows. Memory is a threshold per entity, the written tables, compressed, and the counts of those that somebody spoke
+about.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.align.choice import Choice, Chooser
+from fleetalign.align.held_out import SOURCES, HeldOut
+from fleetalign.align.pool import KEYS, Counted, Shards, bounds_of, count, members_of, values_of
+from fleetalign.align.shard import NO_SCORE
+from fleetalign.align.threshold_drift import CARRIED_STATES, Drift, Previous
+from fleetalign.config import Config
+from fleetalign.contracts.fleet_table import FleetTable, FleetWriter
+from fleetalign.contracts.mutes import ANY
+from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
+from fleetalign.detectors.grid import Grid
+from fleetalign.detectors.views.roles import OWN_STATISTICS
+from fleetalign.errors import BadInput
+from fleetalign.model import normalizer
+from fleetalign.plan.document import plan_config, range_of
+
+MOST_PAGED = 3
+"""How many entities that page most the receipt names."""
+_WRITTEN = (
+    *KEYS,
+    "incident_steps",
+    "quantiles",
+    "recent_quantiles",
+    "location",
+    "scale",
+    "statistics",
+    "shifted_hits",
+    "detector_false_pages",
+)
+_JUDGED = tuple(f"{source}_false_judged" for source in SOURCES)
+_TPE = ("tpe_condition", "tpe_threshold", "tpe_tail_probability", "tpe_pages")
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """``aligner``: the table's Parquet bytes; ``new_rows`` that the normalizer gains; ``summary`` plain JSON: shared pair,
+    k, coverage, leave-one-out counts. What it holds per entity it holds of spoken entities alone."""
+
+    aligner: bytes
+    new_rows: pa.Table
+    summary: dict[str, Any]
+
+
+def reduce_shards(
+    plan: Mapping[str, Any],
+    shards: Shards,
+    grid: Grid,
+    previous: Previous | None,
+    said_anew: Collection[tuple[str, str]] = (),
+) -> Reduced:
+    """Aligner and new normalizer rows of the fleet from every shard's table.
+
+    ``previous`` holds the aligner rows that may be carried over; thresholds of the (kind, entity_id) ``said_anew`` do
+    not follow them. The result does not depend on how the fleet was cut. Raises BadInput when no entity of the fleet could be scored.
+    """
+    config = plan_config(plan)
+    counted = count(shards, grid, config.align, plan)
+    if not counted.members:
+        raise BadInput(
+            f"no entity could be aligned ({'; '.join(counted.reasons)}); check the calibrate range and the history"
+        )
+    spoken = np.ones(len(counted.spoken), dtype=bool)
+    detector = [s.detector for s in counted.spoken]
+    choice = Chooser(detector, spoken, grid, config.align, counted.pool("detector")).choose()
+    writer = _Writer(plan, config, grid, counted, choice, previous, said_anew)
+    for table in shards([*_WRITTEN, *_JUDGED, *_TPE]):
+        writer.add(table)
+    return writer.finish()
+
+
+class _Writer:
+    """Second pass: one aligner row per entity, and the held-out counts of spoken ones."""
+
+    def __init__(
+        self,
+        plan: Mapping[str, Any],
+        config: Config,
+        grid: Grid,
+        counted: Counted,
+        choice: Choice,
+        previous: Previous | None,
+        said_anew: Collection[tuple[str, str]],
+    ) -> None:
+        self._previous, self._said_anew = previous, said_anew
+        self._plan, self._config, self._grid, self._counted, self._choice = plan, config, grid, counted, choice
+        self._published = config.align.method == "published_tpe"
+        self._spoken = {(s.kind, s.entity_id): i for i, s in enumerate(counted.spoken)}
+        self._held_out = HeldOut(counted, choice, grid, config)
+        self._own = FleetWriter(ALIGNER)
+        self._by_state: Counter[str] = Counter()
+        self._new: list[pa.Table] = [NORMALIZER.empty()]
+        self._left_out: list[dict[str, Any]] = []
+        self._fleet_thresholds: dict[str, list[np.ndarray]] = {}
+        self._pages = 0.0
+        self._most_paged: list[dict[str, Any]] = []
+
+    def add(self, table: pa.Table) -> None:
+        """One shard, all of one kind."""
+        bounds = bounds_of(table, "incident_steps")
+        silent = pc.is_valid(table["reason"]).to_numpy()
+        for row, incidents in zip(
+            table.filter(pa.array(silent)).select(KEYS).to_pylist(), np.diff(bounds)[silent], strict=True
+        ):
+            self._left_out.append(row | {"incidents": int(incidents)})
+        if silent.all():
+            return
+        table = members_of(table)
+        kind = table["kind"][0].as_py()
+        owners = [self._spoken.get((kind, entity), -1) for entity in table["entity_id"].to_pylist()]
+        spoken = np.array(owners) >= 0
+        points = np.tile(self._choice.shared, (len(owners), 1))
+        points[spoken] = self._choice.own[[i for i in owners if i >= 0]]
+        at = (np.arange(len(owners)), *points.T)
+        shape = (len(owners), *self._grid.shape)
+        quantiles = values_of(table, "quantiles").reshape(shape)
+        recent = values_of(table, "recent_quantiles").reshape(shape)
+        self._fleet_thresholds.setdefault(kind, []).append(quantiles[:, *self._choice.shared].copy())
+        rows = self._aligner_rows(table, kind, points, quantiles[at], recent[at], spoken)
+        self._own.add(rows)
+        self._by_state.update(rows["state"].to_pylist())
+        if self._published:
+            pages = table["tpe_pages"].to_numpy()
+        else:
+            pages = values_of(table, "detector_false_pages").reshape(shape)[at].astype(np.float64)
+            pages[spoken] += [self._hit_pages(owner) for owner in owners if owner >= 0]
+        self._pages += float(pages.sum())
+        self._note_most_paged(kind, table["entity_id"], pages)
+        new = self._normalizer_rows(table, kind)
+        if new.num_rows:
+            self._new.append(new)
+        self._held_out.add(table, owners)
+
+    def _note_most_paged(self, kind: str, entities: pa.ChunkedArray, pages: np.ndarray) -> None:
+        """Keep those of ``entities`` and of all before them that page most; ``pages`` [entity]."""
+        most = np.argsort(-pages, kind="stable")[:MOST_PAGED]
+        found = [
+            {"kind": kind, "entity_id": entities[int(i)].as_py(), "pages": float(pages[i])} for i in most if pages[i]
+        ]
+        ranked = sorted([*self._most_paged, *found], key=lambda e: (-e["pages"], e["kind"], e["entity_id"]))
+        self._most_paged = ranked[:MOST_PAGED]
+
+    def _aligner_rows(
+        self,
+        table: pa.Table,
+        kind: str,
+        points: np.ndarray,
+        quantiles: np.ndarray,
+        recent: np.ndarray,
+        spoken: np.ndarray,
+    ) -> pa.Table:
+        moved = spoken & (points != self._choice.shared).any(axis=1)
+        tails = self._grid.tails[points[:, 1]].astype(np.float32)
+        until = range_of(self._plan, kind, "calibrate").end
+        conditions = np.array(self._grid.conditions)[points[:, 0]]
+        thresholds = self._drift(kind, table["entity_id"].to_pylist()).follow(
+            table["entity_id"], quantiles, recent, conditions, tails, until,
+            self._config.align.max_threshold_change_per_day,
+        )  # fmt: skip
+        rows = {
+            "kind": table["kind"],
+            "entity_id": table["entity_id"],
+            "condition": conditions,
+            "threshold": thresholds,
+            "tail_probability": tails,
+            "state": np.where(moved, "aligned", "shared"),
+            "reason": np.where(moved, "own feedback", "fleet values, own quantile"),
+            "incidents": np.diff(bounds_of(table, "incident_steps")),
+            "calibrated_until": pa.repeat(until, table.num_rows),
+        }
+        if self._published:
+            rows |= {name: table[f"tpe_{name}"] for name in ("condition", "threshold", "tail_probability")}
+            rows |= {"state": np.where(spoken, "aligned", "shared"), "reason": ["published_tpe"] * table.num_rows}
+        return ALIGNER.conform(pa.table(rows))
+
+    def _drift(self, kind: str, entity_ids: list[str]) -> Drift:
+        """What the thresholds of these entities may follow."""
+        same = not self._grid.shared_candidate or self._plan["previous_candidate"] == self._candidate()
+        anew = {entity for of_kind, entity in self._said_anew if of_kind == kind}
+        if self._previous is None or not same or ANY in anew:
+            return Drift(None)
+        return Drift(self._previous.rows(kind, entity_ids), anew)
+
+    def _normalizer_rows(self, table: pa.Table, kind: str) -> pa.Table:
+        """Rows of entities that had none before."""
+        new = table.filter(pc.is_valid(table["location"]))
+        metrics = self._plan["kinds"][kind]["metrics"]
+        location, scale = (values_of(new, n).reshape(-1, len(metrics)) for n in ("location", "scale"))
+        known = np.where(np.isfinite(scale), location, np.nan)
+        ids = new["entity_id"].to_pylist()
+        rows = normalizer.to_table(kind, ids, metrics, known, scale)
+        if not new.num_rows or new["statistics"].null_count:
+            return rows
+        own = values_of(new, "statistics").reshape(len(ids), len(metrics), len(OWN_STATISTICS))
+        return normalizer.with_statistics(rows, ids, metrics, OWN_STATISTICS, own, own[0])
+
+    def _candidate(self) -> Any:
+        """The fleet's candidate as the receipt has it; the plan of the next alignment repeats it."""
+        candidate = self._grid.candidates[self._choice.shared[0]]
+        return list(candidate) if isinstance(candidate, tuple) else candidate
+
+    def finish(self) -> Reduced:
+        defaults = self._defaults()
+        carried = self._carried()
+        rows = []
+        for row in self._left_out:
+            state = "quarantined" if row["reason"] == NO_SCORE else "default"
+            old = carried.get((row["kind"], row["entity_id"]))
+            why = {"state": "carried_over", "reason": row["reason"]}
+            rows.append(old | why if old else defaults[row["kind"]] | row | {"state": state})
+        self._by_state.update(row["state"] for row in rows)
+        # Only now is the default known, and its rows stand among those that are written already.
+        own = FleetTable(ALIGNER, self._own.finish(), ALIGNER.name)
+        writer = FleetWriter(ALIGNER, pa.Table.from_pylist([*defaults.values(), *rows], schema=ALIGNER.schema))
+        for group in range(own.groups):
+            writer.add(own.group(group))
+        return Reduced(writer.finish(), pa.concat_tables(self._new, promote_options="default"), self._summary())
+
+    def _carried(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The previous rows of those that were left out."""
+        if self._previous is None:
+            return {}
+        ids: dict[str, list[str]] = {}
+        for row in self._left_out:
+            ids.setdefault(row["kind"], []).append(row["entity_id"])
+        rows = [row for kind, mine in ids.items() for row in self._previous.rows(kind, mine).to_pylist()]
+        return {(row["kind"], row["entity_id"]): row for row in rows}
+
+    def _defaults(self) -> dict[str, dict[str, Any]]:
+        """The ``__default__`` row of every kind: the median of its thresholds at the shared point."""
+        c, p = self._choice.shared
+        whole = [part for parts in self._fleet_thresholds.values() for part in parts]
+        return {
+            kind: {
+                "kind": kind,
+                "entity_id": DEFAULT_ENTITY,
+                "condition": self._grid.conditions[c],
+                "threshold": np.float32(np.median(np.concatenate(self._fleet_thresholds.get(kind, whole)))),
+                "tail_probability": np.float32(self._grid.tails[p]),
+                "state": "default",
+                "reason": "for entities without a row of their own",
+                "incidents": 0,
+                "calibrated_until": range_of(self._plan, kind, "calibrate").end,
+            }
+            for kind in sorted(self._plan["kinds"])
+        }
+
+    def _summary(self) -> dict[str, Any]:
+        entities = self._by_state.total()
+        own_rows = sum(self._by_state[state] for state in CARRIED_STATES)
+        c, p = self._choice.shared
+        days = float(self._counted.detector[3, 0, 0])
+        return {
+            "shared": {
+                "candidate": self._candidate(),
+                "condition": self._grid.conditions[c],
+                "tail_probability": float(self._grid.tails[p]),
+            },
+            "prior_weight": self._choice.k,
+            "prior_weight_values": [{"k": k, "value": round(v, 9)} for k, v in self._choice.k_values.items()],
+            "coverage": {
+                "entities": entities,
+                "own_rows": own_rows,
+                "share": own_rows / entities,
+                "by_state": dict(sorted(self._by_state.items())),
+            },
+            "pages_per_entity_day": self._pages / days if days else 0.0,
+            "most_paged": self._most_paged,
+            **self._held_out.summary(),
+        }
+
+    def _hit_pages(self, owner: int) -> float:
+        """Incidents of a spoken entity that its pages hit."""
+        c, p = self._choice.own[owner]
+        return float(self._counted.spoken[owner].detector.hits[c, p].sum())

@@ -1,0 +1,57 @@
+"""Settings: what decides artifacts (``build``), what says where and how to run (``run``), and their reader (``load``)."""
+
+from fleetalign.config.build import AlignConfig, GatesConfig, ModelConfig, RangesConfig, TrainingConfig
+from fleetalign.config.load import (
+    PARAMS_VARIABLE,
+    PROMETHEUS_VARIABLE,
+    STORE_VARIABLE,
+    aws_endpoint,
+    build,
+    from_build_settings,
+    from_mapping,
+    load,
+    prometheus_url,
+    read_yaml,
+    storage_settings,
+    store_uri,
+)
+from fleetalign.config.run import (
+    AirflowConfig,
+    Config,
+    DriftConfig,
+    EmitConfig,
+    RegistryConfig,
+    ReleaseConfig,
+    SourceConfig,
+    StorageConfig,
+    ValidationConfig,
+)
+
+__all__ = [
+    "PARAMS_VARIABLE",
+    "PROMETHEUS_VARIABLE",
+    "STORE_VARIABLE",
+    "AirflowConfig",
+    "AlignConfig",
+    "Config",
+    "DriftConfig",
+    "EmitConfig",
+    "GatesConfig",
+    "ModelConfig",
+    "RangesConfig",
+    "RegistryConfig",
+    "ReleaseConfig",
+    "SourceConfig",
+    "StorageConfig",
+    "TrainingConfig",
+    "ValidationConfig",
+    "aws_endpoint",
+    "build",
+    "from_build_settings",
+    "from_mapping",
+    "load",
+    "prometheus_url",
+    "read_yaml",
+    "storage_settings",
+    "store_uri",
+]

@@ -1,0 +1,227 @@
+"""The settings that decide artifacts, with their defaults and what they mean: they go into the plan.
+
+Where and how to run is in ``fleetalign.config.run``, which also puts everything together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from fleetalign.errors import ConfigError
+
+
+def check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RangesConfig:
+    train: tuple[str, str] | None = None
+    """``[start, end)`` as two ISO 8601 times. All of ``train`` and ``calibrate``, or neither."""
+    calibrate: tuple[str, str] | None = None
+    """What thresholds are fitted on."""
+    judge: tuple[str, str] | None = None
+    """What the release is judged on; nothing is fitted there. Needs explicit ``train`` and ``calibrate``."""
+    calibrate_share: float = 0.3
+    """Without explicit ranges: ``calibrate`` is at least this share of the data."""
+    history_days: int | None = None
+    """Without explicit ranges: use only this many days before the newest partition's end."""
+
+    def __post_init__(self) -> None:
+        check((self.train is None) == (self.calibrate is None), "ranges: give both train and calibrate, or neither")
+        check(self.judge is None or self.train is not None, "ranges: judge needs explicit train and calibrate")
+        check(0 < self.calibrate_share < 1, f"ranges.calibrate_share is {self.calibrate_share}; must be in (0, 1)")
+
+
+WINDOW_STEPS = {"views": 32, "sharead": 100}
+TRAINING = {
+    "views": {"epochs": 4, "batch_size": 256, "learning_rate": 3e-3, "max_windows_per_epoch": 25_600},
+    "sharead": {"epochs": 4, "batch_size": 128, "learning_rate": 1e-3, "max_windows_per_epoch": 40_000},
+}
+"""What suits each network where ``training`` leaves it open."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    network: Literal["views", "sharead"] = "views"
+    """The shared network: ``views`` (docs/method.md), or ``sharead``, the published one (He et al., TOSEM 2025)."""
+    window_steps: int | None = None
+    """Samples of one window: what the network sees, and how long a new entity warms up. Empty = the network's own: 32
+    for ``views``, 100 for ``sharead``."""
+    blocks: int = 2
+    """Hidden blocks of ``views``; 0 makes it near-linear, the control that says what depth is worth."""
+    seasonality: bool = True
+    """Whether ``views`` looks for a daily or weekly period in the training range."""
+    latent_size: int = 8
+    """H of ``sharead``: width of each encoder's output per metric."""
+    dropout: float = 0.2
+    """Dropout while training ``sharead``."""
+    clip: float = 20.0
+    """Standardised values are clipped to plus or minus this."""
+    scale_floor: float = 0.01
+    """A metric's scale is at least this share of the fleet's median scale of that metric."""
+    seed: int = 11
+    """Seed of weights, window sampling and dropout."""
+
+    def __post_init__(self) -> None:
+        if self.window_steps is None:
+            object.__setattr__(self, "window_steps", WINDOW_STEPS[self.network])
+        check(8 <= self.window_steps <= 1024, f"model.window_steps is {self.window_steps}; must be in [8, 1024]")
+        check(0 <= self.dropout <= 0.9, f"model.dropout is {self.dropout}; must be in [0, 0.9]")
+        check(self.latent_size >= 1, f"model.latent_size is {self.latent_size}; must be at least 1")
+        check(0 <= self.blocks <= 8, f"model.blocks is {self.blocks}; must be in [0, 8]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    epochs: int | None = None
+    """Most epochs. This and the next three: empty = what suits the network (4, 256, 0.003 and 25,600 for ``views``; 4,
+    128, 0.001 and 40,000 for ``sharead``)."""
+    batch_size: int | None = None
+    """Windows of one training step."""
+    learning_rate: float | None = None
+    """Adam's learning rate: in the first epoch for ``sharead``, at the top of the cycle for ``views``."""
+    max_windows_per_epoch: int | None = None
+    """Training windows drawn per epoch: bounds time whatever the fleet's size."""
+    learning_rate_decay: float = 0.5
+    """The learning rate of ``sharead`` is multiplied by this after each epoch."""
+    weight_decay: float = 1e-4
+    """Adam's weight decay."""
+    gradient_clip: float = 10.0
+    """Largest gradient norm."""
+    patience: int = 2
+    """Stop after this many epochs without a better validation loss."""
+    validation_share: float = 0.2
+    """Last part of ``train``, separated by one window, used to choose the epoch."""
+    max_validation_windows: int = 8_000
+    """Windows that the validation loss is computed on."""
+    drop_metric_share: float = 0.15
+    """Share of (window, metric) pairs hidden from ``sharead`` while training; ``views`` never looks across metrics."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where to train; ``auto`` takes a GPU when there is one, ``cuda`` insists on it."""
+    threads: int = 1
+    """CPU threads of the training. Equal bytes are promised for an equal number."""
+    checkpoint_every_batches: int = 100
+    """A killed training loses at most this many batches."""
+
+    def __post_init__(self) -> None:
+        for name in ("validation_share", "drop_metric_share"):
+            share = getattr(self, name)
+            check(0 <= share < 1, f"training.{name} is {share}; must be in [0, 1)")
+        for name in ("epochs", "batch_size", "threads", "checkpoint_every_batches", "max_windows_per_epoch"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, f"training.{name} is {value}; must be at least 1")
+
+
+def for_network(training: TrainingConfig, network: str) -> TrainingConfig:
+    """``training`` with what it leaves open filled in for ``network``."""
+    suited = {name: value for name, value in TRAINING[network].items() if getattr(training, name) is None}
+    return dataclasses.replace(training, **suited) if suited else training
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignConfig:
+    method: Literal["fleet_prior", "published_tpe"] = "fleet_prior"
+    """``fleet_prior`` (docs/method.md), or the published search per entity."""
+    objective: Literal["event_f1", "point_adjusted_f1", "event_f_beta", "page_budget"] = "event_f1"
+    """What alignment maximises on feedback."""
+    beta: float = 1.0
+    """Weight of recall in ``event_f_beta``."""
+    conditions: tuple[int, ...] = (2, 6, 11, 21, 37, 60, 85, 100)
+    """Candidate C; those above the window are dropped."""
+    tail_probability_min: float = 1e-4
+    """Smallest share of normal samples that may exceed a threshold."""
+    tail_probability_max: float = 0.15
+    """Largest such share."""
+    tail_probability_count: int = 50
+    """Points of the log-spaced grid between the two."""
+    smooth: int = 5
+    """Width of the moving average over the tail-probability grid when the shared value is chosen."""
+    prior_weights: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
+    """Candidate k: how many average entities the fleet counts for; leave-one-incident-out chooses."""
+    pages_per_entity_day: float = 0.2
+    """Page budget of the cold start, of time that nobody spoke about, and of ``page_budget``."""
+    max_pages_per_entity_day: float | None = None
+    """Cap: of the settings that feedback may choose, only those whose pages without an incident stay within this, for every
+    entity with feedback of its own and for the rest of the fleet as a whole. Empty = none."""
+    default_condition: int = 11
+    """C while nobody has said anything."""
+    view_weights: tuple[tuple[float, float, float, float], ...] = (
+        (1.0, 1.0, 0.5, 0.5),
+        (1.0, 1.0, 1.0, 0.0),
+        (0.25, 0.1, 0.25, 1.0),
+    )
+    """Candidate weights of the views recent, seasonal, residual and residual_square of ``views``: one choice for the fleet.
+    The first holds until feedback shows another to be better."""
+    smoothings: tuple[float, ...] = (0.3, 1.0)
+    """Candidate smoothings of ``views``: share of the newest sample in the running mean (1 = no smoothing), first = default."""
+    quantile_days: float = 14.0
+    """Days of the entity's newest scores that its threshold follows; it drifts towards their quantile."""
+    max_threshold_change_per_day: float = 0.02
+    """A threshold follows drift by at most this share of its size a day; 0 = fixed until feedback moves it."""
+    merge_steps: int = 3
+    """Alarms closer than this are one page."""
+    min_history_steps: int = 200
+    """Samples an entity needs before it gets its own location, scale and quantile."""
+    entities_per_shard: int = 0
+    """Entities of one mapped align task; 0 = as many as take about half a minute, in at most 256 tasks. It changes no result.
+    Airflow maps 1,024 tasks at most unless its ``core.max_map_length`` says otherwise."""
+    tpe_trials: int = 50
+    """Trials per entity of ``published_tpe``."""
+    seed: int = 13
+    """Seed of controls, bootstrap and TPE."""
+
+    def __post_init__(self) -> None:
+        check(
+            self.entities_per_shard >= 0, f"align.entities_per_shard is {self.entities_per_shard}; 0 or more entities"
+        )
+        for name in ("smooth", "merge_steps", "min_history_steps", "tail_probability_count"):
+            check(getattr(self, name) >= 1, f"align.{name} is {getattr(self, name)}; must be at least 1")
+        check(bool(self.prior_weights), "align.prior_weights is empty; give at least one candidate k")
+        check(all(k > 0 for k in self.prior_weights), f"align.prior_weights is {self.prior_weights}; must be above 0")
+        check(
+            0 < self.tail_probability_min < self.tail_probability_max < 1,
+            "align: need 0 < tail_probability_min < tail_probability_max < 1",
+        )
+        check(all(c >= 2 for c in self.conditions), "align.conditions must be at least 2")
+        check(
+            bool(self.smoothings) and all(0.2 <= a <= 1 for a in self.smoothings),
+            f"align.smoothings is {self.smoothings}; give at least one, each in [0.2, 1]",
+        )
+        check(
+            bool(self.view_weights) and all(min(w) >= 0 and max(w) > 0 for w in self.view_weights),
+            "align.view_weights: give at least one, none negative, not all 0",
+        )
+        cap = self.max_pages_per_entity_day
+        check(cap is None or cap > 0, f"align.max_pages_per_entity_day is {cap}; must be above 0, or empty for no cap")
+        check(self.quantile_days > 0, f"align.quantile_days is {self.quantile_days}; must be above 0")
+        check(
+            0 <= self.max_threshold_change_per_day <= 1,
+            f"align.max_threshold_change_per_day is {self.max_threshold_change_per_day}; must be in [0, 1]",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatesConfig:
+    min_coverage: float = 0.9
+    """Least share of entities that get a row of their own (not ``default`` or ``quarantined``)."""
+    max_pages_per_entity_day: float = 2.0
+    """Most pages, true or false, per entity and day of the calibrate range."""
+    max_parity: float = 1e-5
+    """Largest relative difference of the exported graph from its golden vectors."""
+    bootstrap_samples: int = 1000
+    """Resamples of the 95 % intervals."""
+    shift_seeds: int = 20
+    """Random offsets of the control that shifts the alarms."""
+    must_beat_untrained: bool = False
+    """Whether ``beats_untrained`` demands more than not being worse: event F1 above the untrained network's beyond the
+    interval. It takes many incidents to show."""
+    untrained_control: bool = True
+    """Whether the network as it was before training goes the same way, for entities with feedback, and is judged beside."""
+    max_judged_entities: int = 500
+    """Quality is judged on at most this many entities with feedback (a seeded choice)."""
+    max_pages_ratio_vs_champion: float = 3.0
+    """A candidate may page at most this many times as often as the champion."""

@@ -1,0 +1,254 @@
+"""Every setting, its default and what it means. ``fleetalign.config`` reads ``params.yaml`` into these.
+
+Sections in ``BUILD_SECTIONS`` decide artifacts and go into the plan (``fleetalign.config.build``); the others only say
+where and how to run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fleetalign.config.build import (
+    AlignConfig,
+    GatesConfig,
+    ModelConfig,
+    RangesConfig,
+    TrainingConfig,
+    check,
+    for_network,
+)
+
+SourceType = Literal["simulator", "files", "prometheus"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StorageConfig:
+    checksums: Literal["when_supported", "when_required"] = "when_supported"
+    """boto3's checksum mode; older S3-compatible stores need ``when_required``."""
+    connect_timeout_seconds: float = 10.0
+    """How long one connection attempt to S3 may take."""
+    read_timeout_seconds: float = 60.0
+    """How long S3 may stay silent in the middle of an answer."""
+    attempts: int = 5
+    """Tries of one S3 request in all, with botocore's standard back-off."""
+    scratch_dir: str = ""
+    """Where panels larger than ``memory_mb`` are memory-mapped (default: the system's temporary directory)."""
+    memory_mb: int = 512
+    """Largest panel of telemetry held in memory; larger ones are memory-mapped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceConfig:
+    type: SourceType = "simulator"
+    """Where the ingest DAG takes telemetry from."""
+    path: str = ""
+    """File or folder of the ``files`` source."""
+    feedback_path: str = ""
+    """Feedback file of the ``files`` or ``prometheus`` source: Parquet or CSV."""
+    mapping_path: str = ""
+    """YAML mapping of the ``files`` or ``prometheus`` source, see docs/data.md."""
+    kind: str = ""
+    """Kind of the ``files`` source when its mapping names none, and of feedback that names none."""
+    metrics: tuple[str, ...] = ()
+    """Metric columns of the ``files`` source; empty = every numeric column."""
+    ignore: tuple[str, ...] = ()
+    """Columns of the ``files`` source that are no metrics."""
+    prometheus_url: str = ""
+    """Server of the ``prometheus`` source; empty = ``FLEETALIGN_PROMETHEUS_URL``, where a password is better kept."""
+    prometheus_token_file: str = ""
+    """File with the bearer token of the ``prometheus`` source."""
+    seed: int = 7
+    """Seed of the ``simulator`` source."""
+    start: str = "2026-03-02"
+    """First day of the ``simulator`` source (a Monday)."""
+    days: int = 7
+    """Days of the ``simulator`` source."""
+    entities: int = 24
+    """Entities of the ``simulator`` source, over all kinds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationConfig:
+    max_abs_value: float = 1e18
+    """Cells beyond are quarantined as ``too_large``: squares of larger values leave float64's useful range."""
+    data_docs: bool = True
+    """Also write Great Expectations' static HTML."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleaseConfig:
+    channel: str = "champion"
+    """Channel that ``run`` and the promotion DAG move."""
+    expires_after_hours: float = 48.0
+    """Age at which consumers should worry about a release that nothing replaced or renewed."""
+    warn_before_expiry_hours: float = 12.0
+    """How long before that ``fleet_health`` raises its alarm."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistryConfig:
+    enabled: bool = True
+    """Whether builds record their telemetry in the DVC registry."""
+    git_remote: str = ""
+    """URL of the data registry's git repository; empty = a bundle kept in the store."""
+    author: str = "fleetalign"
+    """Author of the registry's commits."""
+    email: str = "fleetalign@localhost"
+    """E-mail of the registry's commits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmitConfig:
+    targets: tuple[str, ...] = ()
+    """Where the scoring DAG sends what it finds, as ``fleetalign score --emit`` takes it: ``NAME=WHERE``."""
+    group_minutes: float = 15.0
+    """How long after the first page of an incident another page may begin and still belong to it."""
+    min_overlap: float = 0.5
+    """Least share of common top metrics of two pages of one incident."""
+    hold_hours: float = 26.0
+    """A firing alert ends by itself when no run renews it, or nobody hears of its entity, for so long. More than the time between two runs."""
+
+    def __post_init__(self) -> None:
+        check(self.group_minutes >= 0, f"emit.group_minutes is {self.group_minutes}; must not be negative")
+        check(0 <= self.min_overlap <= 1, f"emit.min_overlap is {self.min_overlap}; must be in [0, 1]")
+        check(self.hold_hours > 0, f"emit.hold_hours is {self.hold_hours}; must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriftConfig:
+    """What of ``fleetalign drift`` counts as a finding; docs/operate.md argues the defaults."""
+
+    control_days: int = 3
+    """Newest days that the release was built on, measured in the same way beside the checked day."""
+    shift_scales: float = 1.0
+    """An entity's metric has shifted when its mean over the day lies more than this many scales from its usual level."""
+    max_shifted_share: float = 0.25
+    """Most entities of a kind that may have shifted, per metric; never a single one of several."""
+    max_spread_ratio: float = 2.0
+    """Most that a metric may vary over the day, in scales, for the median entity."""
+    max_clipped_rise: float = 0.01
+    """Most that the share of clipped values of a metric may rise above that of the control days."""
+    max_score_ratio: float = 2.0
+    """Most times that the 95 % quantile of scores may be above, or below, that of the control days, for the median entity."""
+    max_new_share: float = 0.2
+    """Most entities of the day that the release does not know."""
+    max_silent_share: float = 0.2
+    """Most entities of the release that may send nothing all day."""
+    pretrain_when_drifted: bool = False
+    """Whether ``pretrain_due`` starts a pre-training when the newest check of the champion found drift: once per model."""
+
+    def __post_init__(self) -> None:
+        check(self.control_days >= 0, f"drift.control_days is {self.control_days}; must not be negative")
+        check(self.shift_scales > 0, f"drift.shift_scales is {self.shift_scales}; must be above 0")
+        for name in ("max_spread_ratio", "max_score_ratio"):
+            check(getattr(self, name) > 1, f"drift.{name} is {getattr(self, name)}; must be above 1")
+        for name in ("max_shifted_share", "max_clipped_rise", "max_new_share", "max_silent_share"):
+            share = getattr(self, name)
+            check(0 <= share <= 1, f"drift.{name} is {share}; must be in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AirflowConfig:
+    """What the DAG files read while they are parsed."""
+
+    ingest_cron: str = "0 0 * * *"
+    """When a partition closes and is ingested."""
+    pretrain_cron: str = "0 4 * * 1"
+    """When the shared model is trained in any case."""
+    align_cron: str = "0 5 * * *"
+    """When entities are aligned to what operators said since."""
+    feedback_cron: str = "*/15 * * * *"
+    """When the inbox is looked through for what other tools say."""
+    drift_cron: str = "0 3 * * *"
+    """When the newest whole day is compared with what the champion was built on."""
+    health_cron: str = "0 * * * *"
+    """When the channel's gauges are sent, and its alarm is raised while the release is about to expire."""
+    gc_cron: str = "0 6 * * 0"
+    """When the store is looked through for what nothing reaches."""
+    min_new_partitions: int = 7
+    """``pretrain_due`` starts a pre-training when this many partitions per kind are new."""
+    max_cpu_hours: float = 0.0
+    """An alignment that is expected to take more CPU hours is refused before it fans out; 0 = whatever it takes."""
+    gpu_pool: str = "gpu"
+    """Pool of the pre-training task."""
+    align_pool: str = "align"
+    """Pool of the align shards."""
+    dvc_pool: str = "dvc"
+    """Pool of the snapshot task; one slot, DVC locks its repository."""
+    gpu_queue: str = ""
+    """Queue of the pre-training task; empty = the default queue."""
+    gpu_executor: str = ""
+    """Executor of the pre-training task; empty = the default executor."""
+    gpu_pod_limits: dict[str, str] = field(default_factory=dict)
+    """On Kubernetes: limits and requests of the pre-training's pod, such as ``{"nvidia.com/gpu": "1"}``; empty = its default pod."""
+    gpu_pod_image: str = ""
+    """Image of that pod, one with torch; empty = the executor's image."""
+    gpu_node_selector: dict[str, str] = field(default_factory=dict)
+    """Labels of the nodes that it may run on."""
+    retries: int = 2
+    """Tries after the first, for errors that a retry helps."""
+    retry_delay_seconds: float = 30.0
+    """Wait before a retry."""
+    max_active_partitions: int = 7
+    """Partitions ingested or validated at the same time."""
+    notify_email: tuple[str, ...] = ()
+    """Who gets a mail when a task has failed."""
+    notify_smtp_conn_id: str = "smtp_default"
+    """Connection of the mail server, and of the sender's address."""
+    notify_http_conn_id: str = ""
+    """Connection of a webhook that gets JSON when a task has failed; empty = none."""
+    approval_hours: float = 0.0
+    """A promotion waits this long for somebody's approval, then the channel stays; 0 = nobody is asked."""
+
+    def __post_init__(self) -> None:
+        check(
+            self.approval_hours >= 0,
+            f"airflow.approval_hours is {self.approval_hours}: give 0 (nobody is asked) or more",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    partition: Literal["day", "hour"] = "day"
+    """Length of one partition: telemetry is ingested, validated and keyed by it."""
+    steps: dict[str, int] = field(default_factory=dict)
+    """``step_seconds`` of each kind; a kind not named here gets its most common spacing."""
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    ranges: RangesConfig = field(default_factory=RangesConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    align: AlignConfig = field(default_factory=AlignConfig)
+    gates: GatesConfig = field(default_factory=GatesConfig)
+    release: ReleaseConfig = field(default_factory=ReleaseConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
+    emit: EmitConfig = field(default_factory=EmitConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
+    airflow: AirflowConfig = field(default_factory=AirflowConfig)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "training", for_network(self.training, self.model.network))
+        check(
+            self.align.method != "published_tpe" or self.model.network == "sharead",
+            f"align.method is published_tpe, which searches the condition C of sharead; model.network is "
+            f"{self.model.network}: set it to sharead, or align.method to fleet_prior",
+        )
+
+    def build_settings(self) -> dict[str, Any]:
+        """The settings that decide artifacts, as plain JSON values: they go into the plan."""
+        return {name: plain(getattr(self, name)) for name in BUILD_SECTIONS}
+
+
+BUILD_SECTIONS = ("ranges", "model", "training", "align", "gates")
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses and tuples as JSON values."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    return value

@@ -1,0 +1,1 @@
+"""The detectors behind one protocol, a folder for each."""

@@ -1,0 +1,1 @@
+"""ShareAD: one network whose reconstruction error is compared within the window."""

@@ -1,0 +1,1 @@
+"""Views: forecasts and a rank-one residual, combined per entity."""

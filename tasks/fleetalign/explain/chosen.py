@@ -1,0 +1,70 @@
+"""Which entities a report explains, and what it says of them: the lines of ``fleetalign explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from fleetalign.align.moves import compare
+from fleetalign.contracts.feedback import Statements
+from fleetalign.contracts.fleet_table import FleetTable
+from fleetalign.contracts.tables import ALIGNER, from_parquet
+from fleetalign.explain.explain import entity_lines, muted_of, said_about
+from fleetalign.explain.page import Pager
+from fleetalign.explain.release_page import ExplainedEntity
+from fleetalign.plan.document import partitions_of, plan_config, range_of, read_statements
+from fleetalign.release.figures import aligner_table
+from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage import layout
+from fleetalign.storage.store import Store
+
+MOST_MOVED = 3
+"""How many entities whose threshold moved furthest are explained, beside those that page most."""
+Key = tuple[str, str]
+
+
+def explained_entities(
+    store: Store, plan: Mapping[str, Any], aligned: Mapping[str, Any], scorer: Scorer
+) -> list[ExplainedEntity]:
+    """The entities of a release that an operator is most likely to ask about, explained as of its plan.
+
+    Those that page most (from ``aligned``, the receipt of the fleet step), and those whose threshold
+    moved furthest from the aligner before. Telemetry and statements are the plan's: the same plan, the same lines.
+    """
+    aligner = aligner_table(store, scorer.manifest)
+    said, mutes = (read_statements(store, plan, what) for what in ("feedback", "mutes"))
+    found = []
+    for (kind, entity_id), why in _chosen(aligner, aligned, _before(store, plan)).items():
+        row = scorer.aligner.rows(kind, [entity_id]).to_pylist()[0]
+        lines = entity_lines(row, aligner, scorer.manifest.kinds[kind]["window_steps"], plan, aligned)
+        lines += said_about(said, kind, entity_id) + muted_of(mutes, kind, entity_id)
+        merge_steps, partitions = plan_config(plan).align.merge_steps, partitions_of(plan, kind)
+        pager = Pager(store, scorer, kind, Statements(said, kind), merge_steps, partitions)
+        end = (range_of(plan, kind, "judge") or range_of(plan, kind, "calibrate")).end
+        found.append(ExplainedEntity(kind, entity_id, "; ".join(why), [*lines, *pager.last_page(entity_id, end)]))
+    return found
+
+
+def _chosen(aligner: pa.Table, aligned: Mapping[str, Any], before: pa.Table) -> dict[Key, list[str]]:
+    """Entity to why it was chosen. ``before``: the aligner that this one follows, empty when it follows none."""
+    chosen: dict[Key, list[str]] = {}
+    for entry in aligned.get("most_paged", ()):
+        key = (entry["kind"], entry["entity_id"])
+        chosen.setdefault(key, []).append(f"pages in the calibrate range: {entry['pages']:g}")
+    moves = compare(FleetTable.of(ALIGNER, aligner), FleetTable.of(ALIGNER, before))
+    order = moves.furthest()
+    furthest = order[moves.moved[order]][:MOST_MOVED]
+    for row, earlier in zip(aligner.take(furthest).to_pylist(), moves.before[furthest], strict=True):
+        text = f"threshold moved from {earlier:.6g} to {row['threshold']:.6g}"
+        chosen.setdefault((row["kind"], row["entity_id"]), []).append(text)
+    return chosen
+
+
+def _before(store: Store, plan: Mapping[str, Any]) -> pa.Table:
+    """The aligner that the plan follows; empty when it follows none."""
+    if not plan["previous_aligner"]:
+        return ALIGNER.empty()
+    key = layout.aligner(plan["previous_aligner"])
+    return ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))

@@ -1,0 +1,114 @@
+"""One self-contained HTML page per release: what it is, how good it is beside its controls, and what that looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from fleetalign.contracts.tables import STATES
+from fleetalign.evaluate.bootstrap import Estimate
+from fleetalign.evaluate.figures import Figure
+from fleetalign.evaluate.gates import Gate
+from fleetalign.explain.plots import EntityTrace, LossCurve, loss_plot, trace_plot
+
+FIGURE_LABELS = {
+    "event_f1": "Event F1 (pooled)",
+    "event_f1_mean_over_entities": "Event F1 (mean over entities)",
+    "event_precision": "Event precision",
+    "event_recall": "Event recall",
+    "false_pages_per_entity_day": "False pages per entity-day",
+    "median_delay_seconds": "Median delay of a hit",
+    "point_f1": "Point F1",
+    "point_adjusted_f1": "Point-adjusted F1 ¹",
+    "hits": "Incidents hit",
+    "missed": "Incidents missed",
+    "false_pages": "False pages",
+}
+PROTOCOLS = {
+    "judge_range": "judged on its own time range, which nothing was fitted on",
+    "leave_one_incident_out": "leave-one-incident-out on the calibrate range, because no judge range was given",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedEntity:
+    """An entity, ``why`` it was chosen, and lines of (what about, what) that explain it."""
+
+    kind: str
+    entity_id: str
+    why: str
+    lines: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportData:
+    """Everything the page shows. ``kinds``: rows of the overview (column name -> text), one per kind.
+
+    ``ranges``: kind -> name -> ``{"start", "end"}`` or None, as in the manifest; ``coverage``: entities per aligner
+    state; ``protocol`` and ``figures`` are empty when nothing was judged, then ``unjudged_why`` says why.
+    """
+
+    release_id: str
+    data_version: str
+    kinds: Sequence[Mapping[str, str]]
+    ranges: Mapping[str, Mapping[str, Mapping[str, str] | None]]
+    coverage: Mapping[str, int]
+    gates: Sequence[Gate]
+    figures: Sequence[Figure] = ()
+    protocol: str = ""
+    judged: str = ""
+    """How much was judged, in words: entities, incidents, days."""
+    unjudged_why: str = ""
+    losses: Mapping[str, LossCurve] = field(default_factory=dict)
+    traces: Sequence[EntityTrace] = ()
+    explained: Sequence[ExplainedEntity] = ()
+
+
+def render(data: ReportData) -> bytes:
+    """The page as UTF-8 HTML. It asks the network for nothing; the same data gives the same bytes."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["estimate"] = estimate_text
+    environment.filters["number"] = number_text
+    source = (resources.files("fleetalign.explain") / "templates" / "report.html.j2").read_text("utf-8")
+    total = sum(data.coverage.values())
+    context: dict[str, Any] = {
+        "data": data,
+        "labels": FIGURE_LABELS,
+        "protocol": PROTOCOLS.get(data.protocol, data.protocol),
+        "verdict": "failed" if any(gate.verdict == "fail" for gate in data.gates) else "passed",
+        "states": [(s, data.coverage.get(s, 0), 100 * data.coverage.get(s, 0) / max(total, 1)) for s in STATES],
+        "total": total,
+        "losses": [
+            (kind, Markup(_own_ids(loss_plot(curve), f"loss{i}")))
+            for i, (kind, curve) in enumerate(data.losses.items())
+        ],
+        "traces": [(trace, Markup(_own_ids(trace_plot(trace), f"trace{i}"))) for i, trace in enumerate(data.traces)],
+    }
+    return environment.from_string(source).render(context).encode()
+
+
+def _own_ids(svg: str, prefix: str) -> str:
+    """Element ids of several pictures in one page must differ: matplotlib numbers them from 1 in each."""
+    return svg.replace('id="', f'id="{prefix}-').replace('"#', f'"#{prefix}-').replace("url(#", f"url(#{prefix}-")
+
+
+def number_text(value: float | None) -> str:
+    """Three significant digits, or a dash."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def estimate_text(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.value is None:
+        return "–"
+    if estimate.low is None or estimate.high is None:
+        return number_text(estimate.value)
+    return f"{number_text(estimate.value)} [{number_text(estimate.low)}, {number_text(estimate.high)}]"

@@ -1,0 +1,144 @@
+"""Compares a candidate with the champion on the candidate's own feedback and telemetry, then promotes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow.compute as pc
+
+from fleetalign.config import Config
+from fleetalign.evaluate import gates
+from fleetalign.evaluate.bootstrap import Estimate
+from fleetalign.evaluate.figures import Figures, difference
+from fleetalign.evaluate.judge import judge
+from fleetalign.interval import parse_time
+from fleetalign.plan.document import entities, plan_config, range_of
+from fleetalign.release.backtest import sent
+from fleetalign.release.build import Built, collect
+from fleetalign.release.figures import figures, judged, sample, spoken_entities, traces
+from fleetalign.release.promote import Comparison, assess, promote
+from fleetalign.release.verdict import markdown
+from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage import layout
+from fleetalign.storage.store import Store
+from fleetalign.watch.reports import rate_evidence
+
+PAGES_SAMPLE = 100
+"""Entities whose pages are counted under both releases."""
+
+
+def promote_release(
+    store: Store, config: Config, release_id: str, *, channel: str, by: str, why: str, force: bool = False
+) -> dict[str, Any]:
+    """``release.promote.promote`` with the comparison gates of this candidate; returns what became of it."""
+    outcome = promote(
+        store,
+        release_id,
+        channel,
+        by,
+        why,
+        _comparison(store, config, release_id),
+        force=force,
+        expires_after_hours=config.release.expires_after_hours,
+    )
+    return {
+        "release_id": release_id,
+        "channel": channel,
+        "moved": outcome.moved,
+        "why": outcome.why,
+        "champion_before": outcome.champion_id,
+        "sequence": outcome.pointer.sequence,
+    }
+
+
+def promotion_verdict(
+    store: Store, config: Config, release_id: str, *, channel: str, force: bool = False
+) -> str | None:
+    """What somebody who is asked to approve a promotion needs to see, as Markdown; None when nothing would move.
+
+    Raises GateRefused as the promotion itself would: nobody is asked about what cannot be.
+    """
+    found = assess(store, release_id, channel, _comparison(store, config, release_id), force=force)
+    if found.stays:
+        return None
+    found.refuse_unless(force)
+    return markdown(found)
+
+
+def _comparison(store: Store, config: Config, release_id: str) -> Comparison:
+    return lambda champion_id: [g.as_json() for g in comparison_gates(store, config, release_id, champion_id)]
+
+
+def comparison_gates(store: Store, config: Config, release_id: str, champion_id: str | None) -> Sequence[gates.Gate]:
+    """Event F1, pages and coverage of the candidate beside the champion's, over the candidate's time."""
+    if champion_id is None:
+        return [
+            gates.event_f1_vs_champion(None),
+            gates.pages_vs_champion(None, None, config.gates.max_pages_ratio_vs_champion),
+            gates.coverage_vs_champion({}, None),
+        ]
+    built = collect(store, store.get_json(layout.release(release_id, "provenance.json"))["plan_id"])
+    settings = plan_config(built.plan)
+    candidate, champion = Scorer.open(store, release=release_id), Scorer.open(store, release=champion_id)
+    return [
+        gates.event_f1_vs_champion(_event_f1_difference(store, built, candidate, champion, settings)),
+        gates.pages_vs_champion(
+            *(_pages(store, built, scorer, settings) for scorer in (candidate, champion)),
+            settings.gates.max_pages_ratio_vs_champion,
+            rate_evidence(store, champion_id),
+        ),
+        gates.coverage_vs_champion(
+            *(scorer.manifest.document["coverage"]["by_state"] for scorer in (candidate, champion))
+        ),
+    ]
+
+
+def _event_f1_difference(
+    store: Store, built: Built, candidate: Scorer, champion: Scorer, settings: Config
+) -> Estimate | None:
+    """Candidate minus champion, on time that neither was fitted on; None when there is none.
+
+    Without a judge range the candidate's side is its held-out incidents.
+    """
+    own = figures(store, built.plan, candidate, built.aligned, settings)
+    if own is None or own.incidents == 0:
+        return None
+    name = "judge" if own.protocol == "judge_range" else "calibrate"
+    spoken = {
+        k: ids for k, ids in spoken_entities(store, built.plan, name).items() if _unseen(champion, built, k, name)
+    }
+    chosen = sample(spoken, settings.gates.max_judged_entities, settings.align.seed)
+    theirs: Figures = judge(
+        (judged(t, 0.0) for t in traces(store, built.plan, champion, chosen, name, settings)),
+        merge_steps=settings.align.merge_steps,
+        samples=0,
+        seed=settings.align.seed,
+        control_seeds=1,
+    )
+    shared = [key for key in own.per_entity if key in theirs.per_entity]
+    if not shared:
+        return None
+    return difference(
+        [own.per_entity[key] for key in shared],
+        [theirs.per_entity[key] for key in shared],
+        samples=settings.gates.bootstrap_samples,
+        seed=settings.align.seed,
+    )
+
+
+def _unseen(champion: Scorer, built: Built, kind: str, name: str) -> bool:
+    """Whether the champion was fitted before the candidate's range begins: else the comparison would flatter it."""
+    fitted = champion.manifest.document["ranges"].get(kind)
+    span = range_of(built.plan, kind, name)
+    return fitted is not None and span is not None and parse_time(fitted["calibrate"]["end"]) <= span.start
+
+
+def _pages(store: Store, built: Built, scorer: Scorer, settings: Config) -> float | None:
+    rows = entities(store, built.plan)
+    everyone = {
+        kind: rows.filter(pc.equal(rows["kind"], kind))["entity_id"].to_pylist() for kind in built.plan["kinds"]
+    }
+    some = sample(everyone, PAGES_SAMPLE, settings.align.seed)
+    scored = traces(store, built.plan, scorer, some, "calibrate", settings)
+    return sent(scorer.release_id, scored, settings.align.merge_steps).per_entity_day

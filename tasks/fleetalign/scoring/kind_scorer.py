@@ -1,0 +1,238 @@
+"""Scores one kind's entities with its graph: gathers windows, feeds the roles the manifest lists (contracts 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fleetalign.contracts.fleet_table import FleetTable
+from fleetalign.contracts.graph import ROLES, Graph
+from fleetalign.contracts.mutes import Mutes
+from fleetalign.errors import BadInput
+from fleetalign.scoring.entity_parameters import EntityRow, EntityRows
+
+SCORED, WARMING_UP, NO_METRIC, MAINTENANCE = range(4)
+REASONS = (None, "warming_up", "no_metric", "maintenance")
+"""Why a position has no score, by code; SCORED has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """``score``, ``margin`` float32 [p], NaN where ``reason`` int8 [p] is not SCORED; ``contribution`` float32 [p, metric];
+    ``state`` float32 [m] after the last of them."""
+
+    score: np.ndarray
+    margin: np.ndarray
+    contribution: np.ndarray
+    reason: np.ndarray
+    state: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One entity's grid, and the newest samples that are to be scored.
+
+    ``values`` float64 [time, metric] in raw units, NaN = missing; ``times`` datetime64[us] [time]; ``first`` the position
+    of the entity's first row: a position has a full window from ``first + W - 1`` on; ``positions`` int64 [p], ascending;
+    ``state`` float32 [m] the graph's state before the first of them (None: zeros).
+    """
+
+    entity_id: str
+    values: np.ndarray
+    times: np.ndarray
+    first: int
+    positions: np.ndarray
+    state: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A series on its way: ``weight`` float32 [p, metric]; ``wanted`` indices of the positions that get a score."""
+
+    series: Series
+    row: EntityRow
+    weight: np.ndarray
+    scores: Scores
+    wanted: np.ndarray
+
+
+CHAIN_BATCH = 256
+"""Most windows of a batch when the graph chains rows: that costs the square of their number."""
+
+
+class KindScorer:
+    """The graph of one kind with its entities' rows and mutes."""
+
+    def __init__(
+        self,
+        kind: str,
+        entry: Mapping[str, Any],
+        model: bytes,
+        normalizer: FleetTable,
+        aligner: FleetTable,
+        mutes: pa.Table,
+    ) -> None:
+        """``entry`` is the manifest's ``kinds[kind]``. Raises BadInput for an input role that no scorer knows."""
+        self.kind = kind
+        self.window_steps: int = entry["window_steps"]
+        self.step_seconds: int = entry["step_seconds"]
+        self.metrics: tuple[str, ...] = tuple(entry["metrics"])
+        self._lags = np.array(entry.get("seasonal_lags_steps", ()), dtype=np.int64)
+        self._state_size: int = entry.get("state_size") or 0
+        self._chains: bool = entry.get("state_chains", False)
+        self.settle_steps: int | None = entry.get("state_settle_steps")
+        self._rows = EntityRows(kind, self.metrics, entry.get("statistics_columns", ()), normalizer, aligner)
+        self._mutes = Mutes(kind, mutes)
+        self.graph = Graph(model)
+        self.stateful = "state" in self.graph.inputs
+        unknown = sorted(set(self.graph.inputs) - set(ROLES)) or sorted(set(self.graph.inputs) ^ set(entry["inputs"]))
+        if unknown:
+            raise BadInput(
+                f"model of kind {kind!r}: input {unknown[0]!r} is not both in the graph, in the manifest and among the "
+                f"roles this scorer feeds ({', '.join(ROLES)}); install a fleetalign that knows it"
+            )
+
+    @property
+    def context_steps(self) -> int:
+        """How many samples before the newest one a window reaches."""
+        return max(self.window_steps - 1, int(self._lags.max(initial=0)))
+
+    @property
+    def history_steps(self) -> int:
+        """How many samples before the first wanted score are needed: what a window reaches, and what settles a state."""
+        return self.context_steps + (self.settle_steps or 0)
+
+    def settling(self, index: int) -> int:
+        """Of ascending positions, the index to begin at so that the state is settled at ``index``: 0 for a graph that
+        never forgets."""
+        if not self.stateful:
+            return index
+        return 0 if self.settle_steps is None else max(index - self.settle_steps, 0)
+
+    def location(self, entity_id: str) -> np.ndarray:
+        """The usual level of every metric of an entity in raw units, float64 [metric]; NaN where nobody knows it."""
+        row = self._rows.of(entity_id)
+        return np.where(row.usable, row.location, np.nan)
+
+    def scale(self, entity_id: str) -> np.ndarray:
+        """What a move of every metric of an entity is measured in, float64 [metric]; NaN where nobody knows it."""
+        row = self._rows.of(entity_id)
+        return np.where(row.usable, row.scale, np.nan)
+
+    def has_own_location(self, entity_id: str) -> bool:
+        """Whether the release knows the entity's own levels: others have the default's."""
+        return self._rows.has_own_location(entity_id)
+
+    def score(
+        self, entity_id: str, values: np.ndarray, times: np.ndarray, first: int, positions: np.ndarray, batch: int
+    ) -> Scores:
+        """Score the fields of one ``Series``; at most ``batch`` windows are in memory at a time."""
+        return next(self.score_all([Series(entity_id, values, times, first, positions)], batch))[1]
+
+    def score_all(self, series: Iterable[Series], batch: int) -> Iterator[tuple[Series, Scores]]:
+        """Every entity of ``series``, in order, with its scores.
+
+        Windows of several entities share a batch of at most ``batch``: a fleet with one new sample per entity costs
+        hardly more than one entity with as many samples. Who shares a batch may move a margin by its last bit.
+        """
+        group: list[_Task] = []
+        rows = windows = 0
+        for task in map(self._task, series):
+            group.append(task)
+            rows += len(task.series.values)
+            windows += len(task.wanted)
+            if windows >= batch or rows >= batch * self.window_steps:
+                yield from self._finish(group, batch)
+                group, rows, windows = [], 0, 0
+        yield from self._finish(group, batch)
+
+    def _task(self, series: Series) -> _Task:
+        positions, count = series.positions, len(series.positions)
+        row = self._rows.of(series.entity_id)
+        weight, maintenance = self._mutes.weights(series.entity_id, self.metrics, series.times[positions])
+        weight *= row.usable
+        reason = np.full(count, SCORED, dtype=np.int8)
+        reason[~((weight > 0) & np.isfinite(series.values[positions])).any(axis=1)] = NO_METRIC
+        reason[positions - series.first + 1 < self.window_steps] = WARMING_UP
+        reason[maintenance] = MAINTENANCE
+        score = np.full(count, np.nan, dtype=np.float32)
+        contribution = np.zeros((count, len(self.metrics)), dtype=np.float32)
+        state = np.zeros(self._state_size, dtype=np.float32) if series.state is None else series.state.copy()
+        scores = Scores(score, score.copy(), contribution, reason, state)
+        return _Task(series, row, weight, scores, np.flatnonzero(reason == SCORED))
+
+    def _finish(self, group: Sequence[_Task], batch: int) -> Iterator[tuple[Series, Scores]]:
+        if self.stateful:  # a state comes from the window before, which may be in the same batch if the graph chains
+            batch = min(batch, CHAIN_BATCH) if self._chains else 1
+        for pieces in _packed(group, batch):
+            feeds = self._feeds(pieces)
+            if self.stateful:
+                feeds["state"] = self._states(pieces)
+            found = self.graph.run(feeds)
+            at = 0
+            for task, chunk in pieces:
+                mine = slice(at, at + len(chunk))
+                task.scores.score[chunk], task.scores.margin[chunk] = found.score[mine], found.margin[mine]
+                task.scores.contribution[chunk] = found.contribution[mine]
+                at += len(chunk)
+                if found.state is not None:
+                    task.scores.state[:] = found.state[at - 1]
+        for task in group:
+            task.scores.reason[(task.scores.reason == SCORED) & np.isnan(task.scores.score)] = NO_METRIC
+            yield task.series, task.scores
+
+    def _states(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> np.ndarray:
+        """The state of each piece's first window; NaN, "the row before me", for the others."""
+        states = np.full((sum(len(chunk) for _, chunk in pieces), self._state_size), np.nan, dtype=np.float32)
+        at = 0
+        for task, chunk in pieces:
+            states[at] = task.scores.state
+            at += len(chunk)
+        return states
+
+    def _feeds(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The arrays of every role for the windows of ``pieces``, one piece after the other."""
+        counts = [len(chunk) for _, chunk in pieces]
+        rows = [task.row for task, _ in pieces]
+        back = np.arange(1 - self.window_steps, 1)
+        ends = [task.series.positions[chunk] for task, chunk in pieces]
+        windows = [task.series.values[end[:, None] + back] for (task, _), end in zip(pieces, ends, strict=True)]
+        feeds = {
+            "values": np.concatenate(windows).transpose(0, 2, 1),
+            "location": np.repeat([row.location for row in rows], counts, axis=0),
+            "scale": np.repeat([row.scale for row in rows], counts, axis=0),
+            "weight": np.concatenate([task.weight[chunk] for task, chunk in pieces]),
+            "condition": np.repeat(np.array([row.condition for row in rows], dtype=np.int32), counts),
+            "threshold": np.repeat(np.array([row.threshold for row in rows], dtype=np.float32), counts),
+            "statistics": np.repeat([row.statistics for row in rows], counts, axis=0),
+        }
+        if len(self._lags):
+            lagged = []
+            for (task, _), end in zip(pieces, ends, strict=True):
+                earlier = end[:, None] - self._lags
+                known = task.series.values[np.maximum(earlier, 0)]
+                lagged.append(np.where((earlier >= 0)[:, :, None], known, np.nan))
+            feeds["seasonal"] = np.concatenate(lagged).transpose(0, 2, 1)
+        return feeds
+
+
+def _packed(group: Sequence[_Task], size: int) -> Iterator[list[tuple[_Task, np.ndarray]]]:
+    """The wanted windows of ``group`` in order, as lists of (task, indices into its positions) of at most ``size``."""
+    pieces: list[tuple[_Task, np.ndarray]] = []
+    room = size
+    for task in group:
+        at = 0
+        while at < len(task.wanted):
+            chunk = task.wanted[at : at + room]
+            pieces.append((task, chunk))
+            at += len(chunk)
+            room -= len(chunk)
+            if room == 0:
+                yield pieces
+                pieces, room = [], size
+    if pieces:
+        yield pieces

@@ -1,0 +1,93 @@
+"""A drift report for people: a few lines for a terminal, and one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from fleetalign.explain.plots import drift_plot
+from fleetalign.explain.release_page import number_text
+from fleetalign.watch.measures import limit_share
+
+MOST_PLOTTED = 40
+MEANINGS = {
+    "shifted_share": "share of entities whose mean lies more than {shift_scales:g} scales from their usual level",
+    "spread_ratio": "how much the metric varies, in the scales of the release; median entity",
+    "clipped_share": "share of values that the network sees only as its clip",
+    "score_ratio": "95 % quantile of scores against that of the control days, up or down; median entity",
+    "new_share": "share of the day's entities that the release does not know",
+    "silent_share": "share of the release's entities that sent nothing",
+    "pages_per_entity_day": "pages that the release sends, per entity and day: its own gate, asked again",
+}
+
+
+def by_urgency(measures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Findings first, then what is nearest to its limit; a measure without a value last."""
+
+    def key(measure: Mapping[str, Any]) -> tuple[bool, float]:
+        near = -1.0 if measure["value"] is None else limit_share(measure, measure["value"])
+        return not measure["drifted"], -near
+
+    return sorted(measures, key=key)
+
+
+def text(report: Mapping[str, Any]) -> str:
+    """The findings, each with its control and worst entities; then the alarm rate and what was covered."""
+    found = [m for m in by_urgency(report["measures"]) if m["drifted"]]
+    head = f"{report['day']} against release {report['release_id']}: "
+    lines = [head + (f"{len(found)} of {len(report['measures'])} measures drifted" if found else "no drift")]
+    for measure in found:
+        lines.append(f"  {in_words(measure)}")
+        lines.append(f"    {meaning(report, measure)}; control days {control_text(measure)}")
+        if measure["worst"]:
+            lines.append(f"    worst: {worst_text(measure)}")
+    rate = report["alarm_rate"]
+    lines.append(
+        f"pages per entity-day: {number_text(rate['value'])}, limit {number_text(rate['limit'])} ({rate['verdict']}); "
+        f"when aligned {number_text(rate['when_aligned'])}"
+    )
+    for kind, one in report["kinds"].items():
+        days = ", ".join(one["control_days"]) or "none"
+        lines.append(f"{kind}: {one['seen']} entities, {one['new']} new, {one['silent']} silent; control days {days}")
+    return "\n".join(lines)
+
+
+def in_words(measure: Mapping[str, Any]) -> str:
+    name = " ".join(filter(None, (measure["kind"], measure["name"], measure["metric"])))
+    return f"{name}: {number_text(measure['value'])}, limit {number_text(measure['limit'])}"
+
+
+def meaning(report: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
+    return MEANINGS[measure["name"]].format(**report["limits"])
+
+
+def control_text(measure: Mapping[str, Any]) -> str:
+    return ", ".join(map(number_text, measure["control"])) or "none"
+
+
+def worst_text(measure: Mapping[str, Any]) -> str:
+    return ", ".join(
+        w["entity_id"] + ("" if w["value"] is None else f" {number_text(w['value'])}") for w in measure["worst"]
+    )
+
+
+def render(report: Mapping[str, Any]) -> bytes:
+    """The page as UTF-8 HTML. It asks the network for nothing; the same report gives the same bytes."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = number_text
+    source = (resources.files("fleetalign.watch") / "templates" / "drift.html.j2").read_text("utf-8")
+    measures = by_urgency(report["measures"])
+    context = {
+        "report": report,
+        "findings": sum(m["drifted"] for m in measures),
+        "rows": [(m, meaning(report, m), control_text(m), worst_text(m)) for m in measures],
+        "picture": Markup(drift_plot(measures[:MOST_PLOTTED])),
+        "plotted": min(len(measures), MOST_PLOTTED),
+    }
+    return environment.from_string(source).render(context).encode()
