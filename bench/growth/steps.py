@@ -63,7 +63,7 @@ def _plan(config: Config, uri: str, entities: int) -> None:
 def plan_id_of(uri: str) -> str:
     """The store holds one plan."""
     from fleetalign.storage import layout
-    from fleetalign.storage.store import open_store
+    from fleetalign.storage.connect import open_store
 
     keys = [info.key for info in open_store(uri).list(layout.PLANS) if info.key.count("/") == 1]
     return keys[0].removeprefix(layout.PLANS).removesuffix(".json")
@@ -103,7 +103,7 @@ def _score(config: Config, uri: str, entities: int, worker: int) -> int:
     from fleetalign import steps
     from fleetalign.scoring.scorer import Scorer
     from fleetalign.storage import lake, layout
-    from fleetalign.storage.store import open_store
+    from fleetalign.storage.connect import open_store
 
     store = open_store(uri)
     plan_id = steps.latest(config, uri, "release")

@@ -149,8 +149,8 @@ def score_elsewhere(store: str, telemetry: Path, out: Path) -> str:
 def summary(store_uri: str) -> list[str]:
     """Release id and its figures beside their controls, from the manifest of the champion."""
     from fleetalign.storage import channel
+    from fleetalign.storage.connect import open_store
     from fleetalign.storage.manifest import read_manifest
-    from fleetalign.storage.store import open_store
 
     store = open_store(store_uri)
     pointer = channel.read(store, "champion")

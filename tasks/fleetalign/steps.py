@@ -23,7 +23,7 @@ from fleetalign.contracts.hashing import readable_json
 from fleetalign.interval import Interval
 from fleetalign.plan import receipts
 from fleetalign.storage import layout
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
 Progress = Callable[[int, int, str], None]

@@ -20,8 +20,9 @@ from fleetalign.release.verify import verify
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake, layout, statements
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.manifest import read_manifest
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
 
 FIRST = Path(__file__).parent / "store-1.0"
 PLAN, RELEASE = "cba866a6e88d0159", "28e1334f771859b6"

@@ -18,8 +18,9 @@ from fleetalign.errors import GateRefused, PartitionHeld, StoreError
 from fleetalign.interval import Interval
 from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.memory import MemoryStore
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
 from fleetalign.testing.releases import toy_release
 
 BASE = "/fleetalign"

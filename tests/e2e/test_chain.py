@@ -24,7 +24,7 @@ from fleetalign.detectors.margins import EntitySeries, create
 from fleetalign.plan.document import read_plan
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 
 def hashes(store: Path) -> dict[str, bytes]:

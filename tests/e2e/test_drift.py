@@ -25,8 +25,9 @@ from fleetalign.model.normalizer import lookup
 from fleetalign.release.comparison import comparison_gates
 from fleetalign.simulate.simulation import Simulation
 from fleetalign.storage import layout
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.manifest import read_manifest
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
 
 AFTER = datetime(2026, 3, 7, tzinfo=UTC)
 USUAL, SHIFTED, CHANGED = "2026-03-07", "2026-03-08", "2026-03-09"

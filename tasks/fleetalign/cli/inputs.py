@@ -20,7 +20,8 @@ from fleetalign.errors import BadInput, NotFound, UsageError
 from fleetalign.interval import Interval, parse_time
 from fleetalign.progress import Bar
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
 
 ALL_TIME = ("1990-01-01", "2100-01-01")
 

@@ -18,9 +18,10 @@ from fleetalign.errors import BadInput, NotFound
 from fleetalign.scoring.kind_scorer import KindScorer
 from fleetalign.scoring.score_table import Contributions, grids, kinds_of, measured, score_table, unknown_kind
 from fleetalign.storage import channel as channels
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.manifest import Manifest, read_manifest
 from fleetalign.storage.panel import Panel, as_datetime64
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
 
 
 class Scorer:

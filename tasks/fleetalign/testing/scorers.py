@@ -23,8 +23,9 @@ import pytest
 from fleetalign.contracts.golden import cases
 from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.tables import MUTES, SCORES, from_parquet
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.manifest import read_manifest
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
 from fleetalign.testing.releases import METRICS, toy_release, toy_telemetry
 
 WINDOW_STEPS, STEPS, RELATIVE = 8, 40, 1e-5

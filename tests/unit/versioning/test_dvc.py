@@ -15,7 +15,8 @@ from fleetalign.config import RegistryConfig
 from fleetalign.errors import ConfigError, Conflict, Corrupt, NotFound, StoreError
 from fleetalign.interval import Interval
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
 from fleetalign.versioning import dvc
 from fleetalign.versioning.command import Workplace
 from fleetalign.versioning.registry import Registry

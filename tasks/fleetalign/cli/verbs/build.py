@@ -15,7 +15,7 @@ from fleetalign.config import Config
 from fleetalign.errors import BadInput, GateRefused, PartitionHeld
 from fleetalign.progress import Bar
 from fleetalign.storage import layout
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 
 def run(options: argparse.Namespace) -> int:
