@@ -15,9 +15,9 @@ from fleetalign.explain.explain import entity_lines, muted_of, said_about
 from fleetalign.explain.page import Pager
 from fleetalign.explain.release_page import ExplainedEntity
 from fleetalign.plan.document import partitions_of, plan_config, range_of, read_statements
-from fleetalign.release.figures import aligner_table
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
+from fleetalign.storage.manifest import aligner_table
 from fleetalign.storage.store import Store
 
 MOST_MOVED = 3

@@ -18,10 +18,9 @@ from fleetalign.explain.page import Line, Pager
 from fleetalign.explain.text import gates_text, release_text
 from fleetalign.interval import format_time
 from fleetalign.plan.document import plan_config, read_plan, read_statements
-from fleetalign.release.figures import aligner_table
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
-from fleetalign.storage.manifest import read_manifest
+from fleetalign.storage.manifest import aligner_table, read_manifest
 from fleetalign.storage.statements import read_feedback
 from fleetalign.storage.store import Store
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from fleetalign.config import Config
 from fleetalign.contracts.feedback import UNLABELLED, Statements, in_force, unique
-from fleetalign.contracts.tables import DEFAULT_ENTITY, from_parquet
+from fleetalign.contracts.tables import DEFAULT_ENTITY
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.figures import SIDES, Figures
 from fleetalign.evaluate.judge import JudgedEntity, judge
@@ -28,7 +28,6 @@ from fleetalign.plan.document import entities, partitions_of, range_of, read_sta
 from fleetalign.scoring.score_table import by_entity
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage.lake import Partition
-from fleetalign.storage.manifest import Manifest
 from fleetalign.storage.panel import Panel, as_datetime64, read_panel
 from fleetalign.storage.store import Store
 
@@ -205,12 +204,6 @@ def _held_out(entry: Mapping[str, Any], side: str, plan: Mapping[str, Any]) -> E
     return EntityCounts(
         entry["kind"], entry["entity_id"], counts["hits"], counts["missed"], counts["false_pages"], float(seconds)
     )
-
-
-def aligner_table(store: Store, manifest: Manifest) -> pa.Table:
-    """The aligner table of a release."""
-    key = manifest.document["aligner"]
-    return from_parquet(manifest.get(store, key), f"{store.uri}/{key}")
 
 
 def judge_scores(

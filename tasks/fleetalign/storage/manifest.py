@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from fleetalign.contracts.hashing import content_id, sha256
 from fleetalign.contracts.schema import checked_major
+from fleetalign.contracts.tables import from_parquet
 from fleetalign.errors import Corrupt, NotFound
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -78,3 +81,9 @@ def read_manifest(store: Store, release_id: str, digest: str | None = None) -> M
             f"{where}: its content has id {release_id_of(document)}, not {release_id}; the object was altered"
         )
     return Manifest(release_id, sha256(data), document)
+
+
+def aligner_table(store: Store, manifest: Manifest) -> pa.Table:
+    """The aligner table of a release."""
+    key = manifest.document["aligner"]
+    return from_parquet(manifest.get(store, key), f"{store.uri}/{key}")
