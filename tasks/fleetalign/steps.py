@@ -87,7 +87,7 @@ def plan(
     Feedback recorded after ``as_of`` does not exist.
     """
     from fleetalign.plan.cost import expected_cpu_hours
-    from fleetalign.plan.document import write_plan
+    from fleetalign.plan.draft import write_plan
     from fleetalign.plan.realign import plan_realignment
 
     store = open_store(store_uri)
@@ -128,7 +128,6 @@ def pretrain(
     A finished training is not repeated unless ``force``; an interrupted one goes on from its checkpoint.
     """
     from fleetalign.plan.document import plan_config, read_plan
-    from fleetalign.release.origin import of_plan
 
     store = open_store(store_uri)
     document = read_plan(store, plan_id)
@@ -139,7 +138,7 @@ def pretrain(
 
         settings = dataclasses.replace(plan_config(document), storage=config.storage)
         receipt = pretrain_plan(store, document, plan_id, settings, resume=not force, progress=progress)
-    return receipt | of_plan(store, plan_id)
+    return receipt | receipts.of_plan(store, plan_id)
 
 
 def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]:
@@ -168,14 +167,13 @@ def align_shard(
 def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
     """Reduce every shard of the plan to the aligner table and the final normalizer."""
     from fleetalign.align.reduce import reduce_plan
-    from fleetalign.release.origin import of_plan
 
     store = open_store(store_uri)
     receipt = reduce_plan(store, plan_id)
     store.put_immutable(layout.receipt(plan_id, "align_reduce"), readable_json(receipt))
     # Rows per entity stay in the receipt: what a task returns must not grow with the fleet.
     told = {k: v for k, v in receipt.items() if k not in ("leave_one_out", "random_tail_probabilities")}
-    return told | of_plan(store, plan_id)
+    return told | receipts.of_plan(store, plan_id)
 
 
 def release(config: Config, store_uri: str, plan_id: str, progress: Progress | None = None) -> dict[str, Any]:
@@ -193,8 +191,11 @@ def promote(
     Raises GateRefused with the reasons otherwise. A no-op when the channel already serves the same artifacts.
     """
     from fleetalign.release.comparison import promote_release
+    from fleetalign.watch.reports import rate_evidence
 
-    return promote_release(open_store(store_uri), config, release_id, channel=channel, by=by, why=why, force=force)
+    return promote_release(
+        open_store(store_uri), config, release_id, rate_evidence, channel=channel, by=by, why=why, force=force
+    )
 
 
 def promotion_verdict(
@@ -205,8 +206,9 @@ def promotion_verdict(
     Raises GateRefused as ``promote`` does.
     """
     from fleetalign.release.comparison import promotion_verdict as verdict
+    from fleetalign.watch.reports import rate_evidence
 
-    return verdict(open_store(store_uri), config, release_id, channel=channel, force=force)
+    return verdict(open_store(store_uri), config, release_id, rate_evidence, channel=channel, force=force)
 
 
 def rollback(
@@ -286,10 +288,13 @@ __all__ = [
     "collect_feedback",
     "collect_garbage",
     "drift",
+    "health",
     "ingest",
+    "ingest_summary",
     "latest",
     "pretrain_due",
     "promote",
+    "promotion_verdict",
     "rollback",
     "score",
     "shards",

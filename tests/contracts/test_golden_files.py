@@ -24,7 +24,7 @@ from fleetalign.evaluate.figures import Figures
 from fleetalign.evaluate.gates import Gate
 from fleetalign.evaluate.outcomes import EntityCounts
 from fleetalign.interval import Interval
-from fleetalign.plan.document import draft
+from fleetalign.plan.draft import draft
 from fleetalign.release.promote import promote
 from fleetalign.release.publish import publish
 from fleetalign.storage import channel as channels

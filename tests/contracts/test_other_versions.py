@@ -14,7 +14,8 @@ from fleetalign.contracts.feedback import feedback_id, in_force
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.tables import FEEDBACK, RETRACTED
 from fleetalign.errors import BadInput, ConfigError
-from fleetalign.plan.document import PLAN_VERSION, draft, plan_config, read_plan, read_statements
+from fleetalign.plan.document import PLAN_VERSION, plan_config, read_plan, read_statements
+from fleetalign.plan.draft import draft
 from fleetalign.plan.realign import same_inputs
 from fleetalign.release.verify import verify
 from fleetalign.scoring.scorer import Scorer

@@ -11,7 +11,8 @@ from fleetalign.config import Config
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
 from fleetalign.plan import receipts
-from fleetalign.plan.document import Reuse, draft, plan_config, read_plan, store_plan
+from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.plan.draft import Reuse, draft, store_plan
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 

@@ -8,8 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.hashing import data_version
 from fleetalign.contracts.tables import NORMALIZER, from_parquet
 from fleetalign.errors import BadInput, NotFound
+from fleetalign.plan.document import read_plan
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
@@ -41,3 +43,12 @@ def normalizer(store: Store, normalizer_id: str, rows: pc.Expression | None = No
     """The normalizer table of that id, those ``rows`` of it only. Raises NotFound."""
     key = layout.normalizer(normalizer_id)
     return NORMALIZER.conform(from_parquet(store.get(key), f"{store.uri}/{key}", filters=rows))
+
+
+def of_plan(store: Store, plan_id: str) -> dict[str, Any]:
+    """The id of the telemetry that a plan reads, and its revision in the data registry (None: not recorded)."""
+    recorded = layout.receipt(plan_id, "snapshot")
+    return {
+        "data_version": data_version(p["sha256"] for p in read_plan(store, plan_id)["partitions"]),
+        "data_revision": store.get_json(recorded)["revision"] if store.exists(recorded) else None,
+    }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetalign.config import Config
-from fleetalign.contracts.hashing import ID_LENGTH, readable_json
+from fleetalign.contracts.hashing import ID_LENGTH, data_version, readable_json
 from fleetalign.detectors.views.roles import SETTLE_STEPS
 from fleetalign.errors import NotFound
 from fleetalign.evaluate import gates
@@ -21,7 +21,6 @@ from fleetalign.interval import format_time
 from fleetalign.plan.document import plan_config, read_plan
 from fleetalign.release import publish, untrained
 from fleetalign.release.figures import figures
-from fleetalign.release.origin import of_release
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.manifest import Manifest
@@ -100,7 +99,7 @@ def build_release(
         "evaluation": body["evaluation"],
     }
     store.put_immutable(layout.receipt(plan_id, "release"), readable_json(result))
-    return result | of_release(store, release_id)
+    return result | publish.of_release(store, release_id)
 
 
 def _tell(progress: Callable[[int, int, str], None] | None, done: int, what: str) -> None:
@@ -151,7 +150,7 @@ def _body(store: Store, built: Built, verdicts: list[dict[str, Any]], judged: Fi
         aligner=layout.aligner(aligned["aligner_id"]),
         aligner_id=aligned["aligner_id"],
         mutes=layout.plan_input(built.plan["mutes"]["sha256"]),
-        data_version=publish.data_version([p["sha256"] for p in built.plan["partitions"]]),
+        data_version=data_version([p["sha256"] for p in built.plan["partitions"]]),
         ranges={kind: entry["ranges"] for kind, entry in built.plan["kinds"].items()},
         gates=verdicts,
         coverage=aligned["coverage"],

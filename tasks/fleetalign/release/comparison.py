@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow.compute as pc
@@ -16,20 +16,30 @@ from fleetalign.interval import parse_time
 from fleetalign.plan.document import entities, plan_config, range_of
 from fleetalign.release.backtest import sent
 from fleetalign.release.build import Built, collect
-from fleetalign.release.figures import figures, judged, sample, spoken_entities, traces
+from fleetalign.release.figures import figures, judged, spoken_entities
 from fleetalign.release.promote import Comparison, assess, promote
+from fleetalign.release.replay import sample, traces
 from fleetalign.release.verdict import markdown
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
-from fleetalign.watch.reports import rate_evidence
 
 PAGES_SAMPLE = 100
 """Entities whose pages are counted under both releases."""
+RateEvidence = Callable[[Store, str], str]
+"""What else is known of the pages of a release, as the end of a sentence; empty when nothing is."""
 
 
 def promote_release(
-    store: Store, config: Config, release_id: str, *, channel: str, by: str, why: str, force: bool = False
+    store: Store,
+    config: Config,
+    release_id: str,
+    evidence: RateEvidence,
+    *,
+    channel: str,
+    by: str,
+    why: str,
+    force: bool = False,
 ) -> dict[str, Any]:
     """``release.promote.promote`` with the comparison gates of this candidate; returns what became of it."""
     outcome = promote(
@@ -38,7 +48,7 @@ def promote_release(
         channel,
         by,
         why,
-        _comparison(store, config, release_id),
+        _comparison(store, config, release_id, evidence),
         force=force,
         expires_after_hours=config.release.expires_after_hours,
     )
@@ -53,25 +63,27 @@ def promote_release(
 
 
 def promotion_verdict(
-    store: Store, config: Config, release_id: str, *, channel: str, force: bool = False
+    store: Store, config: Config, release_id: str, evidence: RateEvidence, *, channel: str, force: bool = False
 ) -> str | None:
     """What somebody who is asked to approve a promotion needs to see, as Markdown; None when nothing would move.
 
     Raises GateRefused as the promotion itself would: nobody is asked about what cannot be.
     """
-    found = assess(store, release_id, channel, _comparison(store, config, release_id), force=force)
+    found = assess(store, release_id, channel, _comparison(store, config, release_id, evidence), force=force)
     if found.stays:
         return None
     found.refuse_unless(force)
     return markdown(found)
 
 
-def _comparison(store: Store, config: Config, release_id: str) -> Comparison:
-    return lambda champion_id: [g.as_json() for g in comparison_gates(store, config, release_id, champion_id)]
+def _comparison(store: Store, config: Config, release_id: str, evidence: RateEvidence) -> Comparison:
+    return lambda champion_id: [g.as_json() for g in comparison_gates(store, config, release_id, champion_id, evidence)]
 
 
-def comparison_gates(store: Store, config: Config, release_id: str, champion_id: str | None) -> Sequence[gates.Gate]:
-    """Event F1, pages and coverage of the candidate beside the champion's, over the candidate's time."""
+def comparison_gates(
+    store: Store, config: Config, release_id: str, champion_id: str | None, evidence: RateEvidence
+) -> Sequence[gates.Gate]:
+    """Compare event F1, pages and coverage of the candidate with the champion's, over the candidate's time."""
     if champion_id is None:
         return [
             gates.event_f1_vs_champion(None),
@@ -86,7 +98,7 @@ def comparison_gates(store: Store, config: Config, release_id: str, champion_id:
         gates.pages_vs_champion(
             *(_pages(store, built, scorer, settings) for scorer in (candidate, champion)),
             settings.gates.max_pages_ratio_vs_champion,
-            rate_evidence(store, champion_id),
+            evidence(store, champion_id),
         ),
         gates.coverage_vs_champion(
             *(scorer.manifest.document["coverage"]["by_state"] for scorer in (candidate, champion))

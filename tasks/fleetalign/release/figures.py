@@ -1,4 +1,4 @@
-"""Scores a plan's telemetry with a release, exactly as a consumer would, to judge it.
+"""The figures of quality of a release, from its replayed scores or from a table of scores.
 
 Quality is judged on entities with feedback in the judge range; without a judge range on held-out incidents of the
 calibrate range, whose counts the fleet step left in its receipt.
@@ -6,10 +6,8 @@ calibrate range, whose counts the fleet step left in its receipt.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -23,29 +21,16 @@ from fleetalign.errors import BadInput
 from fleetalign.evaluate.figures import SIDES, Figures
 from fleetalign.evaluate.judge import JudgedEntity, judge
 from fleetalign.evaluate.outcomes import EntityCounts
-from fleetalign.interval import Interval, format_time, parse_time
-from fleetalign.plan.document import entities, partitions_of, range_of, read_statements
+from fleetalign.interval import format_time, parse_time
+from fleetalign.plan.document import entities, range_of, read_statements
+from fleetalign.release.replay import Trace, sample, traces
 from fleetalign.scoring.score_table import by_entity
 from fleetalign.scoring.scorer import Scorer
-from fleetalign.storage.lake import Partition
-from fleetalign.storage.panel import Panel, as_datetime64, read_panel
+from fleetalign.storage.panel import as_datetime64
 from fleetalign.storage.store import Store
 
-BATCH_ENTITIES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """One entity over a range: ``score``, ``margin`` float32 [t] (NaN: nothing to say), ``labels`` int8 [t],
-    ``times`` datetime64[us] [t]."""
-
-    kind: str
-    entity_id: str
-    times: np.ndarray
-    score: np.ndarray
-    margin: np.ndarray
-    labels: np.ndarray
-    step_seconds: int
+Alarms = Mapping[tuple[str, str], np.ndarray]
+"""Alarms bool [t] by kind and entity."""
 
 
 def spoken_entities(store: Store, plan: Mapping[str, Any], name: str) -> dict[str, list[str]]:
@@ -68,85 +53,15 @@ def _time(value) -> pa.Scalar:
     return pa.scalar(value, pa.timestamp("us", tz="UTC"))
 
 
-def sample(entities: Mapping[str, Sequence[str]], limit: int, seed: int) -> dict[str, list[str]]:
-    """At most ``limit`` entities in all, a seeded choice."""
-    keys = [(kind, e) for kind in sorted(entities) for e in entities[kind]]
-    if len(keys) > limit:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(keys), limit, replace=False))
-        keys = [keys[i] for i in chosen]
-    return {kind: [e for k, e in keys if k == kind] for kind in entities}
+def _alarms(traces: Iterable[Trace]) -> Alarms:
+    return {trace.key: trace.margin > 0 for trace in traces}
 
 
-def traces(
-    store: Store,
-    plan: Mapping[str, Any],
-    scorer: Scorer,
-    entities: Mapping[str, Sequence[str]],
-    name: str,
-    config: Config,
-) -> Iterator[Trace]:
-    """Score ``entities`` over the range ``name``; what windows and states reach before it is read as context."""
-    feedback = read_statements(store, plan, "feedback")
-    for kind, ids in sorted(entities.items()):
-        said = Statements(feedback, kind)
-        span = range_of(plan, kind, name)
-        if span is None or kind not in scorer.kinds:
-            continue
-        yield from scored_panels(store, partitions_of(plan, kind), scorer, kind, ids, span, config, said)
+def judged(trace: Trace, tail_probability: float, untrained: Alarms | None = None) -> JudgedEntity:
+    """Prepare a trace for the judge, which leaves unlabelled time out.
 
-
-def scored_panels(
-    store: Store,
-    partitions: Sequence[Partition],
-    scorer: Scorer,
-    kind: str,
-    ids: Sequence[str],
-    span: Interval,
-    config: Config,
-    said: Statements | None = None,
-) -> Iterator[Trace]:
-    """Traces of the entities ``ids`` of ``kind`` over ``span``; without ``said`` nothing is labelled. See ``panels``."""
-    for panel in panels(store, partitions, scorer, kind, ids, span, config):
-        yield from _panel_traces(scorer, panel, span, said)
-
-
-def panels(
-    store: Store,
-    partitions: Sequence[Partition],
-    scorer: Scorer,
-    kind: str,
-    ids: Sequence[str],
-    span: Interval,
-    config: Config,
-) -> Iterator[Panel]:
-    """Telemetry of the entities ``ids`` (sorted) of ``kind`` over ``span``, ``BATCH_ENTITIES`` of them at a time.
-
-    Each panel begins as much before ``span`` as windows and states reach back.
+    ``untrained`` holds the alarms of the untrained control (None: it was not run); an entity that it lacks has no alarms.
     """
-    step = scorer.manifest.kinds[kind]["step_seconds"]
-    catalogue = scorer.manifest.kinds[kind]["metrics"]
-    wide = Interval(span.start - timedelta(seconds=scorer.history_steps(kind) * step), span.end)
-    for at in range(0, len(ids), BATCH_ENTITIES):
-        yield read_panel(
-            store, partitions, kind, ids[at : at + BATCH_ENTITIES], catalogue, wide, step,
-            memory_mb=config.storage.memory_mb, scratch_dir=config.storage.scratch_dir or None,
-        )  # fmt: skip
-
-
-def _panel_traces(scorer: Scorer, panel: Panel, span: Interval, said: Statements | None) -> Iterator[Trace]:
-    start, stop = panel.index_of(span.start), panel.values.shape[1]
-    for i, entity_id in enumerate(panel.entity_ids):
-        if panel.last[i] < start:
-            continue
-        score, margin = scorer.score_panel(panel.kind, panel, i, start, stop)
-        labels = np.full(stop - start, UNLABELLED, dtype=np.int8)
-        if said is not None:
-            labels, _ = said.in_range(entity_id, panel.times, start, stop)
-        yield Trace(panel.kind, entity_id, panel.times[start:stop], score, margin, labels, panel.step_seconds)
-
-
-def judged(trace: Trace, tail_probability: float, untrained: Trace | None = None) -> JudgedEntity:
-    """The trace as the judge takes it; unlabelled time is left out there."""
     return JudgedEntity(
         trace.kind,
         trace.entity_id,
@@ -156,7 +71,7 @@ def judged(trace: Trace, tail_probability: float, untrained: Trace | None = None
         judged=np.ones(len(trace.labels), dtype=bool),
         tail_probability=tail_probability,
         step_seconds=trace.step_seconds,
-        untrained=None if untrained is None else untrained.margin > 0,
+        untrained=None if untrained is None else untrained.get(trace.key, np.zeros(len(trace.labels), dtype=bool)),
     )
 
 
@@ -179,10 +94,12 @@ def figures(
         if tail is None:
             tail = aligned["shared"]["tail_probability"]
         chosen = sample(spoken_entities(store, plan, "judge"), config.gates.max_judged_entities, config.align.seed)
-        scored = traces(store, plan, scorer, chosen, "judge", config)
-        beside = traces(store, plan, control, chosen, "judge", config) if control else itertools.repeat(None)
+        untrained = control and _alarms(traces(store, plan, control, chosen, "judge", config))
         found = judge(
-            (judged(t, tails.get((t.kind, t.entity_id), tail), u) for t, u in zip(scored, beside, strict=False)),
+            (
+                judged(trace, tails.get(trace.key, tail), untrained)
+                for trace in traces(store, plan, scorer, chosen, "judge", config)
+            ),
             merge_steps=config.align.merge_steps,
             control_seeds=config.gates.shift_seeds,
             **settings,
@@ -207,7 +124,6 @@ def _held_out(entry: Mapping[str, Any], side: str, plan: Mapping[str, Any]) -> E
 
 
 def judge_scores(
-    store: Store,
     scorer: Scorer,
     scores: pa.Table,
     feedback: pa.Table,
@@ -220,12 +136,11 @@ def judge_scores(
     Nothing is judged on time that thresholds were fitted on (contracts 1.4). Raises BadInput when nothing is left.
     """
     feedback = unique(feedback)
-    traced = _score_traces(store, scorer, scores, feedback)
-    beside = itertools.repeat((None, None))
+    control = None
     if untrained is not None:
-        beside = _score_traces(store, scorer, untrained, feedback)
+        control = _alarms(trace for trace, _ in _score_traces(scorer, untrained, feedback))
     found = judge(
-        (judged(t, tail, control) for (t, tail), (control, _) in zip(traced, beside, strict=False)),
+        (judged(trace, tail, control) for trace, tail in _score_traces(scorer, scores, feedback)),
         merge_steps=config.align.merge_steps,
         control_seeds=config.gates.shift_seeds,
         samples=config.gates.bootstrap_samples,
@@ -244,7 +159,7 @@ def _fitted_until(scorer: Scorer, kind: str) -> datetime:
     return parse_time(scorer.manifest.document["ranges"][kind]["calibrate"]["end"])
 
 
-def _score_traces(store: Store, scorer: Scorer, scores: pa.Table, feedback: pa.Table) -> Iterator[tuple[Trace, float]]:
+def _score_traces(scorer: Scorer, scores: pa.Table, feedback: pa.Table) -> Iterator[tuple[Trace, float]]:
     for kind in scorer.kinds:
         step = scorer.manifest.kinds[kind]["step_seconds"]
         said = Statements(feedback, kind)

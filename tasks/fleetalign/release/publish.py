@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleetalign.contracts.hashing import content_id, readable_json, sha256
+from fleetalign.contracts.hashing import readable_json, sha256
 from fleetalign.contracts.schema import validate
 from fleetalign.errors import Corrupt
 from fleetalign.storage import layout
-from fleetalign.storage.manifest import SCHEMA_VERSION, release_id_of
+from fleetalign.storage.manifest import SCHEMA_VERSION, read_manifest, release_id_of
 from fleetalign.storage.store import Store
 
 ROLES = ("model", "golden", "card", "normalizer", "aligner", "mutes")
@@ -21,11 +21,6 @@ ROLES = ("model", "golden", "card", "normalizer", "aligner", "mutes")
 def file_entry(key: str, data: bytes, role: str) -> dict[str, Any]:
     """One entry of the manifest's ``files``. ``role`` is one of ``ROLES``."""
     return {"key": key, "bytes": len(data), "sha256": sha256(data), "role": role}
-
-
-def data_version(partition_digests: Sequence[str]) -> str:
-    """Id of the telemetry a build read: its partitions' digests, in any order."""
-    return content_id(sorted(partition_digests))
 
 
 def build_manifest(
@@ -97,3 +92,12 @@ def publish(
         store.put_if_absent(layout.release(release_id, "report.html"), report_html)
     store.put_immutable(layout.release(release_id, "manifest.json"), readable_json(document))
     return release_id
+
+
+def of_release(store: Store, release_id: str) -> dict[str, Any]:
+    """The sha256 of a release's manifest, the revision of its data, and the key of its report, for asset events."""
+    return {
+        "manifest_sha256": read_manifest(store, release_id).digest,
+        "data_revision": store.get_json(layout.release(release_id, "provenance.json"))["data_revision"],
+        "report": layout.release(release_id, "report.html"),
+    }

@@ -18,7 +18,7 @@ from fleetalign.explain.chosen import explained_entities
 from fleetalign.explain.plots import EntityTrace, LossCurve
 from fleetalign.explain.release_page import ReportData, render
 from fleetalign.plan.document import entities
-from fleetalign.release.figures import Trace, traces
+from fleetalign.release.replay import Trace, traces
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store

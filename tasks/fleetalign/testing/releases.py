@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fleetalign.contracts.hashing import files_id, sha256
+from fleetalign.contracts.hashing import data_version, files_id, sha256
 from fleetalign.contracts.tables import (
     ALIGNER,
     DEFAULT_ENTITY,
@@ -20,7 +20,7 @@ from fleetalign.contracts.tables import (
     fleet_parquet,
     to_parquet,
 )
-from fleetalign.release.publish import build_manifest, data_version, file_entry, publish
+from fleetalign.release.publish import build_manifest, file_entry, publish
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 from fleetalign.testing.graphs import toy_golden, toy_model

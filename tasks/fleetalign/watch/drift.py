@@ -20,7 +20,7 @@ from fleetalign.evaluate import gates
 from fleetalign.evaluate.bootstrap import rounded
 from fleetalign.interval import Interval, format_time, split
 from fleetalign.plan.document import partitions_of
-from fleetalign.release.backtest import stored_partitions
+from fleetalign.release.replay import stored_partitions
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake

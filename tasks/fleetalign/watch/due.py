@@ -10,7 +10,8 @@ from fleetalign.config import Config
 from fleetalign.contracts.hashing import content_id
 from fleetalign.errors import NotFound
 from fleetalign.interval import Interval
-from fleetalign.plan.document import candidates, read_plan
+from fleetalign.plan.document import read_plan
+from fleetalign.plan.draft import candidates
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake, layout
 from fleetalign.storage.store import Store

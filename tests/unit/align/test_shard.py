@@ -23,7 +23,8 @@ from fleetalign.detectors.views.roles import FLEET_STATISTICS, SETTLE_STEPS, STA
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import add_statistics, training_panel
-from fleetalign.plan import document as planning
+from fleetalign.plan.document import partitions_of, range_of
+from fleetalign.plan.draft import draft
 from fleetalign.scoring.kind_scorer import KindScorer
 from fleetalign.storage import lake, layout, statements
 from fleetalign.storage.memory import MemoryStore
@@ -103,7 +104,7 @@ def scene_of(network: str) -> Scene:
                "verdict": "anomaly", "source": "test", "note": "", "recorded_at": at(14)}  # fmt: skip
         row["feedback_id"] = feedback_id(row)
         statements.append_feedback(store, pa.Table.from_pylist([row], schema=FEEDBACK.schema))
-    plan = planning.draft(store, config)
+    plan = draft(store, config)
     panel = training_panel(store, plan, "web", config)
     numbers = normalizer.build(panel, config.model, config.align.min_history_steps)
     torch.manual_seed(1)
@@ -153,10 +154,10 @@ def test_thresholds_are_quantiles_of_the_margins_that_a_consumer_computes(scene)
         FleetTable(ALIGNER, found.aligner, "aligner"),
         MUTES.empty(),
     )
-    plan_range = planning.range_of(scene.plan, "web", "calibrate")
+    plan_range = range_of(scene.plan, "web", "calibrate")
     aligned = {row["entity_id"]: row for row in from_parquet(found.aligner, "aligner").to_pylist()}
     panel = read_panel(
-        scene.store, planning.partitions_of(scene.plan, "web"), "web", ["new", "old", "other"], list(METRICS),
+        scene.store, partitions_of(scene.plan, "web"), "web", ["new", "old", "other"], list(METRICS),
         Interval(START, plan_range.end), STEP,
     )  # fmt: skip
     start = panel.index_of(plan_range.start)
@@ -194,7 +195,7 @@ def test_only_newcomers_bring_numbers_of_their_own(scene, rows):
 
 def test_the_cut_of_shards_changes_no_row(scene):
     align = dataclasses.replace(scene.config.align, entities_per_shard=1)
-    plan = planning.draft(scene.store, dataclasses.replace(scene.config, align=align))
+    plan = draft(scene.store, dataclasses.replace(scene.config, align=align))
     assert len(plan["shards"]) == len(FIRST_DAY)
     alone = pa.concat_tables([scene.rows(i, plan) for i in range(len(FIRST_DAY))])
     assert alone.equals(scene.rows())
@@ -212,7 +213,7 @@ def test_the_control_goes_the_same_way_for_entities_that_somebody_spoke_about(sc
 def test_a_maintenance_window_is_not_fitted_on(scene):
     window = {"kind": "web", "entity_id": "muted", "metric": "*", "from": at(9), "until": at(13), "by": "", "why": ""}
     store = scene_store_with(scene, window)
-    plan = planning.draft(store, scene.config)
+    plan = draft(store, scene.config)
     storage = StorageConfig()
     found = align_shard(store, plan, 0, {"web": "m"}, scene.normalizer, storage).to_pylist()
     muted = next(row for row in found if row["entity_id"] == "muted")

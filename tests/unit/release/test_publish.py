@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from fleetalign.contracts.hashing import data_version
 from fleetalign.contracts.schema import validate
 from fleetalign.errors import BadInput, Corrupt, NotFound, NotReproducible
-from fleetalign.release.publish import data_version, publish
+from fleetalign.release.publish import publish
 from fleetalign.release.verify import verify
 from fleetalign.storage import layout
 from fleetalign.storage.file import FileStore
