@@ -101,13 +101,14 @@ def _score(config: Config, uri: str, entities: int, worker: int) -> int:
     import pyarrow as pa
 
     from fleetalign import steps
+    from fleetalign.plan import receipts
     from fleetalign.scoring.scorer import Scorer
-    from fleetalign.storage import lake, layout
+    from fleetalign.storage import lake
     from fleetalign.storage.connect import open_store
 
     store = open_store(uri)
     plan_id = steps.latest(config, uri, "release")
-    scorer = Scorer.open(store, release=store.get_json(layout.receipt(plan_id, "release"))["release_id"])
+    scorer = Scorer.open(store, release=receipts.read_release(store, plan_id).release_id)
     partitions = lake.list_partitions(store, "validated")[-2:]
     scored = 0
     for first in range(worker * SCORED_AT_ONCE, entities, WORKERS * SCORED_AT_ONCE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,9 +59,9 @@ def test_a_plan_of_the_first_version_is_what_would_be_planned_today(store: Store
     config = plan_config(plan)
     assert read_statements(store, plan, "feedback")["verdict"].to_pylist() == ["anomaly"]
     today = draft(store, config)
-    assert (today["schema_version"], today["kinds"]) == (PLAN_VERSION, plan["kinds"])
+    assert (today.schema_version, today.kinds) == (PLAN_VERSION, plan.kinds)
     # The frozen table has the columns of its version; everything else is what it was.
-    assert same_inputs({**plan, "feedback": today["feedback"]}, today)
+    assert same_inputs(replace(plan, feedback=today.feedback), today)
 
 
 def test_feedback_of_the_first_version_is_taken_back_by_that_of_today(store: Store) -> None:

@@ -40,7 +40,7 @@ SHIFT = 2.0
 def scales(build: Build, entity_ids: list[str]) -> np.ndarray:
     """The scale of ``METRIC`` that the release holds of each service, float64 [entity]."""
     store = open_store(str(build.store))
-    key = read_manifest(store, build.release_id).document["normalizer"]
+    key = read_manifest(store, build.release_id).normalizer
     return lookup(from_parquet(store.get(key), key), "service", entity_ids, [METRIC])[1][:, 0]
 
 

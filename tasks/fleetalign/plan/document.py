@@ -1,12 +1,9 @@
-"""The plan of a build: everything it depends on, written down once, so that every later step reads only the plan.
-
-No URI, clock, host or run id: the same inputs give the same ``plan_id`` on any store.
-"""
+"""Reads a stored plan, and what it froze: settings, partitions, statements, entities and ranges."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,77 +11,83 @@ import pyarrow.compute as pc
 from fleetalign.config import Config, from_build_settings
 from fleetalign.contracts.feedback import in_force
 from fleetalign.contracts.mutes import mute_id
+from fleetalign.contracts.plan import PLAN_VERSION, Plan, Shard
 from fleetalign.contracts.schema import checked_major
 from fleetalign.contracts.tables import FEEDBACK, MUTES, from_parquet
 from fleetalign.errors import ConfigError
-from fleetalign.interval import Interval
 from fleetalign.storage import lake, layout
 from fleetalign.storage.store import Store
 
-PLAN_VERSION = "1.2"
+Statements = Literal["feedback", "mutes"]
 
 
-def read_plan(store: Store, plan_id: str) -> dict[str, Any]:
-    """The plan document. Raises NotFound, BadInput for an unknown major version."""
+def read_plan(store: Store, plan_id: str) -> Plan:
+    """Read a plan. Raises NotFound, and BadInput for an unknown major version."""
     document = store.get_json(layout.plan(plan_id))
     checked_major(document, PLAN_VERSION, f"{store.uri}/{layout.plan(plan_id)}")
-    return document
+    return Plan.from_document(document)
 
 
-def plan_config(plan: Mapping[str, Any]) -> Config:
-    """The build settings that the plan was made with. Raises ConfigError when this fleetalign does not take them."""
+def plan_config(plan: Plan) -> Config:
+    """Return the build settings that the plan was made with.
+
+    Raises ConfigError when this version of fleetalign does not know one of them.
+    """
     try:
-        return from_build_settings(plan["config"])
+        return from_build_settings(dict(plan.config))
     except ConfigError as error:
         raise ConfigError(
             f"{error}: another fleetalign made this plan; make a new one (in Airflow: a new run)"
         ) from None
 
 
-def partitions_of(plan: Mapping[str, Any], kind: str) -> list[lake.Partition]:
-    return [lake.Partition.from_plan_entry(e) for e in plan["partitions"] if e["kind"] == kind]
+def partitions_of(plan: Plan, kind: str) -> list[lake.Partition]:
+    """Return the partitions of one kind, as the plan saw them."""
+    return [lake.Partition.from_plan_entry(entry) for entry in plan.partitions if entry.kind == kind]
 
 
-def read_statements(store: Store, plan: Mapping[str, Any], which: str) -> pa.Table:
-    """``feedback`` or ``mutes`` as the plan froze them."""
+def read_statements(store: Store, plan: Plan, which: Statements) -> pa.Table:
+    """Read the feedback or the mutes that the plan froze."""
+    frozen = {"feedback": plan.feedback, "mutes": plan.mutes}[which]
+    return _read_statements(store, which, frozen.sha256)
+
+
+def _read_statements(store: Store, which: Statements, digest: str) -> pa.Table:
     contract = {"feedback": FEEDBACK, "mutes": MUTES}[which]
-    digest = plan[which]["sha256"]
     key = layout.plan_input(digest)
     return contract.conform(from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}"))
 
 
-def said_anew(store: Store, plan: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """(kind, entity_id, or ``*`` for all) about whom something else holds than when the previous aligner was made."""
-    if not plan.get("previous_said"):
+def changed_entities(store: Store, plan: Plan) -> set[tuple[str, str]]:
+    """Find the entities whose feedback or mutes differ from those that held when the previous aligner was made.
+
+    Returns (kind, entity_id); the entity_id is ``*`` for a mute of every entity of the kind.
+    """
+    if not plan.previous_said:
         return set()
-    before = {which: {"sha256": digest} for which, digest in plan["previous_said"].items()}
-    changed = _held(store, plan) ^ _held(store, before)
+    now = {"feedback": plan.feedback.sha256, "mutes": plan.mutes.sha256}
+    changed = _statements_in_force(store, now) ^ _statements_in_force(store, plan.previous_said)
     return {(kind, entity_id) for kind, entity_id, _ in changed}
 
 
-def _held(store: Store, plan: Mapping[str, Any]) -> set[tuple[str, str, str]]:
-    """(kind, entity_id, id) of every statement in force and of every mute."""
-    feedback = in_force(read_statements(store, plan, "feedback"))
+def _statements_in_force(store: Store, digests: Mapping[str, str]) -> set[tuple[str, str, str]]:
+    """(kind, entity_id, id) of every statement in force and of every mute; ``digests`` by name of the table."""
+    feedback = in_force(_read_statements(store, "feedback", digests["feedback"]))
     columns = (feedback[name].to_pylist() for name in ("kind", "entity_id", "feedback_id"))
-    mutes = read_statements(store, plan, "mutes").to_pylist()
+    mutes = _read_statements(store, "mutes", digests["mutes"]).to_pylist()
     return {*zip(*columns, strict=True), *((row["kind"], row["entity_id"], mute_id(row)) for row in mutes)}
 
 
-def entities(store: Store, plan: Mapping[str, Any], wanted: pc.Expression | None = None) -> pa.Table:
-    """``kind`` and ``entity_id`` of every entity in the plan's telemetry that is ``wanted``, sorted by code point."""
-    digest = plan["entity_ids"]["sha256"]
+def entities(store: Store, plan: Plan, rows: pc.Expression | None = None) -> pa.Table:
+    """Read ``kind`` and ``entity_id`` of every entity of the telemetry, or of those ``rows``, sorted by code point."""
+    digest = plan.entity_ids.sha256
     key = layout.plan_input(digest)
-    return from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}", ["kind", "entity_id"], wanted)
+    return from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}", ["kind", "entity_id"], rows)
 
 
-def shard_entities(store: Store, plan: Mapping[str, Any], shard: Mapping[str, Any]) -> list[str]:
-    """The entities of one shard of the plan."""
+def shard_entities(store: Store, plan: Plan, shard: Shard) -> list[str]:
+    """Read the entity ids of one shard."""
     entity = pc.field("entity_id")
-    mine = (pc.field("kind") == shard["kind"]) & (entity >= shard["first"]) & (entity <= shard["last"])
-    return entities(store, plan, mine)["entity_id"].to_pylist()
-
-
-def range_of(plan: Mapping[str, Any], kind: str, name: str) -> Interval | None:
-    """The ``train``, ``calibrate`` or ``judge`` range of a kind; None for an empty judge range."""
-    entry = plan["kinds"][kind]["ranges"][name]
-    return Interval.parse(entry["start"], entry["end"]) if entry else None
+    inside = (pc.field("kind") == shard.kind) & (entity >= shard.first) & (entity <= shard.last)
+    ids: list[str] = entities(store, plan, inside)["entity_id"].to_pylist()
+    return ids

@@ -21,7 +21,6 @@ from fleetalign.interval import Interval, format_time
 from fleetalign.plan import receipts
 from fleetalign.release.replay import Trace, stored_traces
 from fleetalign.scoring.scorer import Scorer
-from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
 DAY_SECONDS = 86_400
@@ -122,7 +121,7 @@ def _newest_release(store: Store, first_id: str) -> str:
     plan_id = receipts.latest(store, "release")
     if plan_id is None:
         raise UsageError(f"{store.uri}: no plan has made a release yet; name the other release with --against")
-    newest: str = store.get_json(layout.receipt(plan_id, "release"))["release_id"]
+    newest = receipts.read_release(store, plan_id).release_id
     if newest == first_id:
         raise UsageError(
             f"{store.uri}: {newest} is the newest release and would be compared with itself; name another with --against, "

@@ -8,15 +8,16 @@ from typing import Any
 import pyarrow.compute as pc
 
 from fleetalign.config import Config
+from fleetalign.contracts.manifest import Gate
+from fleetalign.contracts.plan import RangeName
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figures, difference
 from fleetalign.evaluate.judge import judge
-from fleetalign.interval import parse_time
-from fleetalign.plan.document import entities, plan_config, range_of
+from fleetalign.plan.document import entities, plan_config
 from fleetalign.release.backtest import sent
 from fleetalign.release.build import Built, collect
-from fleetalign.release.figures import figures, judged, spoken_entities
+from fleetalign.release.figures import figures, judged, labelled_entities
 from fleetalign.release.promote import Comparison, assess, promote
 from fleetalign.release.replay import sample, traces
 from fleetalign.release.verdict import markdown
@@ -41,7 +42,7 @@ def promote_release(
     why: str,
     force: bool = False,
 ) -> dict[str, Any]:
-    """``release.promote.promote`` with the comparison gates of this candidate; returns what became of it."""
+    """Promote a release if its own gates and the comparison with the champion allow it; returns the outcome."""
     outcome = promote(
         store,
         release_id,
@@ -65,9 +66,9 @@ def promote_release(
 def promotion_verdict(
     store: Store, config: Config, release_id: str, evidence: RateEvidence, *, channel: str, force: bool = False
 ) -> str | None:
-    """What somebody who is asked to approve a promotion needs to see, as Markdown; None when nothing would move.
+    """Describe a promotion for the person who approves it, as Markdown; None when nothing would move.
 
-    Raises GateRefused as the promotion itself would: nobody is asked about what cannot be.
+    Raises GateRefused as the promotion itself would, so that only a possible promotion is put to a person.
     """
     found = assess(store, release_id, channel, _comparison(store, config, release_id, evidence), force=force)
     if found.stays:
@@ -77,12 +78,12 @@ def promotion_verdict(
 
 
 def _comparison(store: Store, config: Config, release_id: str, evidence: RateEvidence) -> Comparison:
-    return lambda champion_id: [g.as_json() for g in comparison_gates(store, config, release_id, champion_id, evidence)]
+    return lambda champion_id: comparison_gates(store, config, release_id, champion_id, evidence)
 
 
 def comparison_gates(
     store: Store, config: Config, release_id: str, champion_id: str | None, evidence: RateEvidence
-) -> Sequence[gates.Gate]:
+) -> Sequence[Gate]:
     """Compare event F1, pages and coverage of the candidate with the champion's, over the candidate's time."""
     if champion_id is None:
         return [
@@ -100,9 +101,7 @@ def comparison_gates(
             settings.gates.max_pages_ratio_vs_champion,
             evidence(store, champion_id),
         ),
-        gates.coverage_vs_champion(
-            *(scorer.manifest.document["coverage"]["by_state"] for scorer in (candidate, champion))
-        ),
+        gates.coverage_vs_champion(*(scorer.manifest.coverage.by_state for scorer in (candidate, champion))),
     ]
 
 
@@ -116,11 +115,11 @@ def _event_f1_difference(
     own = figures(store, built.plan, candidate, built.aligned, settings)
     if own is None or own.incidents == 0:
         return None
-    name = "judge" if own.protocol == "judge_range" else "calibrate"
-    spoken = {
-        k: ids for k, ids in spoken_entities(store, built.plan, name).items() if _unseen(champion, built, k, name)
+    name: RangeName = "judge" if own.protocol == "judge_range" else "calibrate"
+    labelled = {
+        k: ids for k, ids in labelled_entities(store, built.plan, name).items() if _unseen(champion, built, k, name)
     }
-    chosen = sample(spoken, settings.gates.max_judged_entities, settings.align.seed)
+    chosen = sample(labelled, settings.gates.max_judged_entities, settings.align.seed)
     theirs: Figures = judge(
         (judged(t, 0.0) for t in traces(store, built.plan, champion, chosen, name, settings)),
         merge_steps=settings.align.merge_steps,
@@ -139,18 +138,16 @@ def _event_f1_difference(
     )
 
 
-def _unseen(champion: Scorer, built: Built, kind: str, name: str) -> bool:
+def _unseen(champion: Scorer, built: Built, kind: str, name: RangeName) -> bool:
     """Whether the champion was fitted before the candidate's range begins: else the comparison would flatter it."""
-    fitted = champion.manifest.document["ranges"].get(kind)
-    span = range_of(built.plan, kind, name)
-    return fitted is not None and span is not None and parse_time(fitted["calibrate"]["end"]) <= span.start
+    fitted = champion.manifest.ranges.get(kind)
+    span = built.plan.kinds[kind].ranges.named(name)
+    return fitted is not None and span is not None and fitted.calibrate.end <= span.start
 
 
 def _pages(store: Store, built: Built, scorer: Scorer, settings: Config) -> float | None:
     rows = entities(store, built.plan)
-    everyone = {
-        kind: rows.filter(pc.equal(rows["kind"], kind))["entity_id"].to_pylist() for kind in built.plan["kinds"]
-    }
+    everyone = {kind: rows.filter(pc.equal(rows["kind"], kind))["entity_id"].to_pylist() for kind in built.plan.kinds}
     some = sample(everyone, PAGES_SAMPLE, settings.align.seed)
     scored = traces(store, built.plan, scorer, some, "calibrate", settings)
     return sent(scorer.release_id, scored, settings.align.merge_steps).per_entity_day

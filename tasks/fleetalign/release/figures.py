@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +15,15 @@ import pyarrow.compute as pc
 
 from fleetalign.config import Config
 from fleetalign.contracts.feedback import UNLABELLED, Statements, in_force, unique
-from fleetalign.contracts.tables import DEFAULT_ENTITY
+from fleetalign.contracts.plan import Plan, RangeName
+from fleetalign.contracts.receipts import AlignReceipt, EventCounts, HeldOutCounts
+from fleetalign.contracts.tables import DEFAULT_ENTITY, TIME
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.figures import SIDES, Figures
 from fleetalign.evaluate.judge import JudgedEntity, judge
 from fleetalign.evaluate.outcomes import EntityCounts
-from fleetalign.interval import format_time, parse_time
-from fleetalign.plan.document import entities, range_of, read_statements
+from fleetalign.interval import format_time
+from fleetalign.plan.document import entities, read_statements
 from fleetalign.release.replay import Trace, sample, traces
 from fleetalign.scoring.score_table import by_entity
 from fleetalign.scoring.scorer import Scorer
@@ -33,24 +34,22 @@ Alarms = Mapping[tuple[str, str], np.ndarray]
 """Alarms bool [t] by kind and entity."""
 
 
-def spoken_entities(store: Store, plan: Mapping[str, Any], name: str) -> dict[str, list[str]]:
-    """Entities per kind with feedback in the range ``name`` of the plan (``judge`` or ``calibrate``)."""
+def labelled_entities(store: Store, plan: Plan, name: RangeName) -> dict[str, list[str]]:
+    """Find the entities per kind with feedback in the range ``name`` of the plan."""
     feedback = in_force(read_statements(store, plan, "feedback"))
     found: dict[str, list[str]] = {}
-    for kind in sorted(plan["kinds"]):
-        span = range_of(plan, kind, name)
+    for kind in sorted(plan.kinds):
+        span = plan.kinds[kind].ranges.named(name)
         if span is None:
             continue
         mine = feedback.filter(pc.equal(feedback["kind"], kind))
-        inside = pc.and_(pc.less(mine["start"], _time(span.end)), pc.greater(mine["end"], _time(span.start)))
+        inside = pc.and_(
+            pc.less(mine["start"], pa.scalar(span.end, TIME)), pc.greater(mine["end"], pa.scalar(span.start, TIME))
+        )
         named = pc.unique(mine.filter(inside)["entity_id"])
-        known = entities(store, plan, (pc.field("kind") == kind) & pc.field("entity_id").isin(named))
-        found[kind] = known["entity_id"].to_pylist()
+        stored = entities(store, plan, (pc.field("kind") == kind) & pc.field("entity_id").isin(named))
+        found[kind] = stored["entity_id"].to_pylist()
     return found
-
-
-def _time(value) -> pa.Scalar:
-    return pa.scalar(value, pa.timestamp("us", tz="UTC"))
 
 
 def _alarms(traces: Iterable[Trace]) -> Alarms:
@@ -77,24 +76,24 @@ def judged(trace: Trace, tail_probability: float, untrained: Alarms | None = Non
 
 def figures(
     store: Store,
-    plan: Mapping[str, Any],
+    plan: Plan,
     scorer: Scorer,
-    aligned: Mapping[str, Any],
+    aligned: AlignReceipt,
     config: Config,
     control: Scorer | None = None,
 ) -> Figures | None:
-    """Figures of the release that ``plan`` builds; None when nobody said anything to judge by.
+    """Judge the release that ``plan`` builds; None without feedback to judge by.
 
     ``aligned`` is the receipt of the fleet step, ``control`` a scorer of the untrained network's graph and aligner.
     """
-    settings = {"samples": config.gates.bootstrap_samples, "seed": config.align.seed}
-    if any(entry["ranges"]["judge"] for entry in plan["kinds"].values()):
-        tails = {(t["kind"], t["entity_id"]): t["tail_probability"] for t in aligned["random_tail_probabilities"]}
-        tail = aligned["random_tail_probability"]
+    samples, seed = config.gates.bootstrap_samples, config.align.seed
+    if any(kind.ranges.judge for kind in plan.kinds.values()):
+        tails = {(t.kind, t.entity_id): t.tail_probability for t in aligned.random_tail_probabilities}
+        tail = aligned.random_tail_probability
         if tail is None:
-            tail = aligned["shared"]["tail_probability"]
-        chosen = sample(spoken_entities(store, plan, "judge"), config.gates.max_judged_entities, config.align.seed)
-        untrained = control and _alarms(traces(store, plan, control, chosen, "judge", config))
+            tail = aligned.shared.tail_probability
+        chosen = sample(labelled_entities(store, plan, "judge"), config.gates.max_judged_entities, seed)
+        untrained = _alarms(traces(store, plan, control, chosen, "judge", config)) if control else None
         found = judge(
             (
                 judged(trace, tails.get(trace.key, tail), untrained)
@@ -102,25 +101,31 @@ def figures(
             ),
             merge_steps=config.align.merge_steps,
             control_seeds=config.gates.shift_seeds,
-            **settings,
+            samples=samples,
+            seed=seed,
         )
         return found if found.detector else None
-    if not aligned["leave_one_out"]:
+    if not aligned.leave_one_out:
         return None
-    sides = {side: [_held_out(entry, side, plan) for entry in aligned["leave_one_out"]] for side in SIDES}
-    if not any(entry["untrained"] for entry in aligned["leave_one_out"]):
-        del sides["untrained"]
-    return Figures.from_counts(**sides, protocol="leave_one_incident_out", **settings)
-
-
-def _held_out(entry: Mapping[str, Any], side: str, plan: Mapping[str, Any]) -> EntityCounts:
-    # An untrained network that could say nothing about an entity missed all its incidents.
-    missed = {"hits": 0.0, "missed": entry["detector"]["hits"] + entry["detector"]["missed"], "false_pages": 0.0}
-    counts = entry[side] or missed
-    seconds = entry["judged_steps"] * plan["kinds"][entry["kind"]]["step_seconds"]
-    return EntityCounts(
-        entry["kind"], entry["entity_id"], counts["hits"], counts["missed"], counts["false_pages"], float(seconds)
+    has_control = any(counts.untrained for counts in aligned.leave_one_out)
+    return Figures.from_counts(
+        *(
+            [_held_out(counts, getattr(counts, side), plan) for counts in aligned.leave_one_out]
+            for side in (SIDES if has_control else SIDES[:-1])
+        ),
+        protocol="leave_one_incident_out",
+        samples=samples,
+        seed=seed,
     )
+
+
+def _held_out(entity: HeldOutCounts, counts: EventCounts | None, plan: Plan) -> EntityCounts:
+    """Counts of one side; None: the untrained network could not score the entity and missed all its incidents."""
+    if counts is None:
+        incidents = entity.detector.hits + entity.detector.missed
+        counts = EventCounts(hits=0.0, missed=incidents, false_pages=0.0)
+    seconds = entity.judged_steps * plan.kinds[entity.kind].step_seconds
+    return EntityCounts(entity.kind, entity.entity_id, counts.hits, counts.missed, counts.false_pages, float(seconds))
 
 
 def judge_scores(
@@ -130,10 +135,10 @@ def judge_scores(
     config: Config,
     untrained: pa.Table | None = None,
 ) -> Figures:
-    """Figures of a scores table against ``feedback``, wherever somebody spoke after the release's calibrate range.
+    """Judge a scores table by ``feedback`` about time after the release's calibrate range.
 
     ``untrained`` holds the untrained control's scores of the same telemetry (None: that control is not shown).
-    Nothing is judged on time that thresholds were fitted on (contracts 1.4). Raises BadInput when nothing is left.
+    Time that thresholds were fitted on is not judged (contracts 1.4). Raises BadInput when nothing is left.
     """
     feedback = unique(feedback)
     control = None
@@ -156,13 +161,13 @@ def judge_scores(
 
 
 def _fitted_until(scorer: Scorer, kind: str) -> datetime:
-    return parse_time(scorer.manifest.document["ranges"][kind]["calibrate"]["end"])
+    return scorer.manifest.ranges[kind].calibrate.end
 
 
 def _score_traces(scorer: Scorer, scores: pa.Table, feedback: pa.Table) -> Iterator[tuple[Trace, float]]:
     for kind in scorer.kinds:
-        step = scorer.manifest.kinds[kind]["step_seconds"]
-        said = Statements(feedback, kind)
+        step = scorer.manifest.kinds[kind].step_seconds
+        statements = Statements(feedback, kind)
         mine = scores.filter(pc.equal(scores["kind"], kind))
         aligned = scorer.aligner.rows(kind, {DEFAULT_ENTITY, *pc.unique(mine["entity_id"]).to_pylist()})
         columns = (aligned[name].to_pylist() for name in ("entity_id", "tail_probability"))
@@ -178,7 +183,7 @@ def _score_traces(scorer: Scorer, scores: pa.Table, feedback: pa.Table) -> Itera
             dense[:, position] = [rows[name].to_numpy(zero_copy_only=False) for name in ("score", "margin")]
             if len(times) < 2:
                 continue
-            labels, _ = said.in_range(entity_id, times, 0, len(times))
+            labels, _ = statements.in_range(entity_id, times, 0, len(times))
             labels[times < as_datetime64(_fitted_until(scorer, kind))] = UNLABELLED
             tail = tails.get(entity_id, tails[DEFAULT_ENTITY])
             yield Trace(kind, entity_id, times, dense[0], dense[1], labels, step), tail

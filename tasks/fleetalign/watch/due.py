@@ -33,7 +33,7 @@ def snapshot_due(store: Store, config: Config, last: str | None) -> Due | None:
     champion was found to have drifted.
     """
     partitions = candidates(store, config)
-    used = {p["sha256"] for p in read_plan(store, last)["partitions"]} if last else set()
+    used = {p.sha256 for p in read_plan(store, last).partitions} if last else set()
     fresh = [p for p in partitions if p.digest not in used]
     if not fresh:
         return None
@@ -72,8 +72,8 @@ def _drifted(store: Store, config: Config, fresh: Sequence[lake.Partition], last
     if report is None or not report["drifted"] or not {p.digest for p in fresh} & {*report["partitions"]}:
         return None
     built = store.get_json(layout.release(pointer.release_id, "provenance.json"))["plan_id"]
-    reused = read_plan(store, built)["reuse"]
-    if last != (reused["plan_id"] if reused else built):
+    reused = read_plan(store, built).reuse
+    if last != (reused.plan_id if reused else built):
         return None
     findings = reports.summary(report)["findings"]
     why = f"release {pointer.release_id} drifted on {report['day']}: {'; '.join(findings[:3])}"

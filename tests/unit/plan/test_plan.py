@@ -11,10 +11,10 @@ import pytest
 
 from fleetalign.config import Config, ModelConfig, RangesConfig
 from fleetalign.contracts.feedback import feedback_id
+from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.tables import FEEDBACK, TIME
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
-from fleetalign.plan.document import range_of
 from fleetalign.plan.draft import Reuse, candidates, draft, write_plan
 from fleetalign.plan.realign import same_inputs
 from fleetalign.storage import lake, statements
@@ -62,17 +62,17 @@ def say(
 
 def test_default_ranges_keep_the_last_share_and_one_window_of_gap():
     _, plan = write_plan(lake_of(), CONFIG)
-    train, calibrate = (range_of(plan, "web", n) for n in ("train", "calibrate"))
+    train, calibrate = plan.kinds["web"].ranges.train, plan.kinds["web"].ranges.calibrate
     assert calibrate == Interval(START + 7 * DAY, START + 10 * DAY)
     assert train == Interval(START, START + 7 * DAY - 16 * timedelta(seconds=600))
-    assert range_of(plan, "web", "judge") is None
+    assert plan.kinds["web"].ranges.judge is None
 
 
 def test_calibrate_starts_at_the_first_feedback_when_that_is_earlier():
     store = lake_of()
     say(store, START + 4 * DAY, START + 4 * DAY + timedelta(hours=1))
     _, plan = write_plan(store, CONFIG)
-    assert range_of(plan, "web", "calibrate").start == START + 4 * DAY
+    assert plan.kinds["web"].ranges.calibrate.start == START + 4 * DAY
 
 
 def test_feedback_that_leaves_nothing_to_train_on_is_refused_with_the_way_out():
@@ -114,7 +114,7 @@ def test_explicit_ranges_need_order_and_a_window_of_gap():
     with pytest.raises(ConfigError, match="order is train, calibrate, judge"):
         plan(("2026-03-06", "2026-03-08"), ("2026-03-03", "2026-03-05"))
     _, document = plan(("2026-03-02", "2026-03-06"), ("2026-03-07", "2026-03-09"), ("2026-03-10", "2026-03-12"))
-    assert range_of(document, "web", "judge").end == START + 10 * DAY
+    assert document.kinds["web"].ranges.judge.end == START + 10 * DAY
 
 
 def test_partitions_of_one_kind_must_share_their_step():
@@ -130,7 +130,7 @@ def test_partitions_of_one_kind_must_share_their_step():
 def test_shards_cover_every_entity_once_whatever_their_size():
     config = dataclasses.replace(CONFIG, align=dataclasses.replace(CONFIG.align, entities_per_shard=2))
     _, plan = write_plan(lake_of(), config)
-    assert [(s["first"], s["last"], s["entities"]) for s in plan["shards"]] == [("a", "b/c", 2), ("ü", "ü", 1)]
+    assert [(s.first, s.last, s.entities) for s in plan.shards] == [("a", "b/c", 2), ("ü", "ü", 1)]
 
 
 def test_a_kind_whose_rows_all_went_to_quarantine_has_no_shard():
@@ -140,8 +140,8 @@ def test_a_kind_whose_rows_all_went_to_quarantine_has_no_shard():
         day = START + n * DAY
         lake.write_partition(store, "validated", "gone", Interval(day, day + DAY), "day", nothing, 600, {})
     _, plan = write_plan(store, CONFIG)
-    assert plan["kinds"]["gone"]["entities"] == 0
-    assert {shard["kind"] for shard in plan["shards"]} == {"web"}
+    assert plan.kinds["gone"].entities == 0
+    assert {shard.kind for shard in plan.shards} == {"web"}
 
 
 def test_an_empty_store_says_what_to_do():
@@ -152,7 +152,7 @@ def test_an_empty_store_says_what_to_do():
 def test_reuse_keeps_the_train_range_and_the_model():
     store = lake_of()
     plan_id, base = write_plan(store, CONFIG)
-    reuse = Reuse(plan_id, base, {"web": "m1"}, "n1", None)
+    reuse = Reuse(plan_id=plan_id, plan=base, models={"web": "m1"}, normalizer_id="n1")
     assert same_inputs(base, draft(store, CONFIG, None, reuse))
     day = START + 10 * DAY
     lake.write_partition(
@@ -160,18 +160,18 @@ def test_reuse_keeps_the_train_range_and_the_model():
     )
     newer = draft(store, CONFIG, None, reuse)
     assert not same_inputs(base, newer)
-    assert newer["kinds"]["web"]["model_id"] == "m1"
-    assert range_of(newer, "web", "train") == range_of(base, "web", "train")
-    assert range_of(newer, "web", "calibrate").end == day + DAY
+    assert newer.kinds["web"].model_id == "m1"
+    assert newer.kinds["web"].ranges.train == base.kinds["web"].ranges.train
+    assert newer.kinds["web"].ranges.calibrate.end == day + DAY
 
 
 def test_neither_how_entities_are_cut_into_shards_nor_an_upgrade_makes_inputs_new():
-    def config_of(align: dict) -> dict:
-        return {**plan, "config": {**plan["config"], "align": align}}
+    def config_of(align: dict) -> Plan:
+        return dataclasses.replace(plan, config={**plan.config, "align": align})
 
     store = lake_of()
     _, plan = write_plan(store, CONFIG)
-    align = plan["config"]["align"]
+    align = plan.config["align"]
     older = {name: value for name, value in align.items() if name != "max_pages_per_entity_day"}
     assert same_inputs(config_of({**align, "entities_per_shard": 50}), plan)
     assert same_inputs(config_of(older), plan)
@@ -187,7 +187,7 @@ def test_feedback_about_strangers_or_about_time_before_the_telemetry_moves_no_ra
     row["feedback_id"] = feedback_id(row)
     statements.append_feedback(store, pa.Table.from_pylist([row], schema=FEEDBACK.schema))
     _, plan = write_plan(store, CONFIG)
-    assert range_of(plan, "web", "calibrate").start == START + 7 * DAY
+    assert plan.kinds["web"].ranges.calibrate.start == START + 7 * DAY
 
 
 def test_what_was_recorded_after_the_as_of_time_does_not_exist():
@@ -202,7 +202,7 @@ def test_what_was_recorded_after_the_as_of_time_does_not_exist():
 def test_reuse_without_telemetry_after_the_train_range_says_so():
     store = lake_of()
     plan_id, base = write_plan(store, CONFIG)
-    reuse = Reuse(plan_id, base, {"web": "m1"}, "n1", None)
+    reuse = Reuse(plan_id=plan_id, plan=base, models={"web": "m1"}, normalizer_id="n1")
     with pytest.raises(BadInput, match="nothing is left to align on"):
         draft(store, CONFIG, Interval(START, START + 2 * DAY), reuse)
 
