@@ -20,10 +20,11 @@ from typing import Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.receipts import SnapshotReceipt
 from fleetalign.interval import Interval
 from fleetalign.plan import receipts
 from fleetalign.storage import layout
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
 Progress = Callable[[int, int, str], None]
@@ -87,23 +88,26 @@ def plan(
     Feedback recorded after ``as_of`` does not exist.
     """
     from fleetalign.plan.cost import expected_cpu_hours
-    from fleetalign.plan.document import write_plan
+    from fleetalign.plan.draft import write_plan
     from fleetalign.plan.realign import plan_realignment
 
     store = open_store(store_uri)
     if reuse_model:
-        plan_id, document, new = plan_realignment(store, config, interval, as_of)
+        plan_id, planned, new = plan_realignment(store, config, interval, as_of)
     else:
-        plan_id, document = write_plan(store, config, interval, as_of)
+        plan_id, planned = write_plan(store, config, interval, as_of)
         new = True
     return {
         "plan_id": plan_id,
         "new": new,
-        "kinds": {k: {"entities": v["entities"], "ranges": v["ranges"]} for k, v in document["kinds"].items()},
-        "partitions": len(document["partitions"]),
-        "feedback_rows": document["feedback"]["rows"],
-        "shards": len(document["shards"]),
-        "expected_align_cpu_hours": float(f"{expected_cpu_hours(document):.2g}"),
+        "kinds": {
+            kind: {"entities": entry.entities, "ranges": entry.ranges.as_document()}
+            for kind, entry in planned.kinds.items()
+        },
+        "partitions": len(planned.partitions),
+        "feedback_rows": planned.feedback.rows,
+        "shards": len(planned.shards),
+        "expected_align_cpu_hours": float(f"{expected_cpu_hours(planned):.2g}"),
     }
 
 
@@ -111,11 +115,11 @@ def snapshot(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
     """Record the plan's telemetry in the DVC data registry; returns the git revision."""
     store = open_store(store_uri)
     if not config.registry.enabled:
-        return {"revision": None, "remote": None}
+        return SnapshotReceipt().as_document()
     from fleetalign.plan.document import read_plan
     from fleetalign.versioning.dvc import snapshot as record
 
-    result = record(store, read_plan(store, plan_id), plan_id, config.registry)
+    result = record(store, read_plan(store, plan_id), plan_id, config.registry).as_document()
     store.put(layout.receipt(plan_id, "snapshot"), readable_json(result))
     return result
 
@@ -128,18 +132,17 @@ def pretrain(
     A finished training is not repeated unless ``force``; an interrupted one goes on from its checkpoint.
     """
     from fleetalign.plan.document import plan_config, read_plan
-    from fleetalign.release.origin import of_plan
 
     store = open_store(store_uri)
-    document = read_plan(store, plan_id)
-    if document["reuse"] or (store.exists(layout.receipt(plan_id, "pretrain")) and not force):
-        receipt = receipts.trained(store, plan_id, document)
+    planned = read_plan(store, plan_id)
+    if planned.reuse or (store.exists(layout.receipt(plan_id, "pretrain")) and not force):
+        receipt = receipts.trained(store, plan_id, planned)
     else:
         from fleetalign.model.pretrain import pretrain_plan
 
-        settings = dataclasses.replace(plan_config(document), storage=config.storage)
-        receipt = pretrain_plan(store, document, plan_id, settings, resume=not force, progress=progress)
-    return receipt | of_plan(store, plan_id)
+        settings = dataclasses.replace(plan_config(planned), storage=config.storage)
+        receipt = pretrain_plan(store, planned, plan_id, settings, resume=not force, progress=progress)
+    return receipt.as_document() | receipts.of_plan(store, plan_id, planned)
 
 
 def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]:
@@ -151,9 +154,9 @@ def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]
     from fleetalign.plan.cost import require_affordable
     from fleetalign.plan.document import read_plan
 
-    document = read_plan(open_store(store_uri), plan_id)
-    require_affordable(plan_id, document, config.airflow.max_cpu_hours)
-    return [{"plan_id": plan_id, "index": s["index"], "label": label(s)} for s in document["shards"]]
+    planned = read_plan(open_store(store_uri), plan_id)
+    require_affordable(plan_id, planned, config.airflow.max_cpu_hours)
+    return [{"plan_id": plan_id, "index": shard.index, "label": label(shard)} for shard in planned.shards]
 
 
 def align_shard(
@@ -162,27 +165,31 @@ def align_shard(
     """Score one shard's calibrate range with the exported graph and tabulate its entities."""
     from fleetalign.align.shard_task import align_and_store
 
-    return align_and_store(open_store(store_uri), config, plan_id, index, progress)
+    return align_and_store(open_store(store_uri), config, plan_id, index, progress).as_document()
 
 
 def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
     """Reduce every shard of the plan to the aligner table and the final normalizer."""
     from fleetalign.align.reduce import reduce_plan
-    from fleetalign.release.origin import of_plan
+    from fleetalign.plan.document import read_plan
 
     store = open_store(store_uri)
-    receipt = reduce_plan(store, plan_id)
+    planned = read_plan(store, plan_id)
+    receipt = reduce_plan(store, plan_id, planned).as_document()
     store.put_immutable(layout.receipt(plan_id, "align_reduce"), readable_json(receipt))
     # Rows per entity stay in the receipt: what a task returns must not grow with the fleet.
-    told = {k: v for k, v in receipt.items() if k not in ("leave_one_out", "random_tail_probabilities")}
-    return told | of_plan(store, plan_id)
+    summary = {k: v for k, v in receipt.items() if k not in ("leave_one_out", "random_tail_probabilities")}
+    return summary | receipts.of_plan(store, plan_id, planned)
 
 
 def release(config: Config, store_uri: str, plan_id: str, progress: Progress | None = None) -> dict[str, Any]:
     """Judge what the plan built beside its controls, apply the gates and publish one immutable release."""
     from fleetalign.release.build import build_release
+    from fleetalign.release.publish import of_release
 
-    return build_release(open_store(store_uri), plan_id, config, progress)
+    store = open_store(store_uri)
+    receipt = build_release(store, plan_id, config, progress)
+    return receipt.as_document() | of_release(store, receipt.release_id)
 
 
 def promote(
@@ -193,8 +200,11 @@ def promote(
     Raises GateRefused with the reasons otherwise. A no-op when the channel already serves the same artifacts.
     """
     from fleetalign.release.comparison import promote_release
+    from fleetalign.watch.reports import rate_evidence
 
-    return promote_release(open_store(store_uri), config, release_id, channel=channel, by=by, why=why, force=force)
+    return promote_release(
+        open_store(store_uri), config, release_id, rate_evidence, channel=channel, by=by, why=why, force=force
+    )
 
 
 def promotion_verdict(
@@ -205,8 +215,9 @@ def promotion_verdict(
     Raises GateRefused as ``promote`` does.
     """
     from fleetalign.release.comparison import promotion_verdict as verdict
+    from fleetalign.watch.reports import rate_evidence
 
-    return verdict(open_store(store_uri), config, release_id, channel=channel, force=force)
+    return verdict(open_store(store_uri), config, release_id, rate_evidence, channel=channel, force=force)
 
 
 def rollback(
@@ -286,10 +297,13 @@ __all__ = [
     "collect_feedback",
     "collect_garbage",
     "drift",
+    "health",
     "ingest",
+    "ingest_summary",
     "latest",
     "pretrain_due",
     "promote",
+    "promotion_verdict",
     "rollback",
     "score",
     "shards",

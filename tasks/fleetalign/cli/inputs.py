@@ -18,9 +18,11 @@ from fleetalign import steps
 from fleetalign.config import Config
 from fleetalign.errors import BadInput, NotFound, UsageError
 from fleetalign.interval import Interval, parse_time
+from fleetalign.plan import receipts
 from fleetalign.progress import Bar
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
 
 ALL_TIME = ("1990-01-01", "2100-01-01")
 
@@ -184,7 +186,7 @@ def newest_release(options: argparse.Namespace) -> str:
     plan_id = steps.latest(config(options), store_uri, "release")
     if plan_id is None:
         raise UsageError(f"{store_uri}: there is no release yet")
-    return open_store(store_uri).get_json(layout.receipt(plan_id, "release"))["release_id"]
+    return receipts.read_release(open_store(store_uri), plan_id).release_id
 
 
 def user() -> str:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from fleetalign.errors import UsageError
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 TEXT_SUFFIXES = (".csv", ".tsv")

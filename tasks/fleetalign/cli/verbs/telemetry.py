@@ -11,7 +11,7 @@ from fleetalign.cli.output import tell
 from fleetalign.errors import BadInput, PartitionHeld, UsageError
 from fleetalign.progress import Bar
 from fleetalign.storage import lake
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 
 def simulate(options: argparse.Namespace) -> int:
