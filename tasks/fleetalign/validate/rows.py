@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.slots import last_in_slot, slot_times, slots_of
 from fleetalign.contracts.tables import QUARANTINED_ROWS, TIME
 from fleetalign.interval import Interval
 from fleetalign.storage.quarantine import Rule, rows_as_json
@@ -22,13 +23,11 @@ def check_rows(table: pa.Table, interval: Interval, step_seconds: int, origin: s
     inside = (times >= start) & (times < end)
     outside_rows = _quarantined(table, ~inside, Rule.OUTSIDE_PARTITION, origin)
     table, times = table.filter(pa.array(inside)), times[inside]
-    step = np.timedelta64(step_seconds * 1_000_000, "us")
-    slots = (times - start) // step
+    slots = slots_of(times, step_seconds, start)
     entities = table["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    last = np.ones(table.num_rows, dtype=bool)
-    last[:-1] = (np.diff(slots) != 0) | (np.diff(entities) != 0)
+    last = last_in_slot(entities, slots)
     duplicates = _quarantined(table, ~last, Rule.DUPLICATE_TIMESTAMP, origin)
-    floored = pa.array((start + slots * step)[last]).cast(TIME)
+    floored = pa.array(slot_times(slots[last], step_seconds, start)).cast(TIME)
     position = table.schema.get_field_index("timestamp")
     kept = table.filter(pa.array(last)).set_column(position, "timestamp", floored)
     return kept, pa.concat_tables([outside_rows, duplicates])

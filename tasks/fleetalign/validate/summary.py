@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.tables import KEY_COLUMNS
 from fleetalign.interval import Interval
-from fleetalign.storage.lake import KEY_COLUMNS
 
 SUMMARY_COLUMNS = (
     "entity_id",
