@@ -137,7 +137,7 @@ def read_telemetry(options: argparse.Namespace):
 
 def default_kind(options: argparse.Namespace) -> str:
     """The kind of feedback that names none: that of the telemetry beside it."""
-    from fleetalign.ingest.run import DEFAULT_KIND
+    from fleetalign.ingest.mapping import DEFAULT_KIND
 
     return mapping(options).kind or DEFAULT_KIND
 

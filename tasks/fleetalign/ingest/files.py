@@ -70,11 +70,11 @@ def _parquet(file: SourceFile) -> Iterator[FileBatch]:
         row = 0
         for batch in reader.iter_batches(batch_size=BATCH_ROWS):
             table = pa.Table.from_batches([batch])
-            done = round(file.bytes * (row + table.num_rows) / total_rows)
+            done = round(file.size * (row + table.num_rows) / total_rows)
             yield FileBatch(table, row + 1, (), done)
             row += table.num_rows
         if row == 0:
-            yield FileBatch(reader.schema_arrow.empty_table(), 1, (), file.bytes)
+            yield FileBatch(reader.schema_arrow.empty_table(), 1, (), file.size)
 
 
 def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
@@ -101,13 +101,13 @@ def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
         row, any_batch = 1, False
         for batch in reader:
             taken, broken[:] = tuple(broken), []
-            part = FileBatch(pa.Table.from_batches([batch]), row, taken, min(raw.tell(), file.bytes))
+            part = FileBatch(pa.Table.from_batches([batch]), row, taken, min(raw.tell(), file.size))
             _refuse_open_quote(part, written.delimiter, file.origin)
             yield part
             row += batch.num_rows + len(taken)
             any_batch = True
         if broken or not any_batch:
-            part = FileBatch(reader.schema.empty_table(), row, tuple(broken), file.bytes)
+            part = FileBatch(reader.schema.empty_table(), row, tuple(broken), file.size)
             _refuse_open_quote(part, written.delimiter, file.origin)
             yield part
 

@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.ingest.batch import Batch
+from fleetalign.ingest.file_source import read_file
 from fleetalign.ingest.files import read_batches, text_format
 from fleetalign.ingest.listing import SourceFile, list_files
 from fleetalign.ingest.long import series_of
 from fleetalign.ingest.mapping import Mapping
 from fleetalign.ingest.propose import Column, propose
-from fleetalign.ingest.run import read_file
 from fleetalign.ingest.sampling import infer_step_seconds
 from fleetalign.storage.quarantine import count_rules
 

@@ -29,7 +29,8 @@ class SourceFile:
     """
 
     origin: str
-    bytes: int
+    size: int
+    """Bytes."""
     open: Callable[[], pa.NativeFile] = field(repr=False)
     path_columns: Mapping[str, str | None]
 

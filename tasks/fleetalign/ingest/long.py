@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.slots import slots_of
 from fleetalign.contracts.tables import QUARANTINED_CELLS, TELEMETRY
 from fleetalign.storage.quarantine import Rule
 
@@ -35,7 +36,7 @@ def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
     entity_codes, metric_codes = _codes(entities), _codes(metrics)
     times = samples["timestamp"].to_numpy().astype("datetime64[us]")
     num_metrics = max(1, len(metrics.dictionary))
-    slots = times.astype(np.int64) // (step_seconds * 1_000_000)
+    slots = slots_of(times, step_seconds)
     _, first, rows = np.unique(np.stack([entity_codes, slots]), axis=1, return_index=True, return_inverse=True)
     rows = rows.reshape(-1)
     cells = rows * num_metrics + metric_codes

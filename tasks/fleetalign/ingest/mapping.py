@@ -30,6 +30,8 @@ ENTITY_NAMES = (
 )
 TIME_NAMES = ("timestamp", "time", "ts", "datetime", "date", "@timestamp", "_time")
 KIND_NAMES = ("kind",)
+DEFAULT_KIND = "default"
+"""Kind of telemetry that names none."""
 METRIC_NAMES = ("metric", "metric_name", "__name__")
 VALUE_NAMES = ("value", "metric_value")
 
@@ -173,7 +175,7 @@ def refuse_twice(names: Sequence[str], where: str) -> None:
         raise UsageError(f"{where}: column {twice[0]!r} appears {names.count(twice[0])} times; rename one")
 
 
-def refuse_label(name: str, where: str) -> UsageError:
+def label_refused(name: str, where: str) -> UsageError:
     return UsageError(
         f"{where}: column {name!r} looks like a label, not a measurement; leave it out with --ignore {name}, "
         f"or name it in --metrics if it is one"
@@ -230,7 +232,7 @@ def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, 
             if not numeric and not pa.types.is_boolean(column.type):
                 raise UsageError(f"{where}: metric {name!r} is not numeric (type {column.type}); name another column")
         elif looks_like_label(name, _numbers(column, mapping.decimal)):
-            raise refuse_label(name, where)
+            raise label_refused(name, where)
         elif not numeric:
             comma = '; with decimal: "," in the mapping it would be' if text_has_numbers(column, ",") else ""
             raise UsageError(

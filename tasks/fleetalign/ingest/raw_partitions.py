@@ -1,4 +1,4 @@
-"""Everything one ingest run has read, and how it becomes raw partitions and quarantine."""
+"""Sorts the batches of one reading into raw partitions and quarantine."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.config import Config
-from fleetalign.contracts.tables import QUARANTINED_CELLS, TIME
+from fleetalign.contracts.tables import KEY_COLUMNS, QUARANTINED_CELLS, TIME
 from fleetalign.errors import BadInput, NotReproducible
 from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch, without_rows
-from fleetalign.ingest.clock import split_by_clock
 from fleetalign.ingest.long import pivot, series_of
-from fleetalign.ingest.sampling import infer_step_seconds
+from fleetalign.ingest.sampling import infer_step_seconds, split_by_clock
 from fleetalign.ingest.times import within
 from fleetalign.interval import LENGTHS, Interval, format_time, partition_key, split
-from fleetalign.storage.lake import KEY_COLUMNS, Partition, get_partition, read_partition, write_partition
+from fleetalign.storage.lake import Partition, get_partition, read_partition, write_partition
 from fleetalign.storage.quarantine import Rule, count_rules, first_taken_out, write_quarantine
 from fleetalign.storage.store import Store
 
@@ -31,9 +30,10 @@ NO_TIME_AT_ALL = Interval(datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 2,
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """``read = kept + sum(quarantined_rows) + duplicate_cells + outside`` input rows, checked on every run.
+    """What a run read and wrote, in input rows.
 
-    ``duplicate_cells`` is part of ``quarantined_cells`` (long layout: one input row is one cell).
+    ``read = kept + sum(quarantined_rows) + duplicate_cells + outside`` is checked on every run; ``duplicate_cells`` is
+    part of ``quarantined_cells`` (long layout: one input row is one cell).
     """
 
     partitions: tuple[Partition, ...]
@@ -41,17 +41,17 @@ class IngestResult:
     kept: int
     outside: int
     quarantined_rows: dict[str, int]
+    """Number of rows per rule."""
     quarantined_cells: dict[str, int]
+    """Number of cells per rule."""
     first_quarantined: str = ""
-    """Where the first of them stood and which rule it broke, in words."""
-    feedback_statements: int = 0
-    """Statements of operators that were new."""
-    asked: tuple[dict[str, Any], ...] = ()
-    """What a server was asked for each partition, and its warnings; stored beside the partition."""
+    """Where the first of them stood and which rule it broke."""
+    queries: tuple[dict[str, Any], ...] = ()
+    """The queries of each reading and the server's warnings; stored beside the partitions."""
 
 
 def merged(results: Sequence[IngestResult]) -> IngestResult:
-    """Runs over disjoint partitions as one."""
+    """Sum up results over disjoint partitions."""
     return IngestResult(
         partitions=tuple(sorted((p for r in results for p in r.partitions), key=lambda p: (p.kind, p.interval))),
         read=sum(r.read for r in results),
@@ -70,13 +70,16 @@ class _Kind:
 
 
 @dataclass(slots=True)
-class Intake:
-    """Batches are added file by file; ``write`` sorts them into partitions. Memory is bounded by the range read."""
+class RawPartitionWriter:
+    """Collects batches and writes them as raw partitions. Memory is bounded by the range read."""
 
     interval: Interval | None
+    """The range of the run; None: that of the rows."""
     origin: str
+    """Name of the source in the quarantine."""
     read: int = 0
     outside: int = 0
+    has_batches: bool = False
     _kept: dict[tuple[str, bool], list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
     _cells: list[pa.Table] = field(default_factory=list)
     _rows: list[pa.Table] = field(default_factory=list)
@@ -85,6 +88,7 @@ class Intake:
 
     def add(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
+            self.has_batches = True
             self.read += batch.read
             self.outside += batch.outside
             self._first = self._first or batch.first
@@ -94,7 +98,7 @@ class Intake:
                 self._kept[kind, batch.is_long].append(batch.kept.filter(pc.equal(batch.kept["kind"], kind)))
 
     def write(self, store: Store, config: Config, replace: bool) -> IngestResult:
-        """Write every raw partition and its quarantine. A kind whose step cannot be told goes there whole.
+        """Write every raw partition and its quarantine; a kind whose step is unknown is quarantined whole.
 
         Raises BadInput when a step does not divide the partition, and without ``replace`` also when a stored partition
         holds entities or times that these rows lack: writing would lose them. Nothing is written then.

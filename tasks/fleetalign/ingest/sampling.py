@@ -1,10 +1,18 @@
-"""The sampling step of a kind, from its timestamps."""
+"""What the timestamps of a kind tell: its sampling step, and rows of a clock that is wrong by years."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
+import pyarrow as pa
 
 from fleetalign.errors import BadInput
+from fleetalign.ingest.batch import ROWS_WITH_TIME, without_rows
+from fleetalign.storage.quarantine import Rule
+
+LONGEST_SILENCE = timedelta(days=730)
+"""Two recordings of one fleet may be a year apart; a gap longer than this is a clock that was never set."""
 
 
 def infer_step_seconds(series: np.ndarray, times: np.ndarray, kind: str) -> int:
@@ -23,3 +31,24 @@ def infer_step_seconds(series: np.ndarray, times: np.ndarray, kind: str) -> int:
         )
     seconds, counts = np.unique(np.maximum(1, np.rint(spacing / 1e6).astype(np.int64)), return_counts=True)
     return int(seconds[counts.argmax()])
+
+
+def split_by_clock(table: pa.Table, origin: str) -> tuple[pa.Table, pa.Table]:
+    """``table`` (one kind, kept rows) without the rows behind a gap that no outage explains, and those rows.
+
+    Times of all entities together fall into blocks more than ``LONGEST_SILENCE`` apart; the block with most rows
+    stays (of equals the earliest). The others come back as quarantined rows without a usable time, since their
+    own would stretch the range of the run by years.
+    """
+    times = table["timestamp"].to_numpy().astype("datetime64[us]").astype(np.int64)
+    ordered = np.sort(times)
+    cuts = np.flatnonzero(np.diff(ordered) > LONGEST_SILENCE // timedelta(microseconds=1))
+    if len(cuts) == 0:
+        return table, ROWS_WITH_TIME.empty_table()
+    edges = np.concatenate(([0], cuts + 1, [len(ordered)]))
+    largest = int(np.diff(edges).argmax())
+    first, last = ordered[edges[largest]], ordered[edges[largest + 1] - 1]
+    stays = (times >= first) & (times <= last)
+    strays = table.filter(pa.array(~stays))
+    timeless = pa.nulls(strays.num_rows, ROWS_WITH_TIME.field("at").type)
+    return table.filter(pa.array(stays)), without_rows(strays, Rule.CLOCK_JUMP, origin, timeless)

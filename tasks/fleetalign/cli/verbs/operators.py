@@ -58,7 +58,7 @@ def feedback_retract(options: argparse.Namespace) -> int:
 def feedback_import(options: argparse.Namespace) -> int:
     from fleetalign.feedback.files import read_feedback_file
     from fleetalign.feedback.statements import hear_files
-    from fleetalign.ingest.run import DEFAULT_KIND
+    from fleetalign.ingest.mapping import DEFAULT_KIND
 
     store, kind = inputs.store(options), options.kind or inputs.config(options).source.kind or DEFAULT_KIND
     table = read_feedback_file(options.file, kind, store=store)
