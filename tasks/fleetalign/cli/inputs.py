@@ -73,7 +73,7 @@ def mapping(options: argparse.Namespace):
 
 def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, bar: Bar):
     from fleetalign.feedback.files import read_feedback_file
-    from fleetalign.feedback.statements import hear_files
+    from fleetalign.feedback.statements import import_files
     from fleetalign.ingest.run import ingest_files
 
     store = open_store(store_uri)
@@ -83,7 +83,7 @@ def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, ba
         store, config, options.telemetry, mapping(options), interval(options), bar, replace=options.replace
     )
     if feedback is not None:
-        for warning in hear_files(store, feedback, options.feedback, datetime.now(UTC)).warnings:
+        for warning in import_files(store, feedback, options.feedback, datetime.now(UTC)).warnings:
             print(f"note: {warning}", file=sys.stderr)
     return result
 

@@ -1,4 +1,4 @@
-"""Feedback that comes with the configured source: the simulator's operators, or the file of ``source.feedback_path``."""
+"""Feedback of the configured source: simulated operators, or ``source.feedback_path``."""
 
 from __future__ import annotations
 

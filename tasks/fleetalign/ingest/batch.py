@@ -1,4 +1,4 @@
-"""One table as read to telemetry rows, and the rows and cells that go to the quarantine instead."""
+"""Sorts the rows of one table as read into telemetry and quarantine."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class _Keys:
 
 
 def read_telemetry(table: pa.Table, interval: Interval | None, origin: str, first_row: int = 1) -> Batch:
-    """``read_batch`` for a table in the telemetry contract; every column beyond the keys is a metric.
+    """Sort a table in the telemetry contract; each column beyond the keys is a metric.
 
     Raises BadInput when a key column is missing or a column has another type.
     """
@@ -96,7 +96,7 @@ def read_batch(
     first_row: int = 1,
     broken_lines: tuple[str, ...] = (),
 ) -> Batch:
-    """Sort the rows of ``table`` into kept, quarantined and outside ``interval`` (None: every time is inside).
+    """Sort the rows of ``table`` into kept, quarantined and outside ``interval`` (None: all in).
 
     ``mapping`` is resolved. Raises UsageError when times have no zone and the mapping names none.
     """
@@ -134,7 +134,7 @@ def read_batch(
 
 
 def without_rows(rows: pa.Table, rule: Rule, origin: str, at: pa.ChunkedArray | pa.Array) -> pa.Table:
-    """Turn kept ``rows`` into quarantined ones (ROWS_WITH_TIME), filed under the times ``at`` (null: none)."""
+    """Turn kept ``rows`` into quarantined ones, filed under the times ``at`` (null: none)."""
     constant = ([rule] * rows.num_rows, [origin] * rows.num_rows)
     texts = rows["timestamp"].cast(pa.string())
     columns = [rows["kind"], rows["entity_id"], texts, rows_as_json(rows), *constant, at]
@@ -142,7 +142,10 @@ def without_rows(rows: pa.Table, rule: Rule, origin: str, at: pa.ChunkedArray | 
 
 
 def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return ``column`` as the names it holds. Raises UsageError for a type that has no text, such as a list."""
+    """Return ``column`` as the names it holds.
+
+    Raises UsageError for a type that has no text, such as a list.
+    """
     try:
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -150,7 +153,7 @@ def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> Bools:
-    """Mark the rows to read, bool [row]: in the long layout those of metrics that are named, or not ignored."""
+    """Mark the rows to read, bool [row]: of the long layout those of chosen metrics."""
     if mapping.layout != "long":
         return np.ones(table.num_rows, dtype=np.bool_)
     names = texts(plain(table.column(mapping.metric_column)))

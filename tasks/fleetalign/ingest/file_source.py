@@ -1,4 +1,4 @@
-"""Parquet and CSV files as a source of telemetry: a file, a folder, or an ``s3://`` prefix of them."""
+"""Parquet and CSV files as a source: one file, a folder, or an ``s3://`` prefix."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def read_file(
 
 
 def _resolved(mapping: Mapping, sample: pa.Table, file: SourceFile) -> Mapping:
-    """``mapping`` for one file; a kind that nothing names is decided here: its column ``kind``, else the default."""
+    """Resolve ``mapping`` for one file, whose kind is the default when nothing names one."""
     resolved = resolve(mapping, sample, file.origin, tuple(file.path_columns))
     return resolved if resolved.kind or resolved.kind_column else dataclasses.replace(resolved, kind=DEFAULT_KIND)
 

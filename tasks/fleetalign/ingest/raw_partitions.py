@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,7 +16,7 @@ from fleetalign.contracts.tables import KEY_COLUMNS, QUARANTINED_CELLS, TIME
 from fleetalign.errors import BadInput, NotReproducible
 from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch, without_rows
 from fleetalign.ingest.long import pivot, series_of
-from fleetalign.ingest.sampling import infer_step_seconds, split_by_clock
+from fleetalign.ingest.sampling import infer_step_seconds, split_by_clock, times_of
 from fleetalign.ingest.times import within
 from fleetalign.interval import LENGTHS, Interval, format_time, partition_key, split
 from fleetalign.storage.lake import Partition, get_partition, read_partition, write_partition
@@ -98,7 +97,7 @@ class RawPartitionWriter:
                 self._kept[kind, batch.is_long].append(batch.kept.filter(pc.equal(batch.kept["kind"], kind)))
 
     def write(self, store: Store, config: Config, replace: bool) -> IngestResult:
-        """Write every raw partition and its quarantine; a kind whose step is unknown is quarantined whole.
+        """Write every raw partition and its quarantine; a kind of unknown step is quarantined.
 
         Raises BadInput when a step does not divide the partition, and without ``replace`` also when a stored partition
         holds entities or times that these rows lack: writing would lose them. Nothing is written then.
@@ -149,7 +148,7 @@ class RawPartitionWriter:
         )
 
     def _assemble(self, config: Config, duplicates: list[pa.Table]) -> dict[str, _Kind]:
-        """One wide table per kind; what the long layout had twice goes to ``duplicates``."""
+        """Build one wide table per kind; what the long layout had twice goes to ``duplicates``."""
         assembled: dict[str, _Kind] = {}
         for name in sorted({kind for kind, _ in self._kept}):
             layouts = (False, True)
@@ -177,7 +176,7 @@ class RawPartitionWriter:
     def _parts(
         self, kinds: dict[str, _Kind], quarantined: list[pa.ChunkedArray], first: Interval, config: Config
     ) -> list[Interval]:
-        """The partitions that something lies in, and the run's first, in order. The range itself may be decades."""
+        """Return the run's first partition and all that hold anything; the range may be decades."""
         columns = [*(k.wide["timestamp"] for k in kinds.values()), *quarantined]
         times = pa.chunked_array([chunk for column in columns for chunk in column.chunks], TIME)
         floors = pc.unique(pc.floor_temporal(times.drop_null(), unit=config.partition)).to_pylist()
@@ -185,7 +184,7 @@ class RawPartitionWriter:
         return sorted({first, *(Interval(start, start + length) for start in floors)})
 
     def _range(self, kinds: dict[str, _Kind], rows: pa.Table) -> Interval:
-        """The asked range, or the one of the rows themselves."""
+        """Return the range of the run, or that of the rows."""
         if self.interval is not None:
             return self.interval
         times = [k.wide["timestamp"] for k in kinds.values()] + [rows["at"].drop_null()]
@@ -199,7 +198,7 @@ class RawPartitionWriter:
 def _write_part(
     store: Store, name: str, kind: _Kind, part: Interval, config: Config, taken_out: dict[str, dict[str, int]]
 ) -> list[Partition]:
-    """The raw partition of ``part``, if the kind has rows there; ``taken_out`` is what its receipt counts beside them."""
+    """Write the raw partition of ``part`` if it has rows; ``taken_out`` goes into its counts."""
     table = _measured(_between(kind.wide, "timestamp", part))
     if table.num_rows == 0:
         return []
@@ -208,24 +207,24 @@ def _write_part(
 
 
 def _joined(parts: list[pa.Table]) -> pa.Table:
-    """One table of ``parts``, which is emptied: a day of a large fleet would be held twice."""
+    """Concatenate ``parts`` and empty the list: a day of a large fleet would be held twice."""
     table = pa.concat_tables(parts, promote_options="default").combine_chunks()
     parts.clear()
     return table
 
 
 def _step_of(read: Mapping[bool, pa.Table], kind: str) -> int | None:
-    """The step of a kind whose rows were ``read`` (by layout, long or not); None when no entity has two samples."""
+    """Infer the step of a kind from its rows by layout; None without two samples of an entity."""
     for is_long, table in read.items():
         try:
-            return infer_step_seconds(_series(table, is_long), _micros(table), kind)
+            return infer_step_seconds(series_of(table, is_long), times_of(table), kind)
         except BadInput:
             continue
     return None
 
 
 def _check_divides(step_seconds: int, kind: str, config: Config) -> None:
-    """A step must divide the partition, else grids that start at different midnights disagree."""
+    """Raise BadInput unless the step divides the partition: grids would disagree otherwise."""
     length = int(LENGTHS[config.partition].total_seconds())
     if length % step_seconds:
         nearest = min((d for d in range(1, length + 1) if length % d == 0), key=lambda d: abs(d - step_seconds))
@@ -242,14 +241,14 @@ def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, table:
     held = read_partition(store, stored, ["entity_id", "timestamp"])
     lost = sorted(set(pc.unique(held["entity_id"]).to_pylist()) - set(pc.unique(table["entity_id"]).to_pylist()))
     old, new = pc.min_max(held["timestamp"]).as_py(), pc.min_max(table["timestamp"]).as_py()
-    what = ""
+    missing = ""
     if lost:
-        what = f"{len(lost)} entities such as {lost[0]!r}"
+        missing = f"{len(lost)} entities such as {lost[0]!r}"
     elif old["min"] < new["min"] or old["max"] > new["max"]:
-        what = f"rows from {format_time(old['min'])} to {format_time(old['max'])}"
-    if what:
+        missing = f"rows from {format_time(old['min'])} to {format_time(old['max'])}"
+    if missing:
         raise BadInput(
-            f"kind {kind}, {partition_key(part, config.partition)}: the stored partition holds {what} that these files lack, "
+            f"kind {kind}, {partition_key(part, config.partition)}: the stored partition holds {missing} that these files lack, "
             "and ingesting them would replace it whole; give files of the whole partition, or --replace"
         )
 
@@ -260,21 +259,11 @@ def _between(table: pa.Table, column: str, part: Interval) -> pa.Table:
 
 
 def _measured(table: pa.Table) -> pa.Table:
-    """``table`` without metrics that have no value in it.
+    """Drop the metrics that have no value in ``table``.
 
-    Which columns the other days of a run bring along must not change this day's bytes.
+    The columns of other days of a run must not change this day's bytes.
     """
     return table.select([n for n in table.schema.names if n in KEY_COLUMNS or table[n].null_count < table.num_rows])
-
-
-def _series(table: pa.Table, is_long: bool) -> np.ndarray:
-    if is_long:
-        return series_of(table)
-    return table["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-
-
-def _micros(table: pa.Table) -> np.ndarray:
-    return table["timestamp"].to_numpy().astype("datetime64[us]")
 
 
 def _of_kind(table: pa.Table, kind: str) -> pa.Table:

@@ -30,7 +30,10 @@ from fleetalign.storage.store import Store
 def ingest_partition(
     store: Store, config: Config, interval: Interval, progress: Progress | None = None
 ) -> IngestResult:
-    """Ingest ``interval`` from the configured source. Raises what ``open_source`` and ``ingest_readings`` raise."""
+    """Ingest ``interval`` from the configured source.
+
+    Raises what ``open_source`` and ``ingest_readings`` raise.
+    """
     source = open_source(config)
     return ingest_readings(store, config, source.name, source.read(interval, progress), interval)
 
@@ -45,7 +48,7 @@ def ingest_files(
     *,
     replace: bool = False,
 ) -> IngestResult:
-    """Ingest a Parquet or CSV file, or a folder or ``s3://`` prefix of them; ``interval`` None takes all rows.
+    """Ingest files, a folder or an ``s3://`` prefix; ``interval`` None takes all rows.
 
     Raises UsageError when a file's columns do not fit ``mapping`` (before anything is written), and without ``replace``
     BadInput when a stored partition holds entities or times that the files lack.
@@ -57,7 +60,7 @@ def ingest_files(
 def ingest_readings(
     store: Store, config: Config, source: str, readings: Iterable[Reading], interval: Interval | None
 ) -> IngestResult:
-    """Write the raw partitions of ``readings``, one reading after the other; ``source`` names them in messages.
+    """Write the raw partitions of ``readings``; ``source`` names them in messages.
 
     A refused object is copied to the quarantine with the reason beside it; the others are ingested, then BadInput is
     raised. Raises BadInput also when nothing can be used in ``interval``.

@@ -1,4 +1,4 @@
-"""What the timestamps of a kind tell: its sampling step, and rows of a clock that is wrong by years."""
+"""Infers the sampling step of a kind, and finds rows of a clock that is years off."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.arrays import Ints
+from fleetalign.contracts.slots import Times
 from fleetalign.errors import BadInput
 from fleetalign.ingest.batch import ROWS_WITH_TIME, without_rows
 from fleetalign.storage.quarantine import Rule
@@ -15,8 +17,8 @@ LONGEST_SILENCE = timedelta(days=730)
 """Two recordings of one fleet may be a year apart; a gap longer than this is a clock that was never set."""
 
 
-def infer_step_seconds(series: np.ndarray, times: np.ndarray, kind: str) -> int:
-    """The most common positive spacing inside one series, in whole seconds; of equally common ones the shortest.
+def infer_step_seconds(series: Ints, times: Times, kind: str) -> int:
+    """Return the most common spacing inside a series, in whole seconds; of equals the shortest.
 
     ``series`` int [row] numbers the series each row belongs to, ``times`` is datetime64[us] [row]. Raises BadInput
     naming ``kind`` when no series has two times.
@@ -33,14 +35,20 @@ def infer_step_seconds(series: np.ndarray, times: np.ndarray, kind: str) -> int:
     return int(seconds[counts.argmax()])
 
 
+def times_of(table: pa.Table) -> Times:
+    """Return the column ``timestamp`` of ``table``, datetime64[us] [row]."""
+    times: Times = table["timestamp"].to_numpy().astype("datetime64[us]")
+    return times
+
+
 def split_by_clock(table: pa.Table, origin: str) -> tuple[pa.Table, pa.Table]:
-    """``table`` (one kind, kept rows) without the rows behind a gap that no outage explains, and those rows.
+    """Split off the rows of ``table`` (one kind) behind a gap that no outage explains.
 
     Times of all entities together fall into blocks more than ``LONGEST_SILENCE`` apart; the block with most rows
     stays (of equals the earliest). The others come back as quarantined rows without a usable time, since their
     own would stretch the range of the run by years.
     """
-    times = table["timestamp"].to_numpy().astype("datetime64[us]").astype(np.int64)
+    times = times_of(table).astype(np.int64)
     ordered = np.sort(times)
     cuts = np.flatnonzero(np.diff(ordered) > LONGEST_SILENCE // timedelta(microseconds=1))
     if len(cuts) == 0:

@@ -92,11 +92,12 @@ def write_quarantine(
     return rules
 
 
-def quarantine_object(store: Store, origin: str, data: bytes, reason: str) -> None:
-    """Keep a copy of a file that could not be used, and why; ``origin`` is its name."""
+def quarantine_object(store: Store, origin: str, data: bytes, reason: str) -> str:
+    """Keep a copy of a file that could not be used, and why; ``origin`` is its name. Returns the key of the copy."""
     key = layout.quarantined_object(sha256(data))
     store.put_immutable(key, data)
     store.put(f"{key}.reason.json", readable_json({"origin": origin, "bytes": len(data), "reason": reason}))
+    return key
 
 
 def count_rules(table: pa.Table) -> dict[str, int]:
@@ -154,6 +155,6 @@ def plain_values(column: pa.ChunkedArray) -> list[Any]:
             return str(scalar.value)
 
     try:
-        return column.to_pylist()
+        return list(column.to_pylist())
     except (OverflowError, ValueError):
         return [value(scalar) for scalar in column]

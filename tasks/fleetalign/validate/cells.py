@@ -1,4 +1,7 @@
-"""Single values that are no measurement (contracts 2.2). A bad cell becomes null; its row stays."""
+"""Single values that are no measurement (contracts 2.2).
+
+A bad cell becomes null; its row stays.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from fleetalign.storage.quarantine import Rule
 
 
 def check_cells(table: pa.Table, max_abs_value: float) -> tuple[pa.Table, pa.Table]:
-    """``table`` (telemetry) with null for every NaN, infinity and value beyond ``max_abs_value``; quarantined cells.
+    """Replace NaN, infinities and values beyond ``max_abs_value`` in ``table`` by null.
 
-    NaN is the missing marker itself, so it is not quarantined.
+    Returns the table and the quarantined cells; NaN is the missing marker itself, so it is not quarantined.
     """
     quarantined = [QUARANTINED_CELLS.empty()]
     for number, name in enumerate(table.schema.names):

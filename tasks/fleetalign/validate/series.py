@@ -1,4 +1,4 @@
-"""A regular step: rows of nulls where an entity was silent between its first and last sample of a partition."""
+"""Fills gaps with rows of nulls between the first and last sample of an entity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from fleetalign.contracts.tables import TIME
 
 
 def fill_gaps(table: pa.Table, step_seconds: int) -> tuple[pa.Table, int]:
-    """``table`` (telemetry by entity and time, on the grid, unique) without gaps; how many rows were inserted."""
+    """Fill the gaps of ``table`` (sorted telemetry, one row per slot) with rows of nulls.
+
+    Returns the table and the number of rows inserted.
+    """
     if table.num_rows == 0:
         return table, 0
     entities = table["entity_id"].combine_chunks().dictionary_encode()

@@ -1,4 +1,4 @@
-"""A Prometheus server as a source: the queries of a range, the rows their answers become, and a record of both.
+"""A Prometheus server as a source of telemetry, with a record of the queries.
 
 The server evaluates every query on the grid of the step: gauges as it sees them at that instant, counters as ``rate``
 over a window, which handles their resets. A point that the server does not return (stale, gone, never there) is
