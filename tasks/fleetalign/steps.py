@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
@@ -26,19 +26,28 @@ from fleetalign.plan import receipts
 from fleetalign.storage import layout
 from fleetalign.storage.connect import open_store
 
+if TYPE_CHECKING:
+    from fleetalign.ingest.raw_partitions import IngestResult
+
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
 Progress = Callable[[int, int, str], None]
 
 
 def ingest(config: Config, store_uri: str, interval: Interval, progress: Progress | None = None) -> dict[str, Any]:
-    """Bring one closed interval from the configured source into raw partitions, with the feedback known by its end."""
+    """Bring one closed interval from the configured source into raw partitions, with the feedback recorded by its end.
+
+    Feedback comes first: a wrong feedback file fails before telemetry is written.
+    """
+    from fleetalign.feedback.configured import import_configured
     from fleetalign.ingest.run import ingest_partition
 
-    return ingest_summary(ingest_partition(open_store(store_uri), config, interval, progress))
+    store = open_store(store_uri)
+    feedback_statements = import_configured(store, config, interval)
+    return ingest_summary(ingest_partition(store, config, interval, progress), feedback_statements)
 
 
-def ingest_summary(result: Any) -> dict[str, Any]:
-    """An ``IngestResult`` without its partitions' documents."""
+def ingest_summary(result: IngestResult, feedback_statements: int = 0) -> dict[str, Any]:
+    """Return an ingest result as JSON, without its partitions' documents."""
     return {
         "partitions": [p.prefix for p in result.partitions],
         "versions": {p.prefix.rstrip("/"): p.digest for p in result.partitions},
@@ -46,8 +55,8 @@ def ingest_summary(result: Any) -> dict[str, Any]:
         "quarantined_rows": result.quarantined_rows,
         "quarantined_cells": result.quarantined_cells,
         "first_quarantined": result.first_quarantined,
-        "feedback_statements": result.feedback_statements,
-        **({"asked": list(result.asked)} if result.asked else {}),
+        "feedback_statements": feedback_statements,
+        **({"asked": list(result.queries)} if result.queries else {}),
     }
 
 
@@ -258,7 +267,7 @@ def health(config: Config, store_uri: str) -> dict[str, Any] | None:
 
 
 def add_feedback(config: Config, store_uri: str, form: Mapping[str, str], *, by: str) -> dict[str, Any]:
-    """Store one statement: the fields of ``form`` are those of ``ingest.word.FIELDS``."""
+    """Store one statement; the fields of ``form`` are those of ``feedback.statements.FIELDS``."""
     from fleetalign.feedback.statements import add
 
     return add(open_store(store_uri), form, merge_steps=config.align.merge_steps, by=by, now=_now())
@@ -267,7 +276,7 @@ def add_feedback(config: Config, store_uri: str, form: Mapping[str, str], *, by:
 def collect_feedback(config: Config, store_uri: str) -> dict[str, Any]:
     """Import what other tools dropped into the store's inbox; what cannot be read goes to the quarantine."""
     from fleetalign.feedback.inbox import collect
-    from fleetalign.ingest.run import DEFAULT_KIND
+    from fleetalign.ingest.mapping import DEFAULT_KIND
 
     return collect(open_store(store_uri), config.source.kind or DEFAULT_KIND, _now()).as_json()
 

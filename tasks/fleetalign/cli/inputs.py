@@ -75,7 +75,7 @@ def mapping(options: argparse.Namespace):
 
 def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, bar: Bar):
     from fleetalign.feedback.files import read_feedback_file
-    from fleetalign.feedback.statements import hear_files
+    from fleetalign.feedback.statements import import_files
     from fleetalign.ingest.run import ingest_files
 
     store = open_store(store_uri)
@@ -85,7 +85,7 @@ def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, ba
         store, config, options.telemetry, mapping(options), interval(options), bar, replace=options.replace
     )
     if feedback is not None:
-        for warning in hear_files(store, feedback, options.feedback, datetime.now(UTC)).warnings:
+        for warning in import_files(store, feedback, options.feedback, datetime.now(UTC)).warnings:
             print(f"note: {warning}", file=sys.stderr)
     return result
 
@@ -139,7 +139,7 @@ def read_telemetry(options: argparse.Namespace):
 
 def default_kind(options: argparse.Namespace) -> str:
     """The kind of feedback that names none: that of the telemetry beside it."""
-    from fleetalign.ingest.run import DEFAULT_KIND
+    from fleetalign.ingest.mapping import DEFAULT_KIND
 
     return mapping(options).kind or DEFAULT_KIND
 

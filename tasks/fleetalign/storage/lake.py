@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from fleetalign.contracts.hashing import readable_json, sha256
 from fleetalign.contracts.plan import PartitionEntry
 from fleetalign.contracts.schema import checked_major
-from fleetalign.contracts.tables import TELEMETRY, from_parquet, to_parquet
+from fleetalign.contracts.tables import KEY_COLUMNS, TELEMETRY, from_parquet, to_parquet
 from fleetalign.errors import ConfigError, NotFound
 from fleetalign.interval import Granularity, Interval, parse_time
 from fleetalign.storage import layout
@@ -27,7 +27,6 @@ from fleetalign.storage.store import Store
 PARTITION_VERSION = "1.0"
 ROWS_PER_PART = 100_000
 """Small enough that a shard of a large fleet reads little beside its own entities."""
-KEY_COLUMNS = ("kind", "entity_id", "timestamp")
 
 
 @dataclass(frozen=True, slots=True)

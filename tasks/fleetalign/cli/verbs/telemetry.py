@@ -26,14 +26,13 @@ def simulate(options: argparse.Namespace) -> int:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    from fleetalign.ingest import inspect as inspecting
-    from fleetalign.ingest.inspect_text import inspection_text, mapping_yaml
+    from fleetalign.ingest import inspect as inspection
 
     out = inputs.output(options.out) if options.out else None
-    found = inspecting.inspect(options.telemetry, inputs.mapping(options))
-    print(inspection_text(found))
+    found = inspection.inspect(options.telemetry, inputs.mapping(options))
+    print(inspection.inspection_text(found))
     if out:
-        out.write_text(mapping_yaml(found))
+        out.write_text(inspection.mapping_yaml(found))
     return 0
 
 
