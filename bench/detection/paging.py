@@ -18,6 +18,7 @@ from bench.detection.methods import Method
 from fleetalign.config import AlignConfig
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.pages import Page, find_pages
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER
 from fleetalign.detectors.views.roles import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
@@ -72,16 +73,20 @@ def _scorer(learned: Learned, method: Method, decision: Decision, given: Given) 
         chosen = dict(zip(FLEET_STATISTICS, method.grid.candidates[decision.candidate], strict=True))
         numbers = normalizer.with_constants(numbers, chosen)
     inputs = Graph(learned.model).inputs
-    entry = {
-        "window_steps": card["window_steps"],
-        "step_seconds": panel.step_seconds,
-        "metrics": list(panel.metrics),
-        "inputs": list(inputs),
-        "seasonal_lags_steps": card["seasonal_lags_steps"],
-        "statistics_columns": card["statistics_columns"],
-    }
-    if "state" in inputs:
-        entry |= {"state_size": STATE_SIZE, "state_chains": True, "state_settle_steps": SETTLE_STEPS}
+    stateful = "state" in inputs
+    entry = KindManifest(
+        model_id="", model="", golden="", network=method.name,
+        window_steps=card["window_steps"],
+        step_seconds=panel.step_seconds,
+        metrics=tuple(panel.metrics),
+        inputs=tuple(inputs),
+        condition_used=card["condition_used"],
+        seasonal_lags_steps=tuple(card["seasonal_lags_steps"]),
+        statistics_columns=tuple(card["statistics_columns"]),
+        state_size=STATE_SIZE if stateful else None,
+        state_chains=stateful,
+        state_settle_steps=SETTLE_STEPS if stateful else None,
+    )  # fmt: skip
     return KindScorer(
         panel.kind,
         entry,

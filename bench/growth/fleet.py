@@ -29,7 +29,7 @@ from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.tables import FEEDBACK, TIME
 from fleetalign.interval import Interval
 from fleetalign.storage import lake, statements
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 SEED = 1
 KIND = "unit"

@@ -63,7 +63,7 @@ def _plan(config: Config, uri: str, entities: int) -> None:
 def plan_id_of(uri: str) -> str:
     """The store holds one plan."""
     from fleetalign.storage import layout
-    from fleetalign.storage.store import open_store
+    from fleetalign.storage.connect import open_store
 
     keys = [info.key for info in open_store(uri).list(layout.PLANS) if info.key.count("/") == 1]
     return keys[0].removeprefix(layout.PLANS).removesuffix(".json")
@@ -101,13 +101,14 @@ def _score(config: Config, uri: str, entities: int, worker: int) -> int:
     import pyarrow as pa
 
     from fleetalign import steps
+    from fleetalign.plan import receipts
     from fleetalign.scoring.scorer import Scorer
-    from fleetalign.storage import lake, layout
-    from fleetalign.storage.store import open_store
+    from fleetalign.storage import lake
+    from fleetalign.storage.connect import open_store
 
     store = open_store(uri)
     plan_id = steps.latest(config, uri, "release")
-    scorer = Scorer.open(store, release=store.get_json(layout.receipt(plan_id, "release"))["release_id"])
+    scorer = Scorer.open(store, release=receipts.read_release(store, plan_id).release_id)
     partitions = lake.list_partitions(store, "validated")[-2:]
     scored = 0
     for first in range(worker * SCORED_AT_ONCE, entities, WORKERS * SCORED_AT_ONCE):

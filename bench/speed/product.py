@@ -13,6 +13,7 @@ from bench.speed.synthetic import Telemetry
 from fleetalign.config import ModelConfig, TrainingConfig
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER
 from fleetalign.detectors.views.roles import SETTLE_STEPS
 from fleetalign.model import normalizer
@@ -90,14 +91,19 @@ def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
         (telemetry.location[0], telemetry.scale[0]),
     )  # fmt: skip
     aligner = {"kind": panel.kind, "entity_id": DEFAULT_ENTITY, "condition": 11, "threshold": 0.0, "state": "default"}
-    entry = {
-        **side.card,
-        "step_seconds": panel.step_seconds,
-        "metrics": list(panel.metrics),
-        "inputs": list(side.graph.inputs),
-        "state_chains": True,
-        "state_settle_steps": SETTLE_STEPS,
-    }
+    entry = KindManifest(
+        model_id="", model="", golden="", network=side.name,
+        window_steps=side.card["window_steps"],
+        step_seconds=panel.step_seconds,
+        metrics=tuple(panel.metrics),
+        inputs=tuple(side.graph.inputs),
+        condition_used=side.card["condition_used"],
+        seasonal_lags_steps=tuple(side.card["seasonal_lags_steps"]),
+        statistics_columns=tuple(columns),
+        state_size=side.card["state_size"],
+        state_chains=True,
+        state_settle_steps=SETTLE_STEPS,
+    )  # fmt: skip
     return KindScorer(
         panel.kind, entry, side.model,
         FleetTable.of(NORMALIZER, normalizer.with_constants(rows, dict.fromkeys(columns, 1.0))),

@@ -21,7 +21,7 @@ from fleetalign.contracts.feedback import feedback_id, intervals
 from fleetalign.contracts.tables import FEEDBACK, TIME
 from fleetalign.interval import Interval
 from fleetalign.storage import lake, statements
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 FEEDBACK_SHARE = 0.3
 """Operators speak about this last share of the time; alignment is calibrated there."""

@@ -23,6 +23,7 @@ from stack import Stack
 from standalone import Standalone
 
 from fleetalign.config import Config, load
+from fleetalign.contracts.manifest import Coverage
 from fleetalign.errors import FleetalignError
 from fleetalign.interval import Interval, parse_time, partition_key, split
 
@@ -149,8 +150,8 @@ def score_elsewhere(store: str, telemetry: Path, out: Path) -> str:
 def summary(store_uri: str) -> list[str]:
     """Release id and its figures beside their controls, from the manifest of the champion."""
     from fleetalign.storage import channel
+    from fleetalign.storage.connect import open_store
     from fleetalign.storage.manifest import read_manifest
-    from fleetalign.storage.store import open_store
 
     store = open_store(store_uri)
     pointer = channel.read(store, "champion")
@@ -159,8 +160,8 @@ def summary(store_uri: str) -> list[str]:
             "nothing was promoted to champion; ask `fleetalign explain`, or start over: make clean demo"
         )
     manifest = read_manifest(store, pointer.release_id)
-    lines = [f"release {manifest.release_id}", f"  coverage: {coverage_text(manifest.document['coverage'])}"]
-    evaluation = manifest.document["evaluation"]
+    lines = [f"release {manifest.release_id}", f"  coverage: {coverage_text(manifest.coverage)}"]
+    evaluation = manifest.evaluation
     if evaluation:
         lines.append(f"  judged: {evaluation['protocol']}, {evaluation['incidents']:g} incidents")
         lines.append(f"  {'figure':32} {'detector [95 %]':>22} {'random':>9} {'shifted':>9} {'untrained':>9}")
@@ -170,9 +171,9 @@ def summary(store_uri: str) -> list[str]:
     return lines
 
 
-def coverage_text(coverage: dict[str, Any]) -> str:
-    states = ", ".join(f"{state} {count}" for state, count in coverage["by_state"].items() if count)
-    return f"{coverage['own_rows']} of {coverage['entities']} entities have a row of their own ({states})"
+def coverage_text(coverage: Coverage) -> str:
+    states = ", ".join(f"{state} {count}" for state, count in coverage.by_state.items() if count)
+    return f"{coverage.own_rows} of {coverage.entities} entities have a row of their own ({states})"
 
 
 def estimate_text(estimate: dict[str, Any]) -> str:

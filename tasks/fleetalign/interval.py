@@ -15,6 +15,7 @@ from fleetalign.errors import UsageError
 Granularity = Literal["day", "hour"]
 KEY_FORMATS: dict[str, str] = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H"}
 LENGTHS: dict[str, timedelta] = {"day": timedelta(days=1), "hour": timedelta(hours=1)}
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -41,9 +42,6 @@ class Interval:
 
     def overlaps(self, other: Interval) -> bool:
         return self.start < other.end and other.start < self.end
-
-    def contains(self, instant: datetime) -> bool:
-        return self.start <= instant < self.end
 
     def as_json(self) -> dict[str, str]:
         return {"start": format_time(self.start), "end": format_time(self.end)}

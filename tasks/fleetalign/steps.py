@@ -16,28 +16,38 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.receipts import SnapshotReceipt
 from fleetalign.interval import Interval
 from fleetalign.plan import receipts
 from fleetalign.storage import layout
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
+
+if TYPE_CHECKING:
+    from fleetalign.ingest.raw_partitions import IngestResult
 
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
 Progress = Callable[[int, int, str], None]
 
 
 def ingest(config: Config, store_uri: str, interval: Interval, progress: Progress | None = None) -> dict[str, Any]:
-    """Bring one closed interval from the configured source into raw partitions, with the feedback known by its end."""
+    """Bring one closed interval from the configured source into raw partitions, with the feedback recorded by its end.
+
+    Feedback comes first: a wrong feedback file fails before telemetry is written.
+    """
+    from fleetalign.feedback.configured import import_configured
     from fleetalign.ingest.run import ingest_partition
 
-    return ingest_summary(ingest_partition(open_store(store_uri), config, interval, progress))
+    store = open_store(store_uri)
+    feedback_statements = import_configured(store, config, interval)
+    return ingest_summary(ingest_partition(store, config, interval, progress), feedback_statements)
 
 
-def ingest_summary(result: Any) -> dict[str, Any]:
-    """An ``IngestResult`` without its partitions' documents."""
+def ingest_summary(result: IngestResult, feedback_statements: int = 0) -> dict[str, Any]:
+    """Return an ingest result as JSON, without its partitions' documents."""
     return {
         "partitions": [p.prefix for p in result.partitions],
         "versions": {p.prefix.rstrip("/"): p.digest for p in result.partitions},
@@ -45,8 +55,8 @@ def ingest_summary(result: Any) -> dict[str, Any]:
         "quarantined_rows": result.quarantined_rows,
         "quarantined_cells": result.quarantined_cells,
         "first_quarantined": result.first_quarantined,
-        "feedback_statements": result.feedback_statements,
-        **({"asked": list(result.asked)} if result.asked else {}),
+        "feedback_statements": feedback_statements,
+        **({"asked": list(result.queries)} if result.queries else {}),
     }
 
 
@@ -87,23 +97,26 @@ def plan(
     Feedback recorded after ``as_of`` does not exist.
     """
     from fleetalign.plan.cost import expected_cpu_hours
-    from fleetalign.plan.document import write_plan
+    from fleetalign.plan.draft import write_plan
     from fleetalign.plan.realign import plan_realignment
 
     store = open_store(store_uri)
     if reuse_model:
-        plan_id, document, new = plan_realignment(store, config, interval, as_of)
+        plan_id, planned, new = plan_realignment(store, config, interval, as_of)
     else:
-        plan_id, document = write_plan(store, config, interval, as_of)
+        plan_id, planned = write_plan(store, config, interval, as_of)
         new = True
     return {
         "plan_id": plan_id,
         "new": new,
-        "kinds": {k: {"entities": v["entities"], "ranges": v["ranges"]} for k, v in document["kinds"].items()},
-        "partitions": len(document["partitions"]),
-        "feedback_rows": document["feedback"]["rows"],
-        "shards": len(document["shards"]),
-        "expected_align_cpu_hours": float(f"{expected_cpu_hours(document):.2g}"),
+        "kinds": {
+            kind: {"entities": entry.entities, "ranges": entry.ranges.as_document()}
+            for kind, entry in planned.kinds.items()
+        },
+        "partitions": len(planned.partitions),
+        "feedback_rows": planned.feedback.rows,
+        "shards": len(planned.shards),
+        "expected_align_cpu_hours": float(f"{expected_cpu_hours(planned):.2g}"),
     }
 
 
@@ -111,11 +124,11 @@ def snapshot(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
     """Record the plan's telemetry in the DVC data registry; returns the git revision."""
     store = open_store(store_uri)
     if not config.registry.enabled:
-        return {"revision": None, "remote": None}
+        return SnapshotReceipt().as_document()
     from fleetalign.plan.document import read_plan
     from fleetalign.versioning.dvc import snapshot as record
 
-    result = record(store, read_plan(store, plan_id), plan_id, config.registry)
+    result = record(store, read_plan(store, plan_id), plan_id, config.registry).as_document()
     store.put(layout.receipt(plan_id, "snapshot"), readable_json(result))
     return result
 
@@ -128,18 +141,17 @@ def pretrain(
     A finished training is not repeated unless ``force``; an interrupted one goes on from its checkpoint.
     """
     from fleetalign.plan.document import plan_config, read_plan
-    from fleetalign.release.origin import of_plan
 
     store = open_store(store_uri)
-    document = read_plan(store, plan_id)
-    if document["reuse"] or (store.exists(layout.receipt(plan_id, "pretrain")) and not force):
-        receipt = receipts.trained(store, plan_id, document)
+    planned = read_plan(store, plan_id)
+    if planned.reuse or (store.exists(layout.receipt(plan_id, "pretrain")) and not force):
+        receipt = receipts.trained(store, plan_id, planned)
     else:
         from fleetalign.model.pretrain import pretrain_plan
 
-        settings = dataclasses.replace(plan_config(document), storage=config.storage)
-        receipt = pretrain_plan(store, document, plan_id, settings, resume=not force, progress=progress)
-    return receipt | of_plan(store, plan_id)
+        settings = dataclasses.replace(plan_config(planned), storage=config.storage)
+        receipt = pretrain_plan(store, planned, plan_id, settings, resume=not force, progress=progress)
+    return receipt.as_document() | receipts.of_plan(store, plan_id, planned)
 
 
 def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]:
@@ -151,9 +163,9 @@ def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]
     from fleetalign.plan.cost import require_affordable
     from fleetalign.plan.document import read_plan
 
-    document = read_plan(open_store(store_uri), plan_id)
-    require_affordable(plan_id, document, config.airflow.max_cpu_hours)
-    return [{"plan_id": plan_id, "index": s["index"], "label": label(s)} for s in document["shards"]]
+    planned = read_plan(open_store(store_uri), plan_id)
+    require_affordable(plan_id, planned, config.airflow.max_cpu_hours)
+    return [{"plan_id": plan_id, "index": shard.index, "label": label(shard)} for shard in planned.shards]
 
 
 def align_shard(
@@ -162,27 +174,31 @@ def align_shard(
     """Score one shard's calibrate range with the exported graph and tabulate its entities."""
     from fleetalign.align.shard_task import align_and_store
 
-    return align_and_store(open_store(store_uri), config, plan_id, index, progress)
+    return align_and_store(open_store(store_uri), config, plan_id, index, progress).as_document()
 
 
 def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]:
     """Reduce every shard of the plan to the aligner table and the final normalizer."""
     from fleetalign.align.reduce import reduce_plan
-    from fleetalign.release.origin import of_plan
+    from fleetalign.plan.document import read_plan
 
     store = open_store(store_uri)
-    receipt = reduce_plan(store, plan_id)
+    planned = read_plan(store, plan_id)
+    receipt = reduce_plan(store, plan_id, planned).as_document()
     store.put_immutable(layout.receipt(plan_id, "align_reduce"), readable_json(receipt))
     # Rows per entity stay in the receipt: what a task returns must not grow with the fleet.
-    told = {k: v for k, v in receipt.items() if k not in ("leave_one_out", "random_tail_probabilities")}
-    return told | of_plan(store, plan_id)
+    summary = {k: v for k, v in receipt.items() if k not in ("leave_one_out", "random_tail_probabilities")}
+    return summary | receipts.of_plan(store, plan_id, planned)
 
 
 def release(config: Config, store_uri: str, plan_id: str, progress: Progress | None = None) -> dict[str, Any]:
     """Judge what the plan built beside its controls, apply the gates and publish one immutable release."""
     from fleetalign.release.build import build_release
+    from fleetalign.release.publish import of_release
 
-    return build_release(open_store(store_uri), plan_id, config, progress)
+    store = open_store(store_uri)
+    receipt = build_release(store, plan_id, config, progress)
+    return receipt.as_document() | of_release(store, receipt.release_id)
 
 
 def promote(
@@ -193,8 +209,11 @@ def promote(
     Raises GateRefused with the reasons otherwise. A no-op when the channel already serves the same artifacts.
     """
     from fleetalign.release.comparison import promote_release
+    from fleetalign.watch.reports import rate_evidence
 
-    return promote_release(open_store(store_uri), config, release_id, channel=channel, by=by, why=why, force=force)
+    return promote_release(
+        open_store(store_uri), config, release_id, rate_evidence, channel=channel, by=by, why=why, force=force
+    )
 
 
 def promotion_verdict(
@@ -205,8 +224,9 @@ def promotion_verdict(
     Raises GateRefused as ``promote`` does.
     """
     from fleetalign.release.comparison import promotion_verdict as verdict
+    from fleetalign.watch.reports import rate_evidence
 
-    return verdict(open_store(store_uri), config, release_id, channel=channel, force=force)
+    return verdict(open_store(store_uri), config, release_id, rate_evidence, channel=channel, force=force)
 
 
 def rollback(
@@ -247,7 +267,7 @@ def health(config: Config, store_uri: str) -> dict[str, Any] | None:
 
 
 def add_feedback(config: Config, store_uri: str, form: Mapping[str, str], *, by: str) -> dict[str, Any]:
-    """Store one statement: the fields of ``form`` are those of ``ingest.word.FIELDS``."""
+    """Store one statement; the fields of ``form`` are those of ``feedback.statements.FIELDS``."""
     from fleetalign.feedback.statements import add
 
     return add(open_store(store_uri), form, merge_steps=config.align.merge_steps, by=by, now=_now())
@@ -256,7 +276,7 @@ def add_feedback(config: Config, store_uri: str, form: Mapping[str, str], *, by:
 def collect_feedback(config: Config, store_uri: str) -> dict[str, Any]:
     """Import what other tools dropped into the store's inbox; what cannot be read goes to the quarantine."""
     from fleetalign.feedback.inbox import collect
-    from fleetalign.ingest.run import DEFAULT_KIND
+    from fleetalign.ingest.mapping import DEFAULT_KIND
 
     return collect(open_store(store_uri), config.source.kind or DEFAULT_KIND, _now()).as_json()
 
@@ -286,10 +306,13 @@ __all__ = [
     "collect_feedback",
     "collect_garbage",
     "drift",
+    "health",
     "ingest",
+    "ingest_summary",
     "latest",
     "pretrain_due",
     "promote",
+    "promotion_verdict",
     "rollback",
     "score",
     "shards",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from fleetalign.config import Config, ModelConfig
 from fleetalign.contracts import schema
 from fleetalign.contracts.golden import GOLDEN
 from fleetalign.contracts.graph import OUTPUTS, ROLES
+from fleetalign.contracts.manifest import Gate
 from fleetalign.contracts.tables import TABLES
 from fleetalign.evaluate.figures import Figures
-from fleetalign.evaluate.gates import Gate
 from fleetalign.evaluate.outcomes import EntityCounts
 from fleetalign.interval import Interval
-from fleetalign.plan.document import draft
+from fleetalign.plan.draft import draft
 from fleetalign.release.promote import promote
 from fleetalign.release.publish import publish
 from fleetalign.storage import channel as channels
@@ -37,7 +38,7 @@ from fleetalign.testing.releases import toy_release, toy_telemetry
 FOLDER = Path(__file__).parent / "golden"
 CONTRACTS = {**TABLES, GOLDEN.name: GOLDEN}
 MARCH = datetime(2026, 3, 9, tzinfo=UTC)
-GATE = Gate("coverage", 0.95, 0.9, "pass", "20 entities, 1 default").as_json()
+GATE = Gate("coverage", 0.95, 0.9, "pass", "20 entities, 1 default")
 
 
 def compare(name: str, text: str) -> None:
@@ -85,21 +86,18 @@ def documents() -> dict[str, dict[str, Any]]:
     plan = draft(store, Config(model=ModelConfig(window_steps=16)))
     counts = [EntityCounts("service", name, 1, 0, 1, 86_400.0, (60.0,)) for name in ("a", "b")]
     figures = Figures.from_counts(counts, counts, counts, counts, samples=10, seed=1, protocol="judge_range")
-    first = toy_release(store)
-    body = dict(read_manifest(store, first).document)
-    del body["release_id"]
-    body["kinds"]["service"] |= {"state_size": 5, "state_chains": True, "state_settle_steps": 64}
-    release_id = publish(
-        store, {**body, "gates": [GATE], "evaluation": figures.as_json(), "mutes": None}, body.pop("files"), {}
-    )
+    toy = read_manifest(store, toy_release(store))
+    kind = replace(toy.kinds["service"], state_size=5, state_chains=True, state_settle_steps=64)
+    manifest = replace(toy, kinds={"service": kind}, gates=(GATE,), evaluation=figures.as_json(), mutes=None)
+    release_id = publish(store, manifest, {})
     promote(store, release_id, "champion", "ops", "test", lambda _: [GATE], expires_after_hours=48.0, now=MARCH)
     return {
-        "manifest": dict(read_manifest(store, release_id).document),
+        "manifest": store.get_json(layout.release(release_id, "manifest.json")),
         "pointer": channels.read(store, "champion").as_json(),
         "promotion": store.get_json(layout.promotion(release_id, None)),
         "partition": dict(partition.document),
-        "plan": plan,
-        "gate": GATE,
+        "plan": plan.as_document(),
+        "gate": GATE.as_document(),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from fleetalign.contracts.feedback import feedback_id, in_force
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.tables import FEEDBACK, RETRACTED
 from fleetalign.errors import BadInput, ConfigError
-from fleetalign.plan.document import PLAN_VERSION, draft, plan_config, read_plan, read_statements
+from fleetalign.plan.document import PLAN_VERSION, plan_config, read_plan, read_statements
+from fleetalign.plan.draft import draft
 from fleetalign.plan.realign import same_inputs
 from fleetalign.release.verify import verify
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake, layout, statements
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.manifest import read_manifest
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
 
 FIRST = Path(__file__).parent / "store-1.0"
 PLAN, RELEASE = "cba866a6e88d0159", "28e1334f771859b6"
@@ -56,9 +59,9 @@ def test_a_plan_of_the_first_version_is_what_would_be_planned_today(store: Store
     config = plan_config(plan)
     assert read_statements(store, plan, "feedback")["verdict"].to_pylist() == ["anomaly"]
     today = draft(store, config)
-    assert (today["schema_version"], today["kinds"]) == (PLAN_VERSION, plan["kinds"])
+    assert (today.schema_version, today.kinds) == (PLAN_VERSION, plan.kinds)
     # The frozen table has the columns of its version; everything else is what it was.
-    assert same_inputs({**plan, "feedback": today["feedback"]}, today)
+    assert same_inputs(replace(plan, feedback=today.feedback), today)
 
 
 def test_feedback_of_the_first_version_is_taken_back_by_that_of_today(store: Store) -> None:

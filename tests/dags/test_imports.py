@@ -1,32 +1,48 @@
-"""Imports point downwards, and only dags/ and the UI plugins know Airflow."""
+"""Imports point downwards and never in a circle, and only dags/ and the UI plugins know Airflow."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from fleetalign import steps
+
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "tasks" / "fleetalign"
-BASE = {"errors", "interval", "settings", "settings_build", "config", "contracts", "storage"}
-MIDDLE = {"ingest", "validate", "model", "align", "evaluate", "release", "emit", "versioning", "simulate"}
-TOP = {"steps", "cli", "bench"}
-SIDEWAYS = {
-    ("align", "evaluate"),  # thresholds are chosen by the measures that judge them
-    ("align", "model"),  # scores come from the exported graph's runtime
-    ("ingest", "simulate"),  # the simulator is a source
-    ("release", "align"),  # a release bundles and judges what a plan aligned
-    ("release", "evaluate"),  # gates and figures
-    ("emit", "release"),  # what is sent is what the scorer says
-}
-"""Imports between packages of the middle that are wanted."""
+FLOORS = (
+    {"errors", "interval", "progress", "config", "contracts"},
+    {"storage"},
+    {"plan", "scoring", "evaluate", "simulate", "detectors"},
+    {"model", "ingest", "validate"},
+    {"align", "feedback", "emit", "versioning"},
+    {"explain"},
+    {"release"},
+    {"watch"},
+    {"steps"},
+    {"cli"},
+)
+"""Rooms of the package, lowest floor first: a room imports rooms of lower floors; those of the ground floor each other."""
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+OUTSIDE = {"__init__", "testing"}
+"""On no floor: the package itself, and helpers for tests, which may import anything but steps and cli."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
+def module_of(path: Path) -> str:
+    """The dotted name of a file of the package."""
+    return ".".join(("fleetalign", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+NAMES = {module_of(path): path for path in MODULES}
+
+
 def imported(path: Path) -> Iterator[str]:
-    """Every absolute module name that a file imports, also inside functions."""
+    """Yield every absolute name that a file imports, also inside functions and for type checkers."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -35,25 +51,57 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def part_of(name: str) -> str | None:
-    parts = name.split(".")
-    return parts[1] if parts[0] == "fleetalign" and len(parts) > 1 else None
+def modules_imported(path: Path) -> set[str]:
+    """Return the modules of the package that a file imports; of ``a.b.symbol`` that is ``a.b``."""
+    return {name if name in NAMES else name.rpartition(".")[0] for name in imported(path)} & NAMES.keys()
+
+
+def room_of(name: str) -> str:
+    return (*name.split("."), "__init__")[1]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_downwards(path: Path) -> None:
-    here = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    targets = {part_of(name) for name in imported(path)} - {None, here}
-    if here in BASE:
-        assert not targets & (MIDDLE | TOP)
-    elif here in MIDDLE:
-        assert not targets & TOP
-        assert {(here, target) for target in targets & MIDDLE} <= SIDEWAYS
+    here = room_of(module_of(path))
+    rooms = {room_of(name) for name in modules_imported(path)} - {here, "__init__"}
+    if here in FLOOR_OF:
+        below = set().union(*FLOORS[: max(FLOOR_OF[here], 1)])
+        assert rooms - below == set()
+    elif here == "testing":
+        assert not rooms & {"steps", "cli"}
 
 
-def test_every_part_of_the_package_has_a_level() -> None:
-    parts = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert parts - BASE - MIDDLE - TOP <= {"__init__", "__main__", "__pycache__", "testing", "progress", "py.typed"}
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(name) for name in NAMES} == FLOOR_OF.keys() | OUTSIDE
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: modules_imported(path) - {name} for name, path in NAMES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(" <- ".join(circle.args[1]))
+
+
+def test_scoring_stands_on_contracts_and_storage_alone() -> None:
+    rooms = {
+        room_of(name) for path in MODULES if path.is_relative_to(PACKAGE / "scoring") for name in modules_imported(path)
+    }
+    assert rooms <= {"scoring", "contracts", "storage", "errors", "interval"}
+
+
+def test_steps_exports_every_public_function() -> None:
+    public = {
+        node.name
+        for node in ast.parse((PACKAGE / "steps.py").read_text()).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
+    assert set(steps.__all__) == public
+
+
+def test_the_alignment_describes_the_modules_that_it_has() -> None:
+    named = set(re.findall(r"``(\w+)``", ast.get_docstring(ast.parse((PACKAGE / "align" / "__init__.py").read_text()))))
+    assert named <= {path.stem for path in (PACKAGE / "align").iterdir()}
 
 
 def test_only_dags_and_plugins_import_airflow() -> None:

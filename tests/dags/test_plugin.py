@@ -14,12 +14,15 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from fleetalign import steps
+from fleetalign.contracts.receipts import ReleaseReceipt
 from fleetalign.errors import GateRefused, PartitionHeld, StoreError
 from fleetalign.interval import Interval
 from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.memory import MemoryStore
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
 from fleetalign.testing.releases import toy_release
 
 BASE = "/fleetalign"
@@ -37,7 +40,10 @@ def store() -> Store:
     release_id = toy_release(made)
     channels.move(made, "champion", release_id, "ops", "test", 48.0, datetime.now(UTC))
     made.put(layout.release(release_id, "report.html"), EVIL)
-    made.put(layout.receipt("0" * 16, "release"), json.dumps({"release_id": release_id}).encode())
+    made.put(
+        layout.receipt("0" * 16, "release"),
+        json.dumps(ReleaseReceipt.of("0" * 16, read_manifest(made, release_id)).as_document()).encode(),
+    )
     result = layout.validation_result("web", DAY, "day")
     counts = {"raw_rows": 1, "kept": 1, "inserted": 0, "quarantined_rows": {}, "quarantined_cells": {}}
     document = {"kind": "web", **DAY.as_json(), "verdict": "held", "counts": counts, "findings": []}

@@ -9,7 +9,7 @@ from dags.test_runs import Run, events
 from e2e.prometheus_server import prometheus
 
 from fleetalign.storage import lake
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 MAPPING = 'step_seconds: 60\nseries: [{query: cpu, kind: web, entity: "{host}", metric: cpu, type: gauge}]'
 

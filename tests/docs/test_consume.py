@@ -15,7 +15,7 @@ from fleetalign.contracts.schema import schema
 from fleetalign.contracts.tables import ALIGNER, MUTES, NORMALIZER, SCORE_REASONS, SCORES
 from fleetalign.release.publish import ROLES as FILE_ROLES
 from fleetalign.storage import channel
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 from fleetalign.testing.releases import toy_release, toy_telemetry
 
 

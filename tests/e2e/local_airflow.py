@@ -16,7 +16,7 @@ from typing import Any
 
 from fleetalign.config import load
 from fleetalign.storage import channel
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 REPOSITORY = Path(__file__).parents[2]
 LOCAL = REPOSITORY / "infra" / "local"

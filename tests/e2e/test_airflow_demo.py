@@ -24,7 +24,7 @@ from e2e.local_airflow import Demo, champion, digests, free_port, module, releas
 from fleetalign.config import load
 from fleetalign.interval import from_partition_key
 from fleetalign.scoring.scorer import Scorer
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 from fleetalign.watch.drift import check
 
 pytestmark = pytest.mark.airflow

@@ -14,7 +14,7 @@ from e2e.local_airflow import free_port, module
 
 from fleetalign.config import load
 from fleetalign.storage import channel
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 pytestmark = pytest.mark.airflow
 DAYS_THROUGH_AIRFLOW = 4

@@ -19,7 +19,7 @@ from e2e.people import Inbox, inboxes, value_in_prometheus
 
 from fleetalign.storage import channel
 from fleetalign.storage.channel import Pointer
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 pytestmark = pytest.mark.airflow
 HOURS = 24.0

@@ -21,10 +21,10 @@ from fleetalign.config import load
 from fleetalign.contracts.graph import expose
 from fleetalign.detectors.grid import grid_of
 from fleetalign.detectors.margins import EntitySeries, create
-from fleetalign.plan.document import read_plan
+from fleetalign.plan.document import partitions_of, read_plan
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 
 def hashes(store: Path) -> dict[str, bytes]:
@@ -160,29 +160,29 @@ def test_the_scorer_agrees_with_the_build_on_a_whole_day(build: Build):
     scorer = Scorer.open(store, release=build.release_id)
     assert scorer.verify() <= 1e-5
     plan = read_plan(store, steps.latest(load(build.params), str(build.store), "release"))
-    partitions = [lake.Partition.from_plan_entry(e) for e in plan["partitions"] if e["kind"] == "service"]
+    partitions = partitions_of(plan, "service")
     history = pa.concat_tables([lake.read_partition(store, p) for p in partitions], promote_options="default")
     scores = scorer.score(history, start=partitions[-1].interval.start)
     entry, config = scorer.manifest.kinds["service"], load(build.params)
-    card = store.get_json(layout.model(entry["model_id"], "card.json"))
+    card = store.get_json(layout.model(entry.model_id, "card.json"))
     grid = grid_of(card, config.align)
-    signal = create(card, expose(store.get(entry["model"])), grid)
+    signal = create(card, expose(store.get(entry.model)), grid)
     receipt = store.get_json(layout.receipt(steps.latest(config, str(build.store), "release"), "align_reduce"))
     candidate = grid.candidates.index(tuple(receipt["shared"]["candidate"]))
-    rows = {r["entity_id"]: r for r in _rows(store, scorer.manifest.document["aligner"]) if r["kind"] == "service"}
-    normalizer = _rows(store, scorer.manifest.document["normalizer"])
+    rows = {r["entity_id"]: r for r in _rows(store, scorer.manifest.aligner) if r["kind"] == "service"}
+    normalizer = _rows(store, scorer.manifest.normalizer)
     checked = 0
     for entity_id in sorted(set(history["entity_id"].to_pylist()))[:4]:
         mine = history.filter(pa.compute.equal(history["entity_id"], entity_id)).sort_by("timestamp")
         norm = {r["metric"]: r for r in normalizer if r["kind"] == "service" and r["entity_id"] == entity_id}
-        if len(norm) < len(entry["metrics"]):
+        if len(norm) < len(entry.metrics):
             continue
-        slots = mine["timestamp"].cast(pa.int64()).to_numpy() // (entry["step_seconds"] * 1_000_000)
+        slots = mine["timestamp"].cast(pa.int64()).to_numpy() // (entry.step_seconds * 1_000_000)
         slots -= slots[0]
-        values = np.full((slots[-1] + 1, len(entry["metrics"])), np.nan)
-        values[slots] = np.stack([mine[m].to_numpy(zero_copy_only=False) for m in entry["metrics"]], axis=1)
-        columns = (["location"], ["scale"], entry["statistics_columns"])
-        numbers = [np.array([[norm[m][c] for c in names] for m in entry["metrics"]]) for names in columns]
+        values = np.full((slots[-1] + 1, len(entry.metrics)), np.nan)
+        values[slots] = np.stack([mine[m].to_numpy(zero_copy_only=False) for m in entry.metrics], axis=1)
+        columns = (["location"], ["scale"], entry.statistics_columns)
+        numbers = [np.array([[norm[m][c] for c in names] for m in entry.metrics]) for names in columns]
         series = EntitySeries(values, np.ones(values.shape), 0, numbers[0][:, 0], numbers[1][:, 0], numbers[2])
         theirs = scores.filter(pa.compute.equal(scores["entity_id"], entity_id)).sort_by("timestamp")
         built = signal.margins(series, len(values) - 150, len(values))[candidate]

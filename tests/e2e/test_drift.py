@@ -25,8 +25,10 @@ from fleetalign.model.normalizer import lookup
 from fleetalign.release.comparison import comparison_gates
 from fleetalign.simulate.simulation import Simulation
 from fleetalign.storage import layout
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.manifest import read_manifest
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
+from fleetalign.watch.reports import rate_evidence
 
 AFTER = datetime(2026, 3, 7, tzinfo=UTC)
 USUAL, SHIFTED, CHANGED = "2026-03-07", "2026-03-08", "2026-03-09"
@@ -38,7 +40,7 @@ SHIFT = 2.0
 def scales(build: Build, entity_ids: list[str]) -> np.ndarray:
     """The scale of ``METRIC`` that the release holds of each service, float64 [entity]."""
     store = open_store(str(build.store))
-    key = read_manifest(store, build.release_id).document["normalizer"]
+    key = read_manifest(store, build.release_id).normalizer
     return lookup(from_parquet(store.get(key), key), "service", entity_ids, [METRIC])[1][:, 0]
 
 
@@ -164,6 +166,6 @@ def test_drift_makes_a_pretrain_due_and_is_the_gates_evidence(fleet: Fleet, tmp_
 
     steps.plan(config, uri)
     assert steps.pretrain_due(config, uri) == due, "a plan is no training: the same state starts nothing twice"
-    gates = {g.name: g for g in comparison_gates(store, config, *[fleet.build.release_id] * 2)}
+    gates = {g.name: g for g in comparison_gates(store, config, *[fleet.build.release_id] * 2, rate_evidence)}
     rate = store.get_json(layout.drift(fleet.build.release_id, CHANGED))["alarm_rate"]["value"]
     assert f"its drift check of {CHANGED} counted {rate:.3g}" in gates["pages_vs_champion"].why

@@ -25,7 +25,8 @@ from fleetalign.contracts.tables import SCORES
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
 from fleetalign.storage import channel, lake, layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
 from fleetalign.testing.releases import toy_release, toy_telemetry
 
 STEPS = 60

@@ -18,8 +18,8 @@ from fleetalign.config import Config, SourceConfig
 from fleetalign.errors import BadInput
 from fleetalign.interval import Interval
 from fleetalign.storage import lake
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.file import FileStore
-from fleetalign.storage.store import open_store
 
 DAY = Interval.parse("2026-03-02", "2026-03-03")
 WEB = """

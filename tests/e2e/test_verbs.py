@@ -17,8 +17,8 @@ from e2e.conftest import Build, fleetalign
 from fleetalign.contracts.tables import ALIGNER, MUTES
 from fleetalign.evaluate.events import pages
 from fleetalign.storage import layout
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.statements import append_mutes
-from fleetalign.storage.store import open_store
 
 
 def test_step_by_step_gives_the_release_of_the_run(build: Build, tmp_path: Path):

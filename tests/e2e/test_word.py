@@ -15,11 +15,10 @@ from fleetalign import steps
 from fleetalign.config import load
 from fleetalign.contracts.pages import Page
 from fleetalign.feedback.alarm_pages import pages_of, read_pages
-from fleetalign.release.figures import aligner_table
 from fleetalign.scoring.scorer import Scorer
-from fleetalign.storage.manifest import read_manifest
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.manifest import aligner_table, read_manifest
 from fleetalign.storage.statements import read_feedback, read_mutes
-from fleetalign.storage.store import open_store
 
 
 class Fleet:

@@ -17,8 +17,7 @@ from fleetalign.config import Config
 from fleetalign.contracts.hashing import sha256
 from fleetalign.errors import BadInput
 from fleetalign.feedback.files import read_feedback_file
-from fleetalign.ingest.inspect import inspect
-from fleetalign.ingest.inspect_text import inspection_text
+from fleetalign.ingest.inspect import inspect, inspection_text
 from fleetalign.ingest.mapping import Mapping, load_mapping
 from fleetalign.ingest.raw_partitions import IngestResult
 from fleetalign.ingest.run import ingest_files

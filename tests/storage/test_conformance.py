@@ -8,9 +8,9 @@ import logging
 import boto3
 import pytest
 
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.file import FileStore
 from fleetalign.storage.memory import MemoryStore
-from fleetalign.storage.store import open_store
 from fleetalign.testing.stores import StoreConformance
 
 _names = itertools.count()

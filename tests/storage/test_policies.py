@@ -17,7 +17,8 @@ from fleetalign.errors import StoreError
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
 from fleetalign.testing.releases import toy_release, toy_telemetry
 from fleetalign.testing.stores import StoreConformance
 

@@ -15,6 +15,7 @@ import pytest
 from fleetalign.config import AlignConfig, Config, ModelConfig, TrainingConfig
 from fleetalign.config.build import for_network
 from fleetalign.contracts.fleet_table import FleetTable
+from fleetalign.contracts.plan import Ranges
 from fleetalign.contracts.tables import MUTES, TIME
 from fleetalign.detectors.views.roles import SETTLE_STEPS, STATE_SIZE, STATISTICS
 from fleetalign.interval import Interval
@@ -22,6 +23,8 @@ from fleetalign.scoring.kind_scorer import KindScorer
 from fleetalign.storage.lake import write_partition
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.storage.panel import Panel
+from fleetalign.testing.plans import toy_kind, toy_plan
+from fleetalign.testing.releases import toy_kind_manifest
 
 if TYPE_CHECKING:
     from fleetalign.model.train import TrainedModel
@@ -163,14 +166,9 @@ def make_plan():
         day = Interval.parse("2026-03-02", "2026-03-03")
         partition = lake.write_partition(store, "validated", "web", day, "day", table, 60, {})
         cut = Interval.parse("2026-03-02T00:00:00Z", str(times[train_steps - 1] + np.timedelta64(60, "s")) + "Z")
-        facts = {
-            "step_seconds": 60,
-            "metrics": names,
-            "ranges": {"train": cut.as_json(), "calibrate": None, "judge": None},
-            "entities": entities,
-            "model_id": None,
-        }
-        return store, {"kinds": {"web": facts}, "partitions": [partition.as_plan_entry()]}
+        ranges = Ranges(train=cut, calibrate=Interval(cut.end, day.end))
+        kind = toy_kind(step_seconds=60, metrics=tuple(names), ranges=ranges, entities=entities)
+        return store, toy_plan(kinds={"web": kind}, partitions=(partition.as_plan_entry(),))
 
     return make
 
@@ -211,17 +209,17 @@ def views_kind() -> ViewsKind:
         torch.manual_seed(3)
         model = ModelConfig(window_steps=window_steps)
         network = create(model, for_network(TrainingConfig(), model.network), period_steps)
-        entry = {
-            "window_steps": window_steps,
-            "step_seconds": step_seconds,
-            "metrics": list(metrics),
-            "inputs": list(network.inputs),
-            "seasonal_lags_steps": list(network.lags),
-            "statistics_columns": list(STATISTICS),
-            "state_size": STATE_SIZE,
-            "state_chains": True,
-            "state_settle_steps": SETTLE_STEPS,
-        }
+        entry = toy_kind_manifest(
+            window_steps=window_steps,
+            step_seconds=step_seconds,
+            metrics=tuple(metrics),
+            inputs=tuple(network.inputs),
+            seasonal_lags_steps=tuple(network.lags),
+            statistics_columns=tuple(STATISTICS),
+            state_size=STATE_SIZE,
+            state_chains=True,
+            state_settle_steps=SETTLE_STEPS,
+        )
         return KindScorer(kind, entry, export(network, window_steps), normalizer, aligner, MUTES.empty())
 
     return make

@@ -24,7 +24,8 @@ from fleetalign.errors import BadInput, ConfigError, Corrupt, FleetalignError, N
 from fleetalign.explain.explain import explained
 from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
 from fleetalign.watch import entity_list, pages, readable
 from fleetalign.watch import fleet as fleet_view
 

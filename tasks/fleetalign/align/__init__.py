@@ -1,7 +1,7 @@
-"""Alignment: a few numbers per entity, learned from what operators said (He et al., TOSEM 2025; see docs/method.md).
+"""Alignment: a few numbers per entity, fitted on operators' feedback (He et al., TOSEM 2025; see docs/method.md).
 
-``plan`` writes down what a build is made of, ``due`` says when one is. ``signal`` gives one entity's margins at every candidate of ``grid``, ``entity``
-turns them into tables (``levels`` counts all thresholds in one pass), ``shard`` does that for a slice of the fleet. ``reduce``
-reads the shards: ``pool`` adds them up, ``choice`` and ``preference`` choose, ``fleet``, ``drift`` and ``held_out`` write rows.
-No torch.
+``shard_task`` is one mapped task: ``shard`` aligns a slice of the fleet, ``entity`` tabulates each entity's margins and
+``sweep`` counts every threshold in one pass. ``reduce`` reads the shards: ``pool`` adds them up, ``choice`` and
+``preference`` choose, ``aligner_rows``, ``threshold_drift`` and ``held_out`` write the result, and ``moves`` compares
+two aligner tables. No module here needs torch.
 """

@@ -8,7 +8,7 @@ about.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +17,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.align.choice import Choice, Chooser
-from fleetalign.align.held_out import SOURCES, HeldOut
+from fleetalign.align.held_out import SOURCES, HeldOut, HeldOutSummary
 from fleetalign.align.pool import KEYS, Counted, Shards, bounds_of, count, members_of, values_of
 from fleetalign.align.shard import NO_SCORE
 from fleetalign.align.threshold_drift import CARRIED_STATES, Drift, Previous
 from fleetalign.config import Config
 from fleetalign.contracts.fleet_table import FleetTable, FleetWriter
+from fleetalign.contracts.manifest import Coverage
 from fleetalign.contracts.mutes import ANY
+from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.receipts import PagedEntity, PriorWeight, SharedPoint
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
 from fleetalign.detectors.grid import Grid
 from fleetalign.detectors.views.roles import OWN_STATISTICS
 from fleetalign.errors import BadInput
 from fleetalign.model import normalizer
-from fleetalign.plan.document import plan_config, range_of
+from fleetalign.plan.document import plan_config
 
 MOST_PAGED = 3
 """How many entities that page most the receipt names."""
@@ -48,18 +51,25 @@ _JUDGED = tuple(f"{source}_false_judged" for source in SOURCES)
 _TPE = ("tpe_condition", "tpe_threshold", "tpe_tail_probability", "tpe_pages")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reduced:
-    """``aligner``: the table's Parquet bytes; ``new_rows`` that the normalizer gains; ``summary`` plain JSON: shared pair,
-    k, coverage, leave-one-out counts. What it holds per entity it holds of spoken entities alone."""
+    """The fleet's aligner and what the fleet step reports of it; per entity only of entities with feedback."""
 
     aligner: bytes
+    """The table as Parquet."""
     new_rows: pa.Table
-    summary: dict[str, Any]
+    """Rows that the normalizer gains."""
+    shared: SharedPoint
+    prior_weight: float | None
+    prior_weight_values: tuple[PriorWeight, ...]
+    coverage: Coverage
+    pages_per_entity_day: float
+    most_paged: tuple[PagedEntity, ...]
+    held_out: HeldOutSummary
 
 
 def reduce_shards(
-    plan: Mapping[str, Any],
+    plan: Plan,
     shards: Shards,
     grid: Grid,
     previous: Previous | None,
@@ -90,7 +100,7 @@ class _Writer:
 
     def __init__(
         self,
-        plan: Mapping[str, Any],
+        plan: Plan,
         config: Config,
         grid: Grid,
         counted: Counted,
@@ -109,7 +119,7 @@ class _Writer:
         self._left_out: list[dict[str, Any]] = []
         self._fleet_thresholds: dict[str, list[np.ndarray]] = {}
         self._pages = 0.0
-        self._most_paged: list[dict[str, Any]] = []
+        self._most_paged: list[PagedEntity] = []
 
     def add(self, table: pa.Table) -> None:
         """One shard, all of one kind."""
@@ -151,9 +161,9 @@ class _Writer:
         """Keep those of ``entities`` and of all before them that page most; ``pages`` [entity]."""
         most = np.argsort(-pages, kind="stable")[:MOST_PAGED]
         found = [
-            {"kind": kind, "entity_id": entities[int(i)].as_py(), "pages": float(pages[i])} for i in most if pages[i]
+            PagedEntity(kind=kind, entity_id=entities[int(i)].as_py(), pages=float(pages[i])) for i in most if pages[i]
         ]
-        ranked = sorted([*self._most_paged, *found], key=lambda e: (-e["pages"], e["kind"], e["entity_id"]))
+        ranked = sorted([*self._most_paged, *found], key=lambda e: (-e.pages, e.kind, e.entity_id))
         self._most_paged = ranked[:MOST_PAGED]
 
     def _aligner_rows(
@@ -167,7 +177,7 @@ class _Writer:
     ) -> pa.Table:
         moved = spoken & (points != self._choice.shared).any(axis=1)
         tails = self._grid.tails[points[:, 1]].astype(np.float32)
-        until = range_of(self._plan, kind, "calibrate").end
+        until = self._plan.kinds[kind].ranges.calibrate.end
         conditions = np.array(self._grid.conditions)[points[:, 0]]
         thresholds = self._drift(kind, table["entity_id"].to_pylist()).follow(
             table["entity_id"], quantiles, recent, conditions, tails, until,
@@ -191,7 +201,7 @@ class _Writer:
 
     def _drift(self, kind: str, entity_ids: list[str]) -> Drift:
         """What the thresholds of these entities may follow."""
-        same = not self._grid.shared_candidate or self._plan["previous_candidate"] == self._candidate()
+        same = not self._grid.shared_candidate or self._plan.previous_candidate == self._candidate()
         anew = {entity for of_kind, entity in self._said_anew if of_kind == kind}
         if self._previous is None or not same or ANY in anew:
             return Drift(None)
@@ -200,7 +210,7 @@ class _Writer:
     def _normalizer_rows(self, table: pa.Table, kind: str) -> pa.Table:
         """Rows of entities that had none before."""
         new = table.filter(pc.is_valid(table["location"]))
-        metrics = self._plan["kinds"][kind]["metrics"]
+        metrics = self._plan.kinds[kind].metrics
         location, scale = (values_of(new, n).reshape(-1, len(metrics)) for n in ("location", "scale"))
         known = np.where(np.isfinite(scale), location, np.nan)
         ids = new["entity_id"].to_pylist()
@@ -230,7 +240,23 @@ class _Writer:
         writer = FleetWriter(ALIGNER, pa.Table.from_pylist([*defaults.values(), *rows], schema=ALIGNER.schema))
         for group in range(own.groups):
             writer.add(own.group(group))
-        return Reduced(writer.finish(), pa.concat_tables(self._new, promote_options="default"), self._summary())
+        c, p = self._choice.shared
+        days = float(self._counted.detector[3, 0, 0])
+        return Reduced(
+            aligner=writer.finish(),
+            new_rows=pa.concat_tables(self._new, promote_options="default"),
+            shared=SharedPoint(
+                candidate=self._candidate(),
+                condition=self._grid.conditions[c],
+                tail_probability=float(self._grid.tails[p]),
+            ),
+            prior_weight=self._choice.k,
+            prior_weight_values=tuple(PriorWeight(k=k, value=round(v, 9)) for k, v in self._choice.k_values.items()),
+            coverage=self._coverage(),
+            pages_per_entity_day=self._pages / days if days else 0.0,
+            most_paged=tuple(self._most_paged),
+            held_out=self._held_out.summary(),
+        )
 
     def _carried(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The previous rows of those that were left out."""
@@ -256,34 +282,16 @@ class _Writer:
                 "state": "default",
                 "reason": "for entities without a row of their own",
                 "incidents": 0,
-                "calibrated_until": range_of(self._plan, kind, "calibrate").end,
+                "calibrated_until": self._plan.kinds[kind].ranges.calibrate.end,
             }
-            for kind in sorted(self._plan["kinds"])
+            for kind in sorted(self._plan.kinds)
         }
 
-    def _summary(self) -> dict[str, Any]:
+    def _coverage(self) -> Coverage:
         entities = self._by_state.total()
         own_rows = sum(self._by_state[state] for state in CARRIED_STATES)
-        c, p = self._choice.shared
-        days = float(self._counted.detector[3, 0, 0])
-        return {
-            "shared": {
-                "candidate": self._candidate(),
-                "condition": self._grid.conditions[c],
-                "tail_probability": float(self._grid.tails[p]),
-            },
-            "prior_weight": self._choice.k,
-            "prior_weight_values": [{"k": k, "value": round(v, 9)} for k, v in self._choice.k_values.items()],
-            "coverage": {
-                "entities": entities,
-                "own_rows": own_rows,
-                "share": own_rows / entities,
-                "by_state": dict(sorted(self._by_state.items())),
-            },
-            "pages_per_entity_day": self._pages / days if days else 0.0,
-            "most_paged": self._most_paged,
-            **self._held_out.summary(),
-        }
+        by_state = dict(sorted(self._by_state.items()))
+        return Coverage(entities=entities, own_rows=own_rows, share=own_rows / entities, by_state=by_state)
 
     def _hit_pages(self, owner: int) -> float:
         """Incidents of a spoken entity that its pages hit."""

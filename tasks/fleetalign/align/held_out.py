@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +11,21 @@ import pyarrow as pa
 from fleetalign.align.choice import Choice, Chooser, best
 from fleetalign.align.pool import Counted, bounds_of, values_of
 from fleetalign.config import Config
+from fleetalign.contracts.receipts import EntityTail, EventCounts, HeldOutCounts
 from fleetalign.detectors.grid import Grid
 
 SOURCES = ("detector", "random", "shifted")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOutSummary:
+    """Counts of held-out incidents, and the random control's aligner; empty where no incident was held out."""
+
+    random_tail_probability: float | None = None
+    """What the same choice gives a uniform random score, for entities without feedback."""
+    random_tail_probabilities: tuple[EntityTail, ...] = ()
+    """The same for entities with feedback."""
+    leave_one_out: tuple[HeldOutCounts, ...] = ()
 
 
 class HeldOut:
@@ -25,7 +37,7 @@ class HeldOut:
     def __init__(self, counted: Counted, choice: Choice, grid: Grid, config: Config) -> None:
         self._counted, self._grid = counted, grid
         self._applies = choice.k is not None and config.align.method != "published_tpe"
-        self._entries: list[tuple[int, dict[str, Any]]] = []
+        self._entries: list[tuple[int, HeldOutCounts]] = []
         if not self._applies:
             return
         self._points, self._folds = {}, {}
@@ -52,31 +64,28 @@ class HeldOut:
                 hits = shifted[bounds[row] : bounds[row + 1]].reshape(*self._grid.shape, -1)
                 self._entries.append((i, self._entry(i, hits, {s: judged[s][row] for s in SOURCES})))
 
-    def _entry(self, i: int, shifted: np.ndarray, judged: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def _entry(self, i: int, shifted: np.ndarray, judged: Mapping[str, np.ndarray]) -> HeldOutCounts:
         spoken = self._counted.spoken[i]
         found = {"detector": spoken.detector.hits, "random": spoken.random.hits, "shifted": shifted}
-        entry: dict[str, Any] = {
-            "kind": spoken.kind, "entity_id": spoken.entity_id, "judged_steps": spoken.judged_steps
-        }  # fmt: skip
+        counts = {}
         for source in SOURCES:
             chosen = self._folds[source][i]
             hits = sum(float(found[source][c, p, g]) for g, (c, p) in enumerate(chosen))
             at = chosen or [tuple(self._points[source][i])]
             false = sum(float(judged[source][c, p]) for c, p in at) / len(at)
-            entry[source] = {"hits": hits, "missed": len(chosen) - hits, "false_pages": false}
-        return entry
+            counts[source] = EventCounts(hits=hits, missed=len(chosen) - hits, false_pages=false)
+        return HeldOutCounts(kind=spoken.kind, entity_id=spoken.entity_id, judged_steps=spoken.judged_steps, **counts)
 
-    def summary(self) -> dict[str, Any]:
-        """``leave_one_out`` and the random control's aligner: the tail probability that the same choice gives a uniform
-        random score, per spoken entity and for all others (None where the detector's own holds)."""
+    def summary(self) -> HeldOutSummary:
+        """Return the counts of every shard that was added."""
         if not self._applies:
-            return {"random_tail_probability": None, "random_tail_probabilities": [], "leave_one_out": []}
+            return HeldOutSummary()
         tails = self._grid.tails
-        return {
-            "random_tail_probability": float(tails[self._random_shared]),
-            "random_tail_probabilities": [
-                {"kind": s.kind, "entity_id": s.entity_id, "tail_probability": float(tails[p])}
+        return HeldOutSummary(
+            random_tail_probability=float(tails[self._random_shared]),
+            random_tail_probabilities=tuple(
+                EntityTail(kind=s.kind, entity_id=s.entity_id, tail_probability=float(tails[p]))
                 for s, (_, p) in zip(self._counted.spoken, self._points["random"], strict=True)
-            ],
-            "leave_one_out": [entry for _, entry in sorted(self._entries, key=lambda e: e[0])],
-        }
+            ),
+            leave_one_out=tuple(counts for _, counts in sorted(self._entries, key=lambda e: e[0])),
+        )

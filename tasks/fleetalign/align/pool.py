@@ -6,9 +6,8 @@ Memory grows with the spoken entities alone. Shapes: C candidates, P tail probab
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 
 from fleetalign.align.counts import EntityCounts, Pool, silence
 from fleetalign.config import AlignConfig
+from fleetalign.contracts.plan import Plan
 from fleetalign.detectors.grid import Grid
 
 Shards = Callable[[Sequence[str]], Iterable[pa.Table]]
@@ -52,7 +52,7 @@ class Counted:
         return Pool(getattr(self, source), self.members)
 
 
-def count(shards: Shards, grid: Grid, config: AlignConfig, plan: Mapping[str, Any]) -> Counted:
+def count(shards: Shards, grid: Grid, config: AlignConfig, plan: Plan) -> Counted:
     """Add up every shard, entity after entity, so that the sums do not depend on how the fleet was cut."""
     found = Counted(np.zeros((5, *grid.shape)), np.zeros((5, 1, len(grid.tails))))
     adjusted = config.objective == "point_adjusted_f1"
@@ -66,9 +66,7 @@ def count(shards: Shards, grid: Grid, config: AlignConfig, plan: Mapping[str, An
     return found
 
 
-def _add(
-    found: Counted, table: pa.Table, false_column: str, grid: Grid, adjusted: bool, plan: Mapping[str, Any]
-) -> None:
+def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjusted: bool, plan: Plan) -> None:
     candidates, tails = grid.shape
     false = values_of(table, false_column).reshape(-1, candidates, tails)
     if adjusted:
@@ -79,7 +77,7 @@ def _add(
     hits = {source: values_of(table, f"{source}_hits") for source in ("detector", "random")}
     judged, observed = table["judged_steps"].to_numpy(), table["observed_steps"].to_pylist()
     for i, (kind, entity_id) in enumerate(zip(table["kind"].to_pylist(), table["entity_id"].to_pylist(), strict=True)):
-        days = observed[i] * plan["kinds"][kind]["step_seconds"] / 86_400
+        days = observed[i] * plan.kinds[kind].step_seconds / 86_400
         if judged[i] == 0:
             for row in (1, 4):  # all its pages are in silence
                 found.detector[row] += false[i]

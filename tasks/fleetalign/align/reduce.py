@@ -5,8 +5,8 @@ The untrained control is reduced beside the detector, from its own shards, in th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,31 +14,32 @@ from fleetalign.align.aligner_rows import Reduced, reduce_shards
 from fleetalign.align.threshold_drift import Previous
 from fleetalign.contracts.fleet_table import FleetTable, FleetWriter
 from fleetalign.contracts.hashing import ID_LENGTH, sha256
+from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.receipts import AlignReceipt, HeldOutCounts
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, TableContract, fleet_parquet, from_parquet
 from fleetalign.detectors.grid import Grid, grid_of
 from fleetalign.detectors.views.roles import FLEET_STATISTICS
 from fleetalign.errors import BadInput, ConfigError, NotFound
 from fleetalign.model.normalizer import with_constants
 from fleetalign.plan import receipts
-from fleetalign.plan.document import plan_config, read_plan, said_anew
+from fleetalign.plan.document import changed_entities, plan_config
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
 
-def reduce_plan(store: Store, plan_id: str) -> dict[str, Any]:
-    """Write the aligner and the normalizer of a plan whose shards are aligned; returns the step's receipt.
+def reduce_plan(store: Store, plan_id: str, plan: Plan) -> AlignReceipt:
+    """Write the aligner and the normalizer of a plan whose shards are aligned; returns the receipt of the step.
 
     Raises BadInput naming a shard that is missing.
     """
-    plan = read_plan(store, plan_id)
     trained = receipts.trained(store, plan_id, plan)
-    base = _fleet_table(store, NORMALIZER, layout.normalizer(trained["normalizer_id"]))
-    grid = _grid(store, plan, trained["models"])
+    base = _fleet_table(store, NORMALIZER, layout.normalizer(trained.normalizer_id))
+    grid = _grid(store, plan, trained.models)
     previous = None
-    if plan["previous_aligner"]:
-        previous = Previous(_fleet_table(store, ALIGNER, layout.aligner(plan["previous_aligner"])), base)
+    if plan.previous_aligner:
+        previous = Previous(_fleet_table(store, ALIGNER, layout.aligner(plan.previous_aligner)), base)
     shards = _shards(store, plan, plan_id, layout.shard)
-    reduced = reduce_shards(plan, shards, grid, previous, said_anew(store, plan))
+    reduced = reduce_shards(plan, shards, grid, previous, changed_entities(store, plan))
     aligner_id = sha256(reduced.aligner)[:ID_LENGTH]
     store.put_immutable(layout.aligner(aligner_id), reduced.aligner)
     writer = FleetWriter(NORMALIZER, _with_fleet(reduced.new_rows, reduced, grid))
@@ -47,21 +48,31 @@ def reduce_plan(store: Store, plan_id: str) -> dict[str, Any]:
     normalizer = writer.finish()
     normalizer_id = sha256(normalizer)[:ID_LENGTH]
     store.put_immutable(layout.normalizer(normalizer_id), normalizer)
-    receipt = {"plan_id": plan_id, "aligner_id": aligner_id, "normalizer_id": normalizer_id, **reduced.summary}
-    control = _reduce_control(store, plan, plan_id, grid, base) if _judges_control(plan) else []
-    return receipt | {"leave_one_out": _beside(receipt["leave_one_out"], control)}
+    control = _reduce_control(store, plan, plan_id, grid, base) if _judges_control(plan) else ()
+    return AlignReceipt(
+        plan_id=plan_id,
+        aligner_id=aligner_id,
+        normalizer_id=normalizer_id,
+        shared=reduced.shared,
+        prior_weight=reduced.prior_weight,
+        prior_weight_values=reduced.prior_weight_values,
+        coverage=reduced.coverage,
+        pages_per_entity_day=reduced.pages_per_entity_day,
+        most_paged=reduced.most_paged,
+        random_tail_probability=reduced.held_out.random_tail_probability,
+        random_tail_probabilities=reduced.held_out.random_tail_probabilities,
+        leave_one_out=_with_control(reduced.held_out.leave_one_out, control),
+    )
 
 
 def _fleet_table(store: Store, contract: TableContract, key: str) -> FleetTable:
     return FleetTable(contract, store.get(key), f"{store.uri}/{key}")
 
 
-def _grid(store: Store, plan: Mapping[str, Any], models: Mapping[str, str]) -> Grid:
+def _grid(store: Store, plan: Plan, models: Mapping[str, str]) -> Grid:
     """The grid of all the plan's kinds. Raises ConfigError when their networks differ: their counts cannot be added."""
     config = plan_config(plan).align
-    grids = {
-        kind: grid_of(store.get_json(layout.model(model_id, "card.json")), config) for kind, model_id in models.items()
-    }
+    grids = {kind: grid_of(receipts.card(store, model_id).as_document(), config) for kind, model_id in models.items()}
     first = next(iter(grids.values()))
     odd = [kind for kind, grid in grids.items() if grid.candidates != first.candidates]
     if odd:
@@ -71,15 +82,15 @@ def _grid(store: Store, plan: Mapping[str, Any], models: Mapping[str, str]) -> G
     return first
 
 
-def _shards(store: Store, plan: Mapping[str, Any], plan_id: str, key_of: Callable[[str, int], str]):
+def _shards(store: Store, plan: Plan, plan_id: str, key_of: Callable[[str, int], str]):
     def read(columns: Sequence[str]) -> Iterator[pa.Table]:
-        for shard in plan["shards"]:
-            key = key_of(plan_id, shard["index"])
+        for shard in plan.shards:
+            key = key_of(plan_id, shard.index)
             try:
                 data = store.get(key)
             except NotFound:
                 raise BadInput(
-                    f"shard {shard['index']} of plan {plan_id} ({shard['kind']} {shard['first']} … {shard['last']}) is "
+                    f"shard {shard.index} of plan {plan_id} ({shard.kind} {shard.first} … {shard.last}) is "
                     "not aligned yet; run align-shard first"
                 ) from None
             yield from_parquet(data, f"{store.uri}/{key}", list(columns))
@@ -91,30 +102,30 @@ def _with_fleet(table: pa.Table, reduced: Reduced, grid: Grid) -> pa.Table:
     """``table`` with what the fleet chose in the columns that hold the fleet's numbers."""
     if not grid.shared_candidate:
         return NORMALIZER.conform(table)
-    return with_constants(table, dict(zip(FLEET_STATISTICS, reduced.summary["shared"]["candidate"], strict=True)))
+    return with_constants(table, dict(zip(FLEET_STATISTICS, reduced.shared.candidate, strict=True)))
 
 
-def _judges_control(plan: Mapping[str, Any]) -> bool:
-    return bool(plan["feedback"]["rows"]) and plan_config(plan).gates.untrained_control
+def _judges_control(plan: Plan) -> bool:
+    return bool(plan.feedback.rows) and plan_config(plan).gates.untrained_control
 
 
-def _reduce_control(
-    store: Store, plan: Mapping[str, Any], plan_id: str, grid: Grid, base: FleetTable
-) -> list[Mapping[str, Any]]:
+def _reduce_control(store: Store, plan: Plan, plan_id: str, grid: Grid, base: FleetTable) -> tuple[HeldOutCounts, ...]:
     """Aligner and normalizer of the untrained network; returns its held-out counts per entity."""
     try:
         reduced = reduce_shards(plan, _shards(store, plan, plan_id, layout.control_shard), grid, None)
     except BadInput:
-        # Nobody who was spoken about could be scored: then there is nothing to judge either.
-        return []
-    defaults = [base.rows(kind, [DEFAULT_ENTITY]) for kind in plan["kinds"]]
+        # No entity with feedback could be scored: then there is nothing to judge either.
+        return ()
+    defaults = [base.rows(kind, [DEFAULT_ENTITY]) for kind in plan.kinds]
     rows = pa.concat_tables([*defaults, reduced.new_rows], promote_options="default")
     store.put_immutable(layout.control_table(plan_id, "aligner"), reduced.aligner)
     store.put_immutable(layout.control_table(plan_id, "normalizer"), fleet_parquet(_with_fleet(rows, reduced, grid)))
-    return reduced.summary["leave_one_out"]
+    return reduced.held_out.leave_one_out
 
 
-def _beside(entries: list[dict[str, Any]], control: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _with_control(entities: Sequence[HeldOutCounts], control: Sequence[HeldOutCounts]) -> tuple[HeldOutCounts, ...]:
     """Held-out counts of the detector with those of the untrained control, None where it could not score."""
-    found = {(c["kind"], c["entity_id"]): c["detector"] for c in control}
-    return [entry | {"untrained": found.get((entry["kind"], entry["entity_id"]))} for entry in entries]
+    found = {(counts.kind, counts.entity_id): counts.detector for counts in control}
+    return tuple(
+        dataclasses.replace(counts, untrained=found.get((counts.kind, counts.entity_id))) for counts in entities
+    )

@@ -19,13 +19,15 @@ from fleetalign.config import Config, StorageConfig
 from fleetalign.contracts.feedback import ANOMALY, Statements
 from fleetalign.contracts.graph import expose
 from fleetalign.contracts.mutes import Mutes
+from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.tables import TIME
 from fleetalign.detectors.grid import Grid, grid_of
 from fleetalign.detectors.margins import EntitySeries, Signal, create
 from fleetalign.detectors.views.statistics import Fitter, completed
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
-from fleetalign.plan.document import partitions_of, plan_config, range_of, read_statements, shard_entities
+from fleetalign.plan import receipts
+from fleetalign.plan.document import partitions_of, plan_config, read_statements, shard_entities
 from fleetalign.storage import layout
 from fleetalign.storage.panel import Panel, read_panel
 from fleetalign.storage.store import Store
@@ -99,7 +101,7 @@ class _Scene:
 
 def align_shard(
     store: Store,
-    plan: Mapping[str, Any],
+    plan: Plan,
     index: int,
     models: Mapping[str, str],
     normalizer_table: pa.Table,
@@ -114,24 +116,24 @@ def align_shard(
     from its history once it has ``align.min_history_steps`` samples (contracts 4.5). With ``control`` the untrained network
     goes the same way, for the entities that somebody spoke about alone: they are what is judged.
     """
-    shard = plan["shards"][index]
-    kind = shard["kind"]
+    shard = plan.shards[index]
+    kind = shard.kind
     config = plan_config(plan)
-    entry = plan["kinds"][kind]
-    train, calibrate = range_of(plan, kind, "train"), range_of(plan, kind, "calibrate")
+    entry = plan.kinds[kind]
+    train, calibrate = entry.ranges.train, entry.ranges.calibrate
     feedback = Statements(read_statements(store, plan, "feedback"), kind)
     mutes = Mutes(kind, read_statements(store, plan, "mutes"))
     ids = shard_entities(store, plan, shard)
     if control:
         ids = [i for i in ids if feedback.speaks_of(i)]
     known = set(normalizer.entities(normalizer_table, kind))
-    card = store.get_json(layout.model(models[kind], "card.json"))
-    grid = grid_of(card, config.align)
+    card = receipts.card(store, models[kind])
+    grid = grid_of(card.as_document(), config.align)
     model = expose(store.get(layout.model(models[kind], "untrained.onnx" if control else "model.onnx")))
-    signal = create(card, model, grid)
-    columns = card["statistics_columns"]
-    fitter = Fitter(signal.graph, tuple(card["seasonal_lags_steps"]), config.model.clip) if columns else None
-    context = timedelta(seconds=signal.context_steps * entry["step_seconds"])
+    signal = create(card.as_document(), model, grid)
+    columns = card.statistics_columns
+    fitter = Fitter(signal.graph, card.seasonal_lags_steps, config.model.clip) if columns else None
+    context = timedelta(seconds=signal.context_steps * entry.step_seconds)
     recent = Interval(calibrate.start - context, calibrate.end)
     whole = Interval(min(train.start, recent.start), calibrate.end)
     # Who has a normalizer row needs no history; for the others it decides whether they get one.
@@ -144,7 +146,7 @@ def align_shard(
         if not members:
             continue
         panel = read_panel(
-            store, partitions_of(plan, kind), kind, members, entry["metrics"], span, entry["step_seconds"],
+            store, partitions_of(plan, kind), kind, members, entry.metrics, span, entry.step_seconds,
             memory_mb=storage.memory_mb, scratch_dir=storage.scratch_dir or None,
         )  # fmt: skip
         found = normalizer.columns_of(

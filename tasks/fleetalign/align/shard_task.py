@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import pyarrow.compute as pc
 
 from fleetalign.align.shard import align_shard
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import sha256
+from fleetalign.contracts.plan import Shard
+from fleetalign.contracts.receipts import ShardReceipt
 from fleetalign.contracts.tables import DEFAULT_ENTITY, to_parquet
 from fleetalign.errors import UsageError
 from fleetalign.plan import receipts
@@ -24,35 +25,35 @@ def align_and_store(
     plan_id: str,
     index: int,
     progress: Callable[[int, int, str], None] | None = None,
-) -> dict[str, Any]:
-    """Align shard ``index`` of a plan; says how many entities it holds and how many got no tables.
+) -> ShardReceipt:
+    """Align shard ``index`` of a plan and store its tables; returns how many entities it holds.
 
     Raises UsageError when there is no such shard, BadInput when the plan has no model yet.
     """
-    document = read_plan(store, plan_id)
-    if not 0 <= index < len(document["shards"]):
-        raise UsageError(f"plan {plan_id} has shards 0 to {len(document['shards']) - 1}; there is no shard {index}")
-    trained = receipts.trained(store, plan_id, document)
-    shard, entity = document["shards"][index], pc.field("entity_id")
+    plan = read_plan(store, plan_id)
+    if not 0 <= index < len(plan.shards):
+        raise UsageError(f"plan {plan_id} has shards 0 to {len(plan.shards) - 1}; there is no shard {index}")
+    trained = receipts.trained(store, plan_id, plan)
+    shard, entity = plan.shards[index], pc.field("entity_id")
     # Sorting the whole fleet's rows in every shard would cost more than the alignment.
-    mine = ((entity >= shard["first"]) & (entity <= shard["last"])) | (entity == DEFAULT_ENTITY)
-    normalizer = receipts.normalizer(store, trained["normalizer_id"], (pc.field("kind") == shard["kind"]) & mine)
-    given = (store, document, index, trained["models"], normalizer, config.storage, progress)
-    table = align_shard(*given)
+    mine = ((entity >= shard.first) & (entity <= shard.last)) | (entity == DEFAULT_ENTITY)
+    normalizer = receipts.normalizer(store, trained.normalizer_id, (pc.field("kind") == shard.kind) & mine)
+    inputs = (store, plan, index, trained.models, normalizer, config.storage, progress)
+    table = align_shard(*inputs)
     data = to_parquet(table)
     store.put_immutable(layout.shard(plan_id, index), data)
-    if plan_config(document).gates.untrained_control:
-        store.put_immutable(layout.control_shard(plan_id, index), to_parquet(align_shard(*given, control=True)))
-    return {
-        "index": index,
-        "label": label(shard),
-        "sha256": sha256(data),
-        "entities": table.num_rows,
-        "left_out": sum(map(bool, table["reason"].to_pylist())),
-    }
+    if plan_config(plan).gates.untrained_control:
+        store.put_immutable(layout.control_shard(plan_id, index), to_parquet(align_shard(*inputs, control=True)))
+    return ShardReceipt(
+        index=index,
+        label=label(shard),
+        sha256=sha256(data),
+        entities=table.num_rows,
+        left_out=table.num_rows - table["reason"].null_count,
+    )
 
 
-def label(shard: Mapping[str, Any]) -> str:
-    """What a shard of a plan holds, in a few words."""
-    names = shard["first"] if shard["entities"] == 1 else f"{shard['first']} … {shard['last']} ({shard['entities']})"
-    return f"{shard['index']}: {shard['kind']} {names}"
+def label(shard: Shard) -> str:
+    """Name what a shard of a plan holds, in a few words."""
+    names = shard.first if shard.entities == 1 else f"{shard.first} … {shard.last} ({shard.entities})"
+    return f"{shard.index}: {shard.kind} {names}"

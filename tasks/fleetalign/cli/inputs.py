@@ -18,9 +18,11 @@ from fleetalign import steps
 from fleetalign.config import Config
 from fleetalign.errors import BadInput, NotFound, UsageError
 from fleetalign.interval import Interval, parse_time
+from fleetalign.plan import receipts
 from fleetalign.progress import Bar
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
 
 ALL_TIME = ("1990-01-01", "2100-01-01")
 
@@ -73,7 +75,7 @@ def mapping(options: argparse.Namespace):
 
 def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, bar: Bar):
     from fleetalign.feedback.files import read_feedback_file
-    from fleetalign.feedback.statements import hear_files
+    from fleetalign.feedback.statements import import_files
     from fleetalign.ingest.run import ingest_files
 
     store = open_store(store_uri)
@@ -83,7 +85,7 @@ def ingest_files(config: Config, store_uri: str, options: argparse.Namespace, ba
         store, config, options.telemetry, mapping(options), interval(options), bar, replace=options.replace
     )
     if feedback is not None:
-        for warning in hear_files(store, feedback, options.feedback, datetime.now(UTC)).warnings:
+        for warning in import_files(store, feedback, options.feedback, datetime.now(UTC)).warnings:
             print(f"note: {warning}", file=sys.stderr)
     return result
 
@@ -137,7 +139,7 @@ def read_telemetry(options: argparse.Namespace):
 
 def default_kind(options: argparse.Namespace) -> str:
     """The kind of feedback that names none: that of the telemetry beside it."""
-    from fleetalign.ingest.run import DEFAULT_KIND
+    from fleetalign.ingest.mapping import DEFAULT_KIND
 
     return mapping(options).kind or DEFAULT_KIND
 
@@ -184,7 +186,7 @@ def newest_release(options: argparse.Namespace) -> str:
     plan_id = steps.latest(config(options), store_uri, "release")
     if plan_id is None:
         raise UsageError(f"{store_uri}: there is no release yet")
-    return open_store(store_uri).get_json(layout.receipt(plan_id, "release"))["release_id"]
+    return receipts.read_release(open_store(store_uri), plan_id).release_id
 
 
 def user() -> str:

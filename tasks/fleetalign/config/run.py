@@ -20,8 +20,6 @@ from fleetalign.config.build import (
     for_network,
 )
 
-SourceType = Literal["simulator", "files", "prometheus"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StorageConfig:
@@ -41,8 +39,8 @@ class StorageConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceConfig:
-    type: SourceType = "simulator"
-    """Where the ingest DAG takes telemetry from."""
+    type: str = "simulator"
+    """Where the ingest DAG takes telemetry from: ``simulator``, ``files``, ``prometheus``, or an installed source."""
     path: str = ""
     """File or folder of the ``files`` source."""
     feedback_path: str = ""

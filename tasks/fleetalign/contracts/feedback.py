@@ -103,11 +103,6 @@ class Statements:
         return labels[start + 1 : stop + 1], np.array(inside, dtype=np.int64).reshape(-1, 2)
 
 
-def labels_on_grid(feedback: pa.Table, kind: str, entity_id: str, times: np.ndarray) -> np.ndarray:
-    """``Statements.labels`` of a single entity."""
-    return Statements(feedback, kind).labels(entity_id, times)
-
-
 def _covering(times: np.ndarray, instants: np.ndarray) -> np.ndarray:
     """Index of the sample whose step holds each instant: an incident shorter than a step still has one sample."""
     if len(times) < 2:

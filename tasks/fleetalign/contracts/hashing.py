@@ -28,6 +28,11 @@ def content_id(value: Any) -> str:
     return sha256(canonical_json(value))[:ID_LENGTH]
 
 
+def data_version(partition_digests: Iterable[str]) -> str:
+    """Id of the telemetry that a build read: the sha256 of its partitions, in any order."""
+    return content_id(sorted(partition_digests))
+
+
 def files_id(files: Iterable[Mapping[str, Any]]) -> str:
     """Id of a set of files: sha256 prefix over the sorted list of (name, sha256)."""
     return content_id(sorted([f["name"], f["sha256"]] for f in files))

@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from fleetalign.errors import BadInput
 
 TIME = pa.timestamp("us", tz="UTC")
+KEY_COLUMNS = ("kind", "entity_id", "timestamp")
+"""The columns of telemetry that are no metrics."""
 DEFAULT_ENTITY = "__default__"
 KIND_PATTERN = r"^[a-z0-9_-]{1,64}$"
 MAX_ENTITY_ID_BYTES = 512

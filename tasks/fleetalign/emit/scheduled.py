@@ -45,7 +45,7 @@ def _telemetry(store: Store, scorer: Scorer, interval: Interval) -> pa.Table:
     """Every kind's validated telemetry of ``interval``, behind as much as its first windows reach back to."""
     tables, new_rows = [], 0
     for kind, entry in scorer.manifest.kinds.items():
-        history = timedelta(seconds=scorer.history_steps(kind) * entry["step_seconds"])
+        history = timedelta(seconds=scorer.history_steps(kind) * entry.step_seconds)
         reach = Interval(interval.start - history, interval.end)
         partitions = lake.list_partitions(store, "validated", kind, reach)
         new_rows += sum(p.rows for p in partitions if p.interval.overlaps(interval))

@@ -54,7 +54,7 @@ def _alert(store: Store, scorer: Scorer, scores: pa.Table, urls: Sequence[str], 
 
 
 def _steps(scorer: Scorer) -> dict[str, int]:
-    return {kind: entry["step_seconds"] for kind, entry in scorer.manifest.kinds.items()}
+    return {kind: entry.step_seconds for kind, entry in scorer.manifest.kinds.items()}
 
 
 def _file(where: str, scores: pa.Table) -> str:

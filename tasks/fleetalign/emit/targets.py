@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetalign.errors import StoreError, UsageError
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 NAMES = ("parquet", "openmetrics", "alertmanager")
 

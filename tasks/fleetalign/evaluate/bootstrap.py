@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fleetalign.contracts.manifest import rounded
+
 LEVEL = 0.95
 
 
@@ -22,11 +24,6 @@ class Estimate:
 
     def as_json(self) -> dict[str, float | None]:
         return {"value": rounded(self.value), "low": rounded(self.low), "high": rounded(self.high)}
-
-
-def rounded(value: float | None) -> float | None:
-    """Nine significant digits: equal figures stay equal bytes."""
-    return None if value is None or not np.isfinite(value) else float(f"{value:.9g}")
 
 
 def resample(entities: int, samples: int, seed: int) -> np.ndarray:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fleetalign.contracts.manifest import rounded
 from fleetalign.errors import FleetalignError
-from fleetalign.evaluate.bootstrap import Estimate, estimate, resample, rounded
+from fleetalign.evaluate.bootstrap import Estimate, estimate, resample
 from fleetalign.evaluate.outcomes import EntityCounts
 from fleetalign.evaluate.pooled import DAY_SECONDS, MEASURES, event_f1
 

@@ -6,36 +6,19 @@ A gate says no (``fail``), yes (``pass``), or that the question does not arise (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
 
 import numpy as np
 
-from fleetalign.evaluate.bootstrap import Estimate, rounded
+from fleetalign.contracts.manifest import Gate
+from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Control, Figures
 
-Verdict = Literal["pass", "fail", "not_applicable"]
 WITHOUT_OWN_ROW = ("default", "quarantined")
 COVERAGE_DROP = 0.05
 """A candidate may cover this share of entities less than the champion: new entities start as ``default``."""
 LEAST_CHAMPION_RATE = 0.01
 """Pages per entity-day. A champion that hardly ever pages would otherwise forbid any page at all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    name: str
-    value: float | None
-    limit: float | None
-    verdict: Verdict
-    why: str
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "value": rounded(self.value), "limit": rounded(self.limit)}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Gate:
-        return cls(*(document[name] for name in ("name", "value", "limit", "verdict", "why")))
 
 
 def _gate(name: str, value: float, limit: float, passed: bool, why: str) -> Gate:

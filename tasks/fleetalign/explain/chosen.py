@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pyarrow as pa
 
 from fleetalign.align.moves import compare
 from fleetalign.contracts.feedback import Statements
 from fleetalign.contracts.fleet_table import FleetTable
+from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.receipts import AlignReceipt
 from fleetalign.contracts.tables import ALIGNER, from_parquet
 from fleetalign.explain.explain import entity_lines, muted_of, said_about
 from fleetalign.explain.page import Pager
 from fleetalign.explain.release_page import ExplainedEntity
-from fleetalign.plan.document import partitions_of, plan_config, range_of, read_statements
-from fleetalign.release.figures import aligner_table
+from fleetalign.plan.document import partitions_of, plan_config, read_statements
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
+from fleetalign.storage.manifest import aligner_table
 from fleetalign.storage.store import Store
 
 MOST_MOVED = 3
@@ -25,34 +24,33 @@ MOST_MOVED = 3
 Key = tuple[str, str]
 
 
-def explained_entities(
-    store: Store, plan: Mapping[str, Any], aligned: Mapping[str, Any], scorer: Scorer
-) -> list[ExplainedEntity]:
+def explained_entities(store: Store, plan: Plan, aligned: AlignReceipt, scorer: Scorer) -> list[ExplainedEntity]:
     """The entities of a release that an operator is most likely to ask about, explained as of its plan.
 
     Those that page most (from ``aligned``, the receipt of the fleet step), and those whose threshold
     moved furthest from the aligner before. Telemetry and statements are the plan's: the same plan, the same lines.
     """
     aligner = aligner_table(store, scorer.manifest)
-    said, mutes = (read_statements(store, plan, what) for what in ("feedback", "mutes"))
+    said, mutes = read_statements(store, plan, "feedback"), read_statements(store, plan, "mutes")
     found = []
     for (kind, entity_id), why in _chosen(aligner, aligned, _before(store, plan)).items():
         row = scorer.aligner.rows(kind, [entity_id]).to_pylist()[0]
-        lines = entity_lines(row, aligner, scorer.manifest.kinds[kind]["window_steps"], plan, aligned)
+        lines = entity_lines(row, aligner, scorer.manifest.kinds[kind].window_steps, plan, aligned)
         lines += said_about(said, kind, entity_id) + muted_of(mutes, kind, entity_id)
         merge_steps, partitions = plan_config(plan).align.merge_steps, partitions_of(plan, kind)
         pager = Pager(store, scorer, kind, Statements(said, kind), merge_steps, partitions)
-        end = (range_of(plan, kind, "judge") or range_of(plan, kind, "calibrate")).end
+        ranges = plan.kinds[kind].ranges
+        end = (ranges.judge or ranges.calibrate).end
         found.append(ExplainedEntity(kind, entity_id, "; ".join(why), [*lines, *pager.last_page(entity_id, end)]))
     return found
 
 
-def _chosen(aligner: pa.Table, aligned: Mapping[str, Any], before: pa.Table) -> dict[Key, list[str]]:
+def _chosen(aligner: pa.Table, aligned: AlignReceipt, before: pa.Table) -> dict[Key, list[str]]:
     """Entity to why it was chosen. ``before``: the aligner that this one follows, empty when it follows none."""
     chosen: dict[Key, list[str]] = {}
-    for entry in aligned.get("most_paged", ()):
-        key = (entry["kind"], entry["entity_id"])
-        chosen.setdefault(key, []).append(f"pages in the calibrate range: {entry['pages']:g}")
+    for entry in aligned.most_paged:
+        key = (entry.kind, entry.entity_id)
+        chosen.setdefault(key, []).append(f"pages in the calibrate range: {entry.pages:g}")
     moves = compare(FleetTable.of(ALIGNER, aligner), FleetTable.of(ALIGNER, before))
     order = moves.furthest()
     furthest = order[moves.moved[order]][:MOST_MOVED]
@@ -62,9 +60,9 @@ def _chosen(aligner: pa.Table, aligned: Mapping[str, Any], before: pa.Table) -> 
     return chosen
 
 
-def _before(store: Store, plan: Mapping[str, Any]) -> pa.Table:
+def _before(store: Store, plan: Plan) -> pa.Table:
     """The aligner that the plan follows; empty when it follows none."""
-    if not plan["previous_aligner"]:
+    if not plan.previous_aligner:
         return ALIGNER.empty()
-    key = layout.aligner(plan["previous_aligner"])
+    key = layout.aligner(plan.previous_aligner)
     return ALIGNER.conform(from_parquet(store.get(key), f"{store.uri}/{key}"))

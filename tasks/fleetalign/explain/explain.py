@@ -11,17 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.feedback import Statements, unique
+from fleetalign.contracts.manifest import Gate
 from fleetalign.contracts.mutes import ANY, in_words
+from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.receipts import AlignReceipt
 from fleetalign.contracts.tables import DEFAULT_ENTITY, RETRACTED
 from fleetalign.errors import NotFound, UsageError
 from fleetalign.explain.page import Line, Pager
 from fleetalign.explain.text import gates_text, release_text
 from fleetalign.interval import format_time
+from fleetalign.plan import receipts
 from fleetalign.plan.document import plan_config, read_plan, read_statements
-from fleetalign.release.figures import aligner_table
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
-from fleetalign.storage.manifest import read_manifest
+from fleetalign.storage.manifest import aligner_table, read_manifest
 from fleetalign.storage.statements import read_feedback
 from fleetalign.storage.store import Store
 
@@ -37,18 +40,18 @@ STATES = {
 
 def explain_release(store: Store, release_id: str) -> str:
     """Figures, gates and every promotion verdict of a release. Raises NotFound."""
-    document = read_manifest(store, release_id).document
-    lines = [f"release {release_id}", release_text(document)]
+    manifest = read_manifest(store, release_id)
+    lines = [f"release {release_id}", release_text(manifest)]
     promotions = [i.key for i in store.list(layout.promotions_of(release_id))]
     for key in promotions:
         record = store.get_json(key)
         lines.append(f"asked to replace {record['champion_id'] or 'nothing'}: {record['verdict']}")
-        lines.append(gates_text(record["comparison_gates"]))
-    failed = [g for g in document["gates"] if g["verdict"] == "fail"]
+        lines.append(gates_text([Gate.from_document(gate) for gate in record["comparison_gates"]]))
+    failed = [gate.name for gate in manifest.gates if gate.verdict == "fail"]
     for key in promotions:
-        failed += [g for g in store.get_json(key)["comparison_gates"] if g["verdict"] == "fail"]
+        failed += [g["name"] for g in store.get_json(key)["comparison_gates"] if g["verdict"] == "fail"]
     if failed:
-        names = ", ".join(dict.fromkeys(g["name"] for g in failed))
+        names = ", ".join(dict.fromkeys(failed))
         lines.append(f"not promoted because of: {names}. Fix the cause, or promote with --force and a --why.")
     elif not promotions:
         lines.append("nobody has asked to promote it yet; every gate of its own allows it")
@@ -72,8 +75,8 @@ def explained(store: Store, release_id: str, name: str, at: datetime | None = No
     kind, entity_id = row["kind"], row["entity_id"]
     plan_id = store.get_json(layout.release(release_id, "provenance.json"))["plan_id"]
     plan = read_plan(store, plan_id)
-    aligned = store.get_json(layout.receipt(plan_id, "align_reduce"))
-    lines = entity_lines(row, aligner, manifest.kinds[kind]["window_steps"], plan, aligned)
+    aligned = receipts.read_align(store, plan_id)
+    lines = entity_lines(row, aligner, manifest.kinds[kind].window_steps, plan, aligned)
     lines += said_about(read_statements(store, plan, "feedback"), kind, entity_id)
     lines += muted_of(read_statements(store, plan, "mutes"), kind, entity_id)
     if at is not None:
@@ -87,32 +90,32 @@ def entity_lines(
     row: Mapping[str, Any],
     aligner: pa.Table,
     window_steps: int,
-    plan: Mapping[str, Any],
-    aligned: Mapping[str, Any],
+    plan: Plan,
+    aligned: AlignReceipt,
 ) -> list[Line]:
     """State, threshold and where both come from. ``row`` is the entity's of ``aligner``, the release's;
     ``aligned`` is the receipt of the fleet step of ``plan``."""
-    shared = aligned["shared"]
-    fleet = f"the fleet: {shared['tail_probability']:.3g}"
+    shared = aligned.shared
+    fleet = f"the fleet: {shared.tail_probability:.3g}"
     lines = [
         ("state", f"{row['state']}: {STATES[row['state']]}" + (f" ({row['reason']})" if row["reason"] else "")),
         ("alarm when", _alarm(row, window_steps)),
         (
             "tail",
             f"{row['tail_probability']:.3g} of its normal samples may exceed that; {fleet}"
-            + (f" at C = {shared['condition']}" if row["condition"] else ""),
+            + (f" at C = {shared.condition}" if row["condition"] else ""),
         ),
         (
             "feedback",
-            f"{row['incidents']} anomaly intervals of its own, {plan['feedback']['rows']} statements in the fleet",
+            f"{row['incidents']} anomaly intervals of its own, {plan.feedback.rows} statements in the fleet",
         ),
         ("calibrated", f"until {row['calibrated_until']:%Y-%m-%d %H:%M} UTC"),
     ]
-    if aligned["prior_weight"] is None:
+    if aligned.prior_weight is None:
         budget = plan_config(plan).align.pages_per_entity_day
         lines.append(("fleet", f"nobody has reported an incident yet: the page budget ({budget:g} a day) decides"))
     else:
-        weight = f"k = {aligned['prior_weight']:g} average entities (chosen by leave-one-incident-out)"
+        weight = f"k = {aligned.prior_weight:g} average entities (chosen by leave-one-incident-out)"
         lines.append(("prior", f"the fleet counts for {weight}"))
     lines += _held_out(aligned, row["kind"], row["entity_id"])
     entities = pc.and_(pc.equal(aligner["kind"], row["kind"]), pc.not_equal(aligner["entity_id"], DEFAULT_ENTITY))
@@ -168,11 +171,11 @@ def _find(aligner: pa.Table, name: str, kinds: list[str]) -> dict[str, Any]:
     raise NotFound(f"entity {name!r} has no row in this release; scorers use the default row of its kind for it")
 
 
-def _held_out(aligned: Mapping[str, Any], kind: str, entity_id: str) -> list[Line]:
-    for entry in aligned["leave_one_out"]:
-        if (entry["kind"], entry["entity_id"]) == (kind, entity_id):
-            mine = entry["detector"]
-            found = f"{mine['hits']:g} of {mine['hits'] + mine['missed']:g} own incidents found"
-            controls = f"random score: {entry['random']['hits']:g}, own alarms shifted: {entry['shifted']['hits']:.2f}"
+def _held_out(aligned: AlignReceipt, kind: str, entity_id: str) -> list[Line]:
+    for counts in aligned.leave_one_out:
+        if (counts.kind, counts.entity_id) == (kind, entity_id):
+            mine = counts.detector
+            found = f"{mine.hits:g} of {mine.hits + mine.missed:g} own incidents found"
+            controls = f"random score: {counts.random.hits:g}, own alarms shifted: {counts.shifted.hits:.2f}"
             return [("held out", f"{found} with thresholds that had not seen them ({controls})")]
     return []

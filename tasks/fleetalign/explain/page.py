@@ -82,7 +82,7 @@ class Pager:
 
     def _lines(self, pages: Sequence[ExplainedPage], index: int) -> list[Line]:
         """``pages[index]``, the metrics that made it, and those of ``pages`` before it that are most like it."""
-        here, metrics = pages[index], self.scorer.manifest.kinds[self.kind]["metrics"]
+        here, metrics = pages[index], self.scorer.manifest.kinds[self.kind].metrics
         lines = [
             ("page", f"{_span(here)}{here.said and f', {here.said}'}"),
             ("furthest", f"{here.margin:.4g} over its threshold at {_short(here.peak)}"),

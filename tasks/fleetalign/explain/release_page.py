@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from fleetalign.contracts.manifest import Gate
 from fleetalign.contracts.tables import STATES
 from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figure
-from fleetalign.evaluate.gates import Gate
 from fleetalign.explain.plots import EntityTrace, LossCurve, loss_plot, trace_plot
 
 FIGURE_LABELS = {

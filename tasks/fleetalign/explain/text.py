@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from fleetalign.contracts.manifest import Gate, Manifest
+from fleetalign.contracts.receipts import ReleaseReceipt
 from fleetalign.evaluate.figures import SIDES, Figure
 
 COLUMNS = ("figure", "detector [95 %]", "random score", "own alarms, shifted", "untrained network")
@@ -32,21 +34,21 @@ def _estimate(estimate: Any, interval: bool) -> str:
     return text
 
 
-def gates_text(gates: Sequence[Mapping[str, Any]]) -> str:
+def gates_text(gates: Sequence[Gate]) -> str:
     """One line per gate: verdict, value, limit, why."""
     rows = [("gate", "verdict", "value", "limit", "why")]
     for gate in gates:
-        value, limit = ("" if gate[n] is None else f"{gate[n]:.3g}" for n in ("value", "limit"))
-        rows.append((gate["name"], gate["verdict"].replace("_", " "), value, limit, gate["why"]))
+        value, limit = ("" if number is None else f"{number:.3g}" for number in (gate.value, gate.limit))
+        rows.append((gate.name, gate.verdict.replace("_", " "), value, limit, gate.why))
     return _aligned(rows)
 
 
-def release_text(release: Mapping[str, Any]) -> str:
-    """Coverage, figures beside their controls, and gates of a release (the result of the release step)."""
-    coverage = release["coverage"]
-    states = ", ".join(f"{count} {state}" for state, count in coverage["by_state"].items())
-    parts = [f"entities {coverage['entities']}, with a row of their own {coverage['own_rows']} ({states})"]
-    evaluation = release["evaluation"]
+def release_text(release: Manifest | ReleaseReceipt) -> str:
+    """Coverage, figures beside their controls, and gates of a release."""
+    coverage = release.coverage
+    states = ", ".join(f"{count} {state}" for state, count in coverage.by_state.items())
+    parts = [f"entities {coverage.entities}, with a row of their own {coverage.own_rows} ({states})"]
+    evaluation = release.evaluation
     if evaluation is None:
         parts.append("quality: nobody said anything to judge by; thresholds follow the page budget")
     else:
@@ -55,7 +57,7 @@ def release_text(release: Mapping[str, Any]) -> str:
             f"({evaluation['entities']} entities, {evaluation['incidents']:g} incidents, {evaluation['judged_days']:.1f} labelled entity-days)"
         )
         parts.append(figures_text([Figure.from_json(f) for f in evaluation["figures"]]))
-    parts.append(gates_text(release["gates"]))
+    parts.append(gates_text(release.gates))
     return "\n".join(parts)
 
 

@@ -1,1 +1,1 @@
-"""What operators stated about intervals and pages: statements, mutes, and the ways in which they arrive."""
+"""Statements and mutes of operators, and the ways in which they arrive."""

@@ -1,4 +1,4 @@
-"""Pages of a table of scores, found again by the id that a person was shown."""
+"""The pages of a table of scores, found by the id that was shown to a person."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from fleetalign.errors import BadInput, UsageError
 
 
 def read_pages(path: str, merge_steps: int) -> list[Page]:
-    """The pages of a Parquet file that ``fleetalign score`` wrote. Raises UsageError, BadInput naming the file."""
+    """Read the pages of a file that ``fleetalign score`` wrote.
+
+    Raises UsageError or BadInput naming it.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -25,7 +28,7 @@ def read_pages(path: str, merge_steps: int) -> list[Page]:
 
 
 def pages_of(scores: pa.Table, merge_steps: int, where: str) -> list[Page]:
-    """The pages of ``scores`` (SCORES contract) by kind, entity and time; runs closer than ``merge_steps`` are one."""
+    """Return the pages of ``scores``, sorted; runs closer than ``merge_steps`` are one page."""
     steps = {
         kind: _step_seconds(scores.filter(pc.equal(scores["kind"], kind)), f"{where}: kind {kind}")
         for kind in pc.unique(scores.filter(scores["alarm"])["kind"]).to_pylist()
@@ -34,7 +37,7 @@ def pages_of(scores: pa.Table, merge_steps: int, where: str) -> list[Page]:
 
 
 def find_page(pages: list[Page], page_id: str, where: str) -> Page:
-    """The page with that id. Raises BadInput naming the pages of the same entity."""
+    """Return the page with that id. Raises BadInput naming the pages of the same entity."""
     for page in pages:
         if page.page_id == page_id:
             return page
@@ -51,7 +54,7 @@ def find_page(pages: list[Page], page_id: str, where: str) -> Page:
 
 
 def _step_seconds(scores: pa.Table, where: str) -> int:
-    """The sampling step: the smallest distance of two rows of one entity."""
+    """Return the sampling step: the smallest distance of two rows of one entity."""
     times = scores["timestamp"].cast(pa.int64()).to_numpy()
     entities = scores["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     gaps = np.diff(times)[np.diff(entities) == 0]

@@ -1,7 +1,7 @@
-"""Alertmanager's webhook payload as statements: a resolved alert speaks when its resolution says what it was.
+"""Reads Alertmanager's webhook payload: a resolved alert with a resolution is a statement.
 
-Belongs here: which field of an alert means what. ``resolution`` is an annotation (or label) that the tool which
-closes alerts adds; a resolved alert without one says neither that it was an incident nor that it was false.
+``resolution`` is an annotation (or label) that the tool which closes alerts adds; a resolved alert without one states
+neither that it was an incident nor that it was false.
 """
 
 from __future__ import annotations
@@ -22,25 +22,29 @@ RESOLUTIONS = {
     "false_alarm": "normal",
     "false_positive": "normal",
 }
-"""What a resolution may be -> the verdict."""
+"""Resolution to verdict."""
 SOURCE = "alertmanager"
 
 
 def read_payload(data: bytes, origin: str) -> pa.Table:
-    """The feedback columns, all text, of the payload's resolved alerts that have a resolution; there may be none.
+    """Return the feedback columns, all text, of the resolved alerts that have a resolution.
 
     Raises BadInput naming the alert and the field.
     """
     try:
         alerts = json.loads(data)["alerts"]
-        rows = [_statement(alert, f"{origin}: alert {i}") for i, alert in enumerate(alerts, start=1) if _speaks(alert)]
+        rows = [
+            _statement(alert, f"{origin}: alert {i}")
+            for i, alert in enumerate(alerts, start=1)
+            if _has_resolution(alert)
+        ]
         names = ("kind", "entity_id", "start", "end", "verdict", "source", "note")
         return pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"{origin}: not a webhook payload of Alertmanager ({type(error).__name__}: {error})") from None
 
 
-def _speaks(alert: dict[str, Any]) -> bool:
+def _has_resolution(alert: dict[str, Any]) -> bool:
     return alert["status"] == "resolved" and _field(alert, "resolution") is not None
 
 

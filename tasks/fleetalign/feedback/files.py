@@ -1,10 +1,11 @@
-"""What operators said, from files: Parquet, CSV or JSON lines of one statement each, or a payload of Alertmanager."""
+"""Reads statements from files: Parquet, CSV, JSON lines, or a payload of Alertmanager."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ DEFAULT_SOURCE = "file"
 
 
 def read_feedback_file(path: str, default_kind: str, origin: str = "", store: Store | None = None) -> pa.Table:
-    """Statements (FEEDBACK contract, each once, sorted) of the file, folder or ``s3://`` prefix ``path``.
+    """Read the statements of a file, folder or ``s3://`` prefix: FEEDBACK, each once, sorted.
 
     Columns (or JSON fields) ``entity_id, start, end, verdict`` and optionally ``kind, source, note, recorded_at``
     (default: ``end``); others are not read. Times need a zone. ``.jsonl`` is JSON lines, ``.json`` a webhook payload of
@@ -49,13 +50,13 @@ def read_feedback_file(path: str, default_kind: str, origin: str = "", store: St
 
 
 def quarantine_files(store: Store, path: str, reason: str) -> None:
-    """Keep a copy of every file of ``path``: they could be read, and what they say was refused as a whole."""
+    """Keep a copy of every file of ``path``, whose statements were refused as a whole."""
     for file in list_files(path):
         quarantine_object(store, file.origin, file.content(), reason)
 
 
 def _tables(file: SourceFile, origin: str) -> Iterator[tuple[pa.Table, int]]:
-    """The rows of one file, and the number of the first in each table."""
+    """Yield the rows of one file, with the number of the first row of each table."""
     name = file.origin.lower()
     if name.endswith(".jsonl"):
         yield _json_lines(file.content(), origin), 1
@@ -69,7 +70,7 @@ def _tables(file: SourceFile, origin: str) -> Iterator[tuple[pa.Table, int]]:
 
 
 def _json_lines(data: bytes, origin: str) -> pa.Table:
-    """The feedback columns of JSON lines, all text; row numbers are line numbers, so a blank line is refused."""
+    """Read the feedback columns of JSON lines, all text; row numbers are line numbers."""
     rows = []
     for number, line in enumerate(data.splitlines(), start=1):
         try:
@@ -80,8 +81,8 @@ def _json_lines(data: bytes, origin: str) -> pa.Table:
         if not isinstance(row, dict):
             raise BadInput(f"{origin}: line {number} is not a JSON object of {', '.join(REQUIRED)}")
         rows.append(row)
-    given = {name for row in rows for name in row}
-    names = [name for name in (*REQUIRED, *OPTIONAL) if name in given or not rows]
+    fields = {name for row in rows for name in row}
+    names = [name for name in (*REQUIRED, *OPTIONAL) if name in fields or not rows]
     return pa.table({name: pa.array([_as_text(row.get(name)) for row in rows], pa.string()) for name in names})
 
 
@@ -99,14 +100,14 @@ def _statements(table: pa.Table, first_row: int, origin: str, default_kind: str)
         raise BadInput(f"{origin}: column {missing[0]!r} is missing; feedback needs {', '.join(REQUIRED)}")
     columns = {c: plain(table.column(c)) for c in (*REQUIRED, *OPTIONAL) if c in table.schema.names}
     values = {name: plain_values(column) for name, column in columns.items()}
-    given_times = {name: values[name] for name in ("start", "end", "recorded_at") if name in values}
-    times = {name: _times(columns[name], f"{origin}: column {name!r}") for name in given_times}
+    time_texts = {name: values[name] for name in ("start", "end", "recorded_at") if name in values}
+    times = {name: _times(columns[name], f"{origin}: column {name!r}") for name in time_texts}
     out = []
     for i in range(table.num_rows):
         where = f"{origin} row {first_row + i}"
-        for name, given in given_times.items():
-            if times[name][i] is None and (given[i] not in (None, "") or name != "recorded_at"):
-                raise BadInput(f"{where}: column {name!r} is {given[i]!r}; write a time such as 2024-05-01T06:00:00Z")
+        for name, texts in time_texts.items():
+            if times[name][i] is None and (texts[i] not in (None, "") or name != "recorded_at"):
+                raise BadInput(f"{where}: column {name!r} is {texts[i]!r}; write a time such as 2024-05-01T06:00:00Z")
         row = {
             "kind": _text(values, "kind", i) or default_kind,
             "entity_id": _text(values, "entity_id", i),
@@ -122,16 +123,16 @@ def _statements(table: pa.Table, first_row: int, origin: str, default_kind: str)
     return out
 
 
-def _times(column: pa.ChunkedArray, where: str) -> list[Any]:
+def _times(column: pa.ChunkedArray, where: str) -> list[datetime | None]:
     try:
-        return to_utc(column, "", "", where).values.to_pylist()
+        return list(to_utc(column, "", "", where).values.to_pylist())
     except UsageError:
         raise BadInput(f"{where}: no time with a zone; write times such as 2024-05-01T06:00:00Z") from None
 
 
 def _text(values: dict[str, list[Any]], name: str, i: int) -> str:
-    given = values.get(name)
-    return "" if given is None or given[i] is None else str(given[i])
+    column = values.get(name)
+    return "" if column is None or column[i] is None else str(column[i])
 
 
 def _check(row: dict[str, Any], where: str) -> None:

@@ -1,7 +1,7 @@
-"""The inbox for statements: other tools drop objects under ``inbox/feedback/`` of the store, this reads each once.
+"""The inbox for statements of other tools: each object of ``inbox/feedback/`` is read once.
 
-A receipt says what became of an object. A good one stays where it is; a bad one goes to ``quarantine/objects/`` with the
-reason, whole. A kill between any two writes loses nothing: the object is read again and its statements are known.
+A receipt records the result for each object. A good object stays; a bad one moves to ``quarantine/objects/`` whole, with
+the reason. A kill between any two writes loses nothing: the object is read again, and its statements are stored once.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import Any
 import pyarrow as pa
 
 from fleetalign.contracts.feedback import unique
-from fleetalign.contracts.hashing import content_id, readable_json, sha256
+from fleetalign.contracts.hashing import content_id, readable_json
 from fleetalign.contracts.tables import FEEDBACK
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.feedback import statements
 from fleetalign.feedback.files import read_feedback_file
 from fleetalign.interval import format_time
 from fleetalign.storage import layout
-from fleetalign.storage.inventory import Known
+from fleetalign.storage.inventory import EntityInventory
+from fleetalign.storage.quarantine import quarantine_object
 from fleetalign.storage.store import ObjectInfo, Store
 
 SUFFIXES = (".jsonl", ".csv", ".json")
-"""Objects with other names are left alone: a tool may still be writing them."""
+"""Objects with other names are ignored: a tool may still be writing them."""
 MAX_OBJECTS = 1000
-"""Objects read by one call; the next call goes on."""
+"""Most objects that one call reads; the next call continues."""
 MAX_BYTES = 64 << 20
 MAX_OBJECT_BYTES = 16 << 20
 WARNINGS_KEPT = 20
@@ -37,14 +38,16 @@ WARNINGS_KEPT = 20
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one look into the inbox brought. ``left`` objects wait for the next call; ``bad`` maps key to reason."""
+    """What one call imported."""
 
     objects: int
     statements: int
     new: int
     bad: dict[str, str]
+    """Key of each quarantined object, with the reason."""
     warnings: tuple[str, ...]
     left: int
+    """Number of objects that wait for the next call."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -58,7 +61,10 @@ class Collected:
 
 
 def collect(store: Store, default_kind: str, now: datetime) -> Collected:
-    """Import the objects of the inbox that have no receipt yet. Idempotent; one call reads a bounded number of them."""
+    """Import the objects of the inbox that have no receipt yet.
+
+    Idempotent; one call reads a bounded number of them.
+    """
     receipts = {info.key for info in store.list(layout.INBOX_RECEIPTS)}
     waiting = [
         info
@@ -68,7 +74,7 @@ def collect(store: Store, default_kind: str, now: datetime) -> Collected:
     taken = _batch(waiting)
     if not taken:
         return Collected(0, 0, 0, {}, (), 0)
-    known = Known(store)
+    inventory = EntityInventory(store)
     good: list[tuple[ObjectInfo, pa.Table]] = []
     bad: dict[str, str] = {}
     warnings: list[str] = []
@@ -76,22 +82,22 @@ def collect(store: Store, default_kind: str, now: datetime) -> Collected:
         try:
             table = _read(store, info, default_kind)
             if table.num_rows:
-                warnings += statements.check(table, info.key, now, known)
+                warnings += statements.check(table, info.key, now, inventory)
             good.append((info, table))
         except (BadInput, UsageError) as error:
             bad[info.key] = str(error)
-            _set_aside(store, info, str(error))
-    said = unique(pa.concat_tables([FEEDBACK.empty(), *(table for _, table in good)]))
-    new, contradictions = statements.keep(store, said, layout.FEEDBACK_INBOX)
-    # Only now: a kill before this line reads the objects again, and finds their statements known.
+            _quarantine(store, info, str(error))
+    imported = unique(pa.concat_tables([FEEDBACK.empty(), *(table for _, table in good)]))
+    new, contradictions = statements.store_new(store, imported, layout.FEEDBACK_INBOX)
+    # Only now: after a kill before this line the objects are read again, and nothing is new.
     for info, table in good:
         _leave_receipt(store, info, {"statements": table.num_rows, "reason": None})
-    told = (*warnings, *contradictions)[:WARNINGS_KEPT]
-    return Collected(len(taken), said.num_rows, new, bad, told, len(waiting) - len(taken))
+    shown = (*warnings, *contradictions)[:WARNINGS_KEPT]
+    return Collected(len(taken), imported.num_rows, new, bad, shown, len(waiting) - len(taken))
 
 
 def _batch(waiting: list[ObjectInfo]) -> list[ObjectInfo]:
-    """The first of ``waiting`` that one call reads: at least one, by number and by bytes no more than it can hold."""
+    """Return the first of ``waiting`` for one call: at least one, bounded in number and bytes."""
     sizes = accumulate(info.bytes for info in waiting)
     fitting = sum(size <= MAX_BYTES for size in sizes)
     return waiting[: min(max(fitting, 1), MAX_OBJECTS)]
@@ -100,20 +106,20 @@ def _batch(waiting: list[ObjectInfo]) -> list[ObjectInfo]:
 def _read(store: Store, info: ObjectInfo, default_kind: str) -> pa.Table:
     if info.bytes > MAX_OBJECT_BYTES:
         raise BadInput(f"{info.key}: {info.bytes} bytes; an object of the inbox has at most {MAX_OBJECT_BYTES}")
-    # The readers work on files, and choose by the end of the name.
+    # The readers take files, and choose the format by the suffix.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"object{Path(info.key).suffix.lower()}"
         path.write_bytes(store.get(info.key))
         return read_feedback_file(str(path), default_kind, origin=info.key)
 
 
-def _set_aside(store: Store, info: ObjectInfo, reason: str) -> None:
-    """Move the object to the quarantine. One that was rewritten meanwhile stays: it is another object by now."""
+def _quarantine(store: Store, info: ObjectInfo, reason: str) -> None:
+    """Move the object to the quarantine.
+
+    One that was rewritten meanwhile stays: it is another object by now.
+    """
     found = store.get_versioned(info.key)
-    key = layout.quarantined_object(sha256(found.data))
-    store.put_immutable(key, found.data)
-    why = {"origin": info.key, "bytes": len(found.data), "reason": reason}
-    store.put(f"{key}.reason.json", readable_json(why))
+    key = quarantine_object(store, info.key, found.data, reason)
     _leave_receipt(store, info, {"reason": reason, "quarantined_as": key})
     if store.get_versioned(info.key).version == found.version:
         store.delete(info.key)
@@ -124,6 +130,6 @@ def _receipt_key(info: ObjectInfo) -> str:
 
 
 def _leave_receipt(store: Store, info: ObjectInfo, result: dict[str, Any]) -> None:
-    what = {"key": info.key, "bytes": info.bytes, "modified_at": format_time(info.modified_at)}
-    # Somebody who collects at the same time says the same, or that all of it is known.
-    store.put_if_absent(_receipt_key(info), readable_json(what | result))
+    described = {"key": info.key, "bytes": info.bytes, "modified_at": format_time(info.modified_at)}
+    # A concurrent call leaves the same receipt, or one that counts nothing new.
+    store.put_if_absent(_receipt_key(info), readable_json(described | result))

@@ -1,7 +1,8 @@
-"""What operators silence, checked before it is stored: who, which metric, from when until when."""
+"""Mutes of operators, checked before they are stored."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
@@ -10,53 +11,65 @@ from fleetalign.contracts.mutes import ANY, mute_id
 from fleetalign.contracts.tables import MUTES
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.interval import format_time
-from fleetalign.storage.inventory import Known
+from fleetalign.storage.inventory import EntityInventory
 from fleetalign.storage.statements import append_mutes, lift_mute, list_mutes
 from fleetalign.storage.store import Store
 
 
-def mute(
-    store: Store,
-    *,
-    entity: str | None,
-    kind: str | None,
-    metric: str | None,
-    start: datetime | None,
-    end: datetime | None,
-    by: str,
-    why: str,
-) -> str:
-    """Store one mute and return its id: of ``entity`` (``[KIND/]ID``) or every entity of ``kind``, of ``metric`` or all.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MuteRequest:
+    """What to silence, and who asks for it."""
 
-    A maintenance window (no ``metric``) needs both ends: one that nobody ends would silence for good. Raises BadInput
+    entity: str | None
+    """``[KIND/]ID``; None mutes every entity of ``kind``."""
+    kind: str | None
+    metric: str | None
+    """None mutes every metric: a maintenance window."""
+    start: datetime | None
+    """None: open at this end, as is ``end``."""
+    end: datetime | None
+    by: str
+    why: str
+
+
+def mute(store: Store, request: MuteRequest) -> str:
+    """Store one mute and return its id.
+
+    A maintenance window (no ``metric``) needs both ends: without an end it would silence for good. Raises BadInput
     when the entity, the kind or the metric is unknown, UsageError when the times make no sense.
     """
-    known = Known(store)
-    if entity is not None:
-        kind, entity = known.resolve(entity)
+    inventory = EntityInventory(store)
+    if request.entity is not None:
+        kind, entity_id = inventory.resolve(request.entity)
     else:
-        known.check_kind(kind or "")
-    if metric is None and (start is None or end is None):
+        kind, entity_id = request.kind or "", ANY
+        inventory.check_kind(kind)
+    start, end = request.start, request.end
+    if request.metric is None and (start is None or end is None):
         raise UsageError("a maintenance window needs --from and --until; without them name the --metric to mute")
     if start is not None and end is not None and end <= start:
         raise UsageError(f"the mute ends at {format_time(end)}, not after its start {format_time(start)}; swap them")
-    if metric is not None and metric not in known.metrics(kind):
-        raise BadInput(f"kind {kind} has no metric {metric!r}; it has {', '.join(sorted(known.metrics(kind)))}")
+    metrics = inventory.metrics(kind)
+    if request.metric is not None and request.metric not in metrics:
+        raise BadInput(f"kind {kind} has no metric {request.metric!r}; it has {', '.join(sorted(metrics))}")
     row = {
         "kind": kind,
-        "entity_id": entity or ANY,
-        "metric": metric or ANY,
+        "entity_id": entity_id,
+        "metric": request.metric or ANY,
         "from": start,
         "until": end,
-        "by": by,
-        "why": why,
+        "by": request.by,
+        "why": request.why,
     }
     append_mutes(store, pa.Table.from_pylist([row], schema=MUTES.schema))
     return mute_id(row)
 
 
 def lift(store: Store, mute: str, *, at: datetime, by: str, why: str) -> str:
-    """End the mute whose id starts with ``mute`` at ``at``; returns its id. Raises BadInput when there is no such mute."""
+    """End the mute whose id starts with ``mute`` at ``at``; returns its id.
+
+    Raises BadInput when there is no such mute, or when it has ended already.
+    """
     rows = [row for row in list_mutes(store) if row["mute_id"].startswith(mute)]
     if len(rows) != 1:
         found = f"{len(rows)} mutes have an id that starts with" if rows else "no mute has the id"
@@ -65,5 +78,6 @@ def lift(store: Store, mute: str, *, at: datetime, by: str, why: str) -> str:
     ends = [end for end in (row["until"], *(x["at"] for x in row["lifts"])) if end is not None]
     if ends and min(ends) <= at:
         raise BadInput(f"mute {row['mute_id']} has ended already, at {format_time(min(ends))}")
-    lift_mute(store, row["mute_id"], at, by, why)
-    return row["mute_id"]
+    found_id = str(row["mute_id"])
+    lift_mute(store, found_id, at, by, why)
+    return found_id

@@ -1,1 +1,4 @@
-"""Telemetry and feedback in: sources to raw partitions. What cannot be used is quarantined with a reason."""
+"""Telemetry and feedback in: sources to raw partitions.
+
+What cannot be used is quarantined with a reason.
+"""

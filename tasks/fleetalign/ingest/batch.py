@@ -1,16 +1,21 @@
-"""One table in a file's own form to telemetry rows, and what had to be taken out of it."""
+"""Sorts the rows of one table as read into telemetry and quarantine."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.arrays import Bools
 from fleetalign.contracts.tables import (
     DEFAULT_ENTITY,
+    KEY_COLUMNS,
     KIND_PATTERN,
     MAX_ENTITY_ID_BYTES,
     QUARANTINED_CELLS,
@@ -20,7 +25,7 @@ from fleetalign.contracts.tables import (
 )
 from fleetalign.errors import UsageError
 from fleetalign.ingest.labels import looks_like_label
-from fleetalign.ingest.mapping import Mapping, refuse_label
+from fleetalign.ingest.mapping import Mapping, label_refused
 from fleetalign.ingest.numbers import plain, to_float64
 from fleetalign.ingest.times import to_utc, within
 from fleetalign.interval import Interval
@@ -32,19 +37,55 @@ UNKNOWN_KIND = "unknown"
 ROWS_WITH_TIME = pa.schema([*QUARANTINED_ROWS.schema, pa.field("at", TIME)])
 """Quarantined rows and their time, null when it is not usable."""
 
+CONTRACT_COLUMNS = Mapping(entity_column="entity_id", time_column="timestamp", kind_column="kind", layout="wide")
+"""Key columns of a table in the telemetry contract."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``kept``: kind, entity_id, timestamp, then the metrics (wide) or metric and value (long), in file order;
-    ``first`` says in words what was taken out first, and is empty when nothing was."""
+    """The rows of one table, sorted into kept, quarantined and outside the range."""
 
     kept: pa.Table
+    """kind, entity_id, timestamp, then the metrics (wide) or metric and value (long), in file order."""
     cells: pa.Table
+    """Quarantined cells."""
     rows: pa.Table
+    """Quarantined rows (ROWS_WITH_TIME)."""
     read: int
+    """Rows read."""
     outside: int
+    """Rows outside the range."""
     is_long: bool
     first: str
+    """Description of the first quarantined row or cell; empty without any."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The keys of the rows of one table."""
+
+    kinds: pa.ChunkedArray
+    entities: pa.ChunkedArray
+    times: pa.Array
+    metrics: pa.ChunkedArray | None
+    """Metric of each row of the long layout."""
+    rules: npt.NDArray[np.object_]
+    """The first rule that each row breaks, or None."""
+    outside: Bools
+
+    @property
+    def broken(self) -> Bools:
+        return np.asarray(self.rules != None, dtype=np.bool_)  # noqa: E711 - elementwise
+
+
+def read_telemetry(table: pa.Table, interval: Interval | None, origin: str, first_row: int = 1) -> Batch:
+    """Sort a table in the telemetry contract; each column beyond the keys is a metric.
+
+    Raises BadInput when a key column is missing or a column has another type.
+    """
+    typed = TELEMETRY.typed(table)
+    metrics = tuple(name for name in typed.schema.names if name not in KEY_COLUMNS)
+    return read_batch(typed, dataclasses.replace(CONTRACT_COLUMNS, metrics=metrics), interval, origin, first_row)
 
 
 def read_batch(
@@ -55,7 +96,7 @@ def read_batch(
     first_row: int = 1,
     broken_lines: tuple[str, ...] = (),
 ) -> Batch:
-    """Sort the rows of ``table`` into kept, quarantined and outside ``interval`` (None: every time is inside).
+    """Sort the rows of ``table`` into kept, quarantined and outside ``interval`` (None: all in).
 
     ``mapping`` is resolved. Raises UsageError when times have no zone and the mapping names none.
     """
@@ -63,63 +104,58 @@ def read_batch(
     row_numbers = first_row + np.flatnonzero(wanted)
     table = table.filter(pa.array(wanted))
     columns = {name: plain(table.column(name)) for name in table.schema.names}
-    times = to_utc(
-        columns[mapping.time_column],
-        mapping.time_zone,
-        mapping.time_unit,
-        f"{origin}: column {mapping.time_column!r}",
-    )
-    rules = times.rules
-    usable = times.values.is_valid().to_numpy(zero_copy_only=False)
-    outside = usable & ~_inside(times.values, interval)
-    entities = texts(columns[mapping.entity_column])
-    _break_rule(rules, usable & ~outside, _entity_rules(entities))
-    kinds, bad_kind = _kinds(columns, mapping, table.num_rows)
-    _break_rule(rules, usable & ~outside, {Rule.BAD_KIND: bad_kind})
-    if mapping.layout == "long":
-        metric_names = texts(columns[mapping.metric_column])
-        _break_rule(rules, usable & ~outside, {Rule.MISSING_METRIC: _empty(metric_names)})
-    broken = np.array([r is not None for r in rules], dtype=bool)
-    keep = pa.array(~(broken | outside))
-    key = {
-        "kind": kinds.filter(keep),
-        "entity_id": entities.filter(keep),
-        "timestamp": times.values.filter(keep),
+    keys = _keys(columns, mapping, interval, origin)
+    broken = keys.broken
+    keep = pa.array(~(broken | keys.outside))
+    kept_keys = {
+        "kind": keys.kinds.filter(keep),
+        "entity_id": keys.entities.filter(keep),
+        "timestamp": keys.times.filter(keep),
     }
-    if mapping.layout == "long":
-        source = columns[mapping.value_column].filter(keep)
-        kept, cells = _long_values(key, metric_names.filter(keep), source, mapping)
+    if keys.metrics is not None:
+        values = columns[mapping.value_column].filter(keep)
+        kept, cells = _long_values(kept_keys, keys.metrics.filter(keep), values, mapping.decimal)
     else:
-        kept, cells = _wide_values(key, columns, keep, mapping)
-    parts = [
-        _rows(table, np.flatnonzero(broken), rules, kinds, entities, times.values, mapping, origin, row_numbers),
-        _broken_lines(broken_lines, mapping, origin),
-    ]
-    taken_rows = pa.concat_tables(parts)
-    taken_cells = pa.concat_tables([QUARANTINED_CELLS.empty(), *cells])
+        metrics = {name: columns[name].filter(keep) for name in mapping.metrics}
+        kept, cells = _wide_values(kept_keys, metrics, mapping.decimal)
+    places = [f"{origin} row {number}" for number in row_numbers[broken].tolist()]
+    rows = pa.concat_tables(
+        [_rows(table, keys, mapping.time_column, places), _broken_lines(broken_lines, mapping.kind, origin)]
+    )
     return Batch(
         kept=kept,
-        cells=taken_cells,
-        rows=taken_rows,
+        cells=cells,
+        rows=rows,
         read=table.num_rows + len(broken_lines),
-        outside=int(outside.sum()),
+        outside=int(keys.outside.sum()),
         is_long=mapping.layout == "long",
-        first=first_taken_out(taken_rows, taken_cells, origin),
+        first=first_taken_out(rows, cells, origin),
     )
 
 
 def without_rows(rows: pa.Table, rule: Rule, origin: str, at: pa.ChunkedArray | pa.Array) -> pa.Table:
-    """Kept ``rows`` as quarantined ones (ROWS_WITH_TIME). ``at``: the times to file them under, null = none."""
+    """Turn kept ``rows`` into quarantined ones, filed under the times ``at`` (null: none)."""
     constant = ([rule] * rows.num_rows, [origin] * rows.num_rows)
     texts = rows["timestamp"].cast(pa.string())
     columns = [rows["kind"], rows["entity_id"], texts, rows_as_json(rows), *constant, at]
     return pa.table(columns, schema=ROWS_WITH_TIME)
 
 
-def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> np.ndarray:
-    """Which rows are to be read, bool [row]: in the long layout those of metrics that are named, or not ignored."""
+def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return ``column`` as the names it holds.
+
+    Raises UsageError for a type that has no text, such as a list.
+    """
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise UsageError(f"a column of type {column.type} cannot name an entity, kind or metric; map another") from None
+
+
+def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> Bools:
+    """Mark the rows to read, bool [row]: of the long layout those of chosen metrics."""
     if mapping.layout != "long":
-        return np.ones(table.num_rows, dtype=bool)
+        return np.ones(table.num_rows, dtype=np.bool_)
     names = texts(plain(table.column(mapping.metric_column)))
     chosen = names.drop_null().unique().to_pylist()
     if mapping.metrics:
@@ -127,124 +163,122 @@ def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> np.ndarray:
     else:
         chosen = [n for n in chosen if n not in mapping.ignore]
         for name in filter(looks_like_label, chosen):
-            raise refuse_label(name, origin)
+            raise label_refused(name, origin)
     for name in chosen:
         if name in TELEMETRY.schema.names:
             raise UsageError(f"{origin}: a metric cannot be called {name!r}; rename it or --ignore {name}")
     wanted = pc.is_in(names, value_set=pa.array(chosen, pa.string()))
-    return pc.or_(wanted, pc.is_null(names)).to_numpy()
+    return _as_bools(pc.or_(wanted, pc.is_null(names)))
 
 
-def _inside(times: pa.Array, interval: Interval | None) -> np.ndarray:
-    if interval is None:
-        return np.ones(len(times), dtype=bool)
-    return pc.fill_null(within(times, interval.start, interval.end), False).to_numpy(zero_copy_only=False)
-
-
-def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """``column`` as the names it holds. Raises UsageError for a type that has no text, such as a list."""
-    try:
-        return column.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UsageError(f"a column of type {column.type} cannot name an entity, kind or metric; map another") from None
-
-
-def _empty(texts: pa.ChunkedArray) -> np.ndarray:
-    return pc.equal(texts.fill_null(""), "").to_numpy()
-
-
-def _break_rule(rules: np.ndarray, where: np.ndarray, masks: dict[str, np.ndarray]) -> None:
-    """Note the first rule that each row of ``where`` breaks."""
-    for rule, mask in masks.items():
-        for i in np.flatnonzero(mask & where):
+def _keys(columns: AnyMapping[str, pa.ChunkedArray], mapping: Mapping, interval: Interval | None, origin: str) -> _Keys:
+    column = columns[mapping.time_column]
+    times = to_utc(column, mapping.time_zone, mapping.time_unit, f"{origin}: column {mapping.time_column!r}")
+    rules = times.rules
+    usable = _as_bools(times.values.is_valid())
+    inside = np.ones(len(usable), dtype=np.bool_)
+    if interval is not None:
+        inside = _as_bools(within(times.values, interval.start, interval.end))
+    outside = usable & ~inside
+    entities = texts(columns[mapping.entity_column])
+    kinds, bad_kind = _kinds(columns, mapping, len(usable))
+    broken = {**_entity_rules(entities), Rule.BAD_KIND: bad_kind}
+    metrics = None
+    if mapping.layout == "long":
+        metrics = texts(columns[mapping.metric_column])
+        broken[Rule.MISSING_METRIC] = _empty(metrics)
+    for rule, mask in broken.items():
+        for i in np.flatnonzero(mask & usable & ~outside):
             if rules[i] is None:
                 rules[i] = rule
+    return _Keys(kinds, entities, times.values, metrics, rules, outside)
 
 
-def _entity_rules(entities: pa.ChunkedArray) -> dict[str, np.ndarray]:
-    too_long = pc.greater(pc.binary_length(entities), MAX_ENTITY_ID_BYTES)
+def _as_bools(column: pa.Array | pa.ChunkedArray) -> Bools:
+    """``column`` as an array, nulls as False."""
+    filled = pc.fill_null(column, False)
+    if isinstance(filled, pa.ChunkedArray):
+        filled = filled.combine_chunks()
+    bools: Bools = filled.to_numpy(zero_copy_only=False)
+    return bools
+
+
+def _empty(names: pa.ChunkedArray) -> Bools:
+    return _as_bools(pc.equal(names.fill_null(""), ""))
+
+
+def _entity_rules(entities: pa.ChunkedArray) -> dict[Rule, Bools]:
     return {
         Rule.MISSING_ENTITY: _empty(entities),
-        Rule.ENTITY_ID_TOO_LONG: pc.fill_null(too_long, False).to_numpy(),
-        Rule.RESERVED_ENTITY_ID: pc.fill_null(pc.equal(entities, DEFAULT_ENTITY), False).to_numpy(),
+        Rule.ENTITY_ID_TOO_LONG: _as_bools(pc.greater(pc.binary_length(entities), MAX_ENTITY_ID_BYTES)),
+        Rule.RESERVED_ENTITY_ID: _as_bools(pc.equal(entities, DEFAULT_ENTITY)),
     }
 
 
-def _kinds(columns: dict[str, pa.ChunkedArray], mapping: Mapping, rows: int) -> tuple[pa.ChunkedArray, np.ndarray]:
+def _kinds(columns: AnyMapping[str, pa.ChunkedArray], mapping: Mapping, num_rows: int) -> tuple[pa.ChunkedArray, Bools]:
     """Kind of each row, and where it cannot be used."""
     if not mapping.kind_column:
-        return pa.chunked_array([pa.repeat(pa.scalar(mapping.kind), rows)]), np.zeros(rows, dtype=bool)
+        return pa.chunked_array([pa.repeat(pa.scalar(mapping.kind), num_rows)]), np.zeros(num_rows, dtype=np.bool_)
     kinds = texts(columns[mapping.kind_column])
     good = pc.fill_null(pc.match_substring_regex(kinds, KIND_PATTERN), False)
-    return pc.if_else(good, kinds, pa.scalar(UNKNOWN_KIND)), ~good.to_numpy()
+    return pc.if_else(good, kinds, pa.scalar(UNKNOWN_KIND)), ~_as_bools(good)
 
 
 def _long_values(
-    key: dict[str, pa.ChunkedArray], names: pa.ChunkedArray, source: pa.ChunkedArray, mapping: Mapping
-) -> tuple[pa.Table, list[pa.Table]]:
-    """``key`` with metric and value, and the cells that hold no number."""
-    value, bad_cells = to_float64(source, mapping.decimal)
-    kept = pa.table({**key, "metric": names, "value": value})
-    return kept, [_cells(kept, names, source, bad_cells)]
+    keys: AnyMapping[str, pa.ChunkedArray], names: pa.ChunkedArray, values: pa.ChunkedArray, decimal: str
+) -> tuple[pa.Table, pa.Table]:
+    """``keys`` with metric and value, and the cells that hold no number."""
+    numbers, bad_cells = to_float64(values, decimal)
+    kept = pa.table({**keys, "metric": names, "value": numbers})
+    return kept, _cells(kept, names, values, bad_cells)
 
 
 def _wide_values(
-    key: dict[str, pa.ChunkedArray], columns: dict[str, pa.ChunkedArray], keep: pa.Array, mapping: Mapping
-) -> tuple[pa.Table, list[pa.Table]]:
-    """``key`` with one column per metric, of the rows to ``keep``, and the cells that hold no number."""
-    key_table, cells, measured = pa.table(key), [], {}
-    for name in mapping.metrics:
-        source = columns[name].filter(keep)
-        measured[name], bad_cells = to_float64(source, mapping.decimal)
-        if bad_cells.any():
-            cells.append(_cells(key_table, name, source, bad_cells))
-    return pa.table({**key, **measured}), cells
+    keys: AnyMapping[str, pa.ChunkedArray], metrics: AnyMapping[str, pa.ChunkedArray], decimal: str
+) -> tuple[pa.Table, pa.Table]:
+    """``keys`` with one column per metric, and the cells that hold no number."""
+    key_table, cells, numbers = pa.table(keys), [QUARANTINED_CELLS.empty()], {}
+    for name, column in metrics.items():
+        numbers[name], bad_cells = to_float64(column, decimal)
+        cells.append(_cells(key_table, name, column, bad_cells))
+    return pa.table({**keys, **numbers}), pa.concat_tables(cells)
 
 
-def _cells(kept: pa.Table, metric: str | pa.ChunkedArray, source: pa.ChunkedArray, bad: np.ndarray) -> pa.Table:
+def _cells(keys: pa.Table, metric: str | pa.ChunkedArray, values: pa.ChunkedArray, bad: Bools) -> pa.Table:
     if not bad.any():
         return QUARANTINED_CELLS.empty()
     where = pa.array(bad)
-    part = kept.select(["kind", "entity_id", "timestamp"]).filter(where)
+    part = keys.select(list(KEY_COLUMNS)).filter(where)
     names = pa.repeat(pa.scalar(metric), part.num_rows) if isinstance(metric, str) else metric.filter(where)
-    texts = source.filter(where).cast(pa.string())
+    value_texts = values.filter(where).cast(pa.string())
     rule = pa.repeat(pa.scalar(Rule.NOT_A_NUMBER), part.num_rows)
-    return pa.table([*part.columns, names, texts, rule], schema=QUARANTINED_CELLS.schema)
+    return pa.table([*part.columns, names, value_texts, rule], schema=QUARANTINED_CELLS.schema)
 
 
-def _rows(
-    table: pa.Table,
-    positions: np.ndarray,
-    rules: np.ndarray,
-    kinds: pa.ChunkedArray,
-    entities: pa.ChunkedArray,
-    times: pa.Array,
-    mapping: Mapping,
-    origin: str,
-    row_numbers: np.ndarray,
-) -> pa.Table:
+def _rows(table: pa.Table, keys: _Keys, time_column: str, places: list[str]) -> pa.Table:
+    """The rows of ``table`` that break a rule; ``places`` says where each stands."""
+    positions = np.flatnonzero(keys.broken)
     take = pa.array(positions)
     originals = table.take(take)
-    named = entities.take(take).to_pylist()
+    named = keys.entities.take(take).to_pylist()
     columns = [
-        kinds.take(take),
+        keys.kinds.take(take),
         # A reader of the quarantine looks entities up; one that cannot be stored is found in row_json.
         [e if e is not None and len(e.encode()) <= MAX_ENTITY_ID_BYTES else "" for e in named],
-        ["" if t is None else str(t) for t in plain_values(originals[mapping.time_column])],
+        ["" if t is None else str(t) for t in plain_values(originals[time_column])],
         rows_as_json(originals),
-        rules[positions].tolist(),
-        [f"{origin} row {n}" for n in row_numbers[positions].tolist()],
-        times.take(take),
+        keys.rules[positions].tolist(),
+        places,
+        keys.times.take(take),
     ]
     return pa.table(columns, schema=ROWS_WITH_TIME)
 
 
-def _broken_lines(lines: tuple[str, ...], mapping: Mapping, origin: str) -> pa.Table:
-    kind = mapping.kind or UNKNOWN_KIND
+def _broken_lines(lines: tuple[str, ...], kind: str, origin: str) -> pa.Table:
     return pa.Table.from_pylist(
         [
             {
-                "kind": kind,
+                "kind": kind or UNKNOWN_KIND,
                 "entity_id": "",
                 "timestamp_text": "",
                 "row_json": json.dumps({"line": line}, ensure_ascii=False),

@@ -1,4 +1,4 @@
-"""Parquet and CSV files as a stream of tables, so that a file may be larger than memory."""
+"""Reads Parquet and CSV files as streams of tables: a file may be larger than memory."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ LINE_BREAK = r"[\r\n]+"
 
 @dataclass(frozen=True, slots=True)
 class FileBatch:
-    """Rows of one file; ``first_row`` counts its data rows from 1.
-
-    ``broken_lines`` are CSV lines with another number of columns than the header, which are not in ``table``.
-    """
+    """Rows of one file."""
 
     table: pa.Table
     first_row: int
+    """Number of the first row among the data rows of the file, from 1."""
     broken_lines: tuple[str, ...]
+    """CSV lines with another number of columns than the header; they are not in ``table``."""
     bytes_done: int
 
 
 def read_batches(file: SourceFile, csv_format: CsvFormat = CsvFormat()) -> Iterator[FileBatch]:  # noqa: B008 - frozen
-    """The file's rows in order; CSV columns are all text. At least one batch, which may have no rows.
+    """Yield the file's rows in order; CSV columns are all text.
 
+    At least one batch, which may have no rows.
     Raises BadInput naming the file when it is not readable, also in the middle.
     """
     if file.is_parquet:
@@ -59,7 +59,7 @@ def read_batches(file: SourceFile, csv_format: CsvFormat = CsvFormat()) -> Itera
 
 
 def text_format(file: SourceFile, csv_format: CsvFormat) -> CsvFormat:
-    """How the text file is written, guessed where ``csv_format`` is silent."""
+    """Return the format of a text file; empty fields of ``csv_format`` are guessed."""
     with file.open() as raw:
         return sniff(_decompressed(file, raw).read(HEAD_BYTES), csv_format)
 
@@ -70,11 +70,11 @@ def _parquet(file: SourceFile) -> Iterator[FileBatch]:
         row = 0
         for batch in reader.iter_batches(batch_size=BATCH_ROWS):
             table = pa.Table.from_batches([batch])
-            done = round(file.bytes * (row + table.num_rows) / total_rows)
+            done = round(file.size * (row + table.num_rows) / total_rows)
             yield FileBatch(table, row + 1, (), done)
             row += table.num_rows
         if row == 0:
-            yield FileBatch(reader.schema_arrow.empty_table(), 1, (), file.bytes)
+            yield FileBatch(reader.schema_arrow.empty_table(), 1, (), file.size)
 
 
 def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
@@ -101,13 +101,13 @@ def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
         row, any_batch = 1, False
         for batch in reader:
             taken, broken[:] = tuple(broken), []
-            part = FileBatch(pa.Table.from_batches([batch]), row, taken, min(raw.tell(), file.bytes))
+            part = FileBatch(pa.Table.from_batches([batch]), row, taken, min(raw.tell(), file.size))
             _refuse_open_quote(part, written.delimiter, file.origin)
             yield part
             row += batch.num_rows + len(taken)
             any_batch = True
         if broken or not any_batch:
-            part = FileBatch(reader.schema.empty_table(), row, tuple(broken), file.bytes)
+            part = FileBatch(reader.schema.empty_table(), row, tuple(broken), file.size)
             _refuse_open_quote(part, written.delimiter, file.origin)
             yield part
 
@@ -117,7 +117,7 @@ def _decompressed(file: SourceFile, raw: pa.NativeFile) -> pa.NativeFile:
 
 
 def _refuse_open_quote(part: FileBatch, delimiter: str, origin: str) -> None:
-    """A quote that is never closed turns the lines after it into one cell: whole rows would vanish unseen."""
+    """Raise BadInput for an open quote: the rows after it would vanish in one cell."""
     cells = [(part.first_row, line) for line in part.broken_lines]
     for column in part.table.columns:
         spans_lines = pc.fill_null(pc.match_substring_regex(column, LINE_BREAK), False).to_numpy()

@@ -1,4 +1,4 @@
-"""CSV files that were glued together: a second header half way renames the columns under it."""
+"""CSV files that were concatenated: a second header half way renames the columns under it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CELLS = re.compile(r'[^,;|\t"]+')
 
 
 def refuse_other_header(part: FileBatch, mapping: Mapping, origin: str) -> None:
-    """Raises BadInput when ``part`` holds another header than the file's first line.
+    """Raise BadInput when ``part`` holds another header than the file's first line.
 
-    The same header again is one unusable row, and is quarantined as such. Where the time should be, a header has the
-    name of a column: that tells it from a row. ``mapping`` is resolved.
+    The same header again is one unusable row, and is quarantined as such. A header differs from a row in that the time
+    column holds the name of a column. ``mapping`` is resolved.
     """
     names = part.table.schema.names
     for line in part.broken_lines:
@@ -28,8 +28,8 @@ def refuse_other_header(part: FileBatch, mapping: Mapping, origin: str) -> None:
             raise _changed(origin, part.first_row, line)
     if mapping.time_column not in names or not is_text(part.table.schema.field(mapping.time_column).type):
         return
-    known = pa.array([*names, *TIME_NAMES], pa.string())
-    headers = pc.is_in(part.table.column(mapping.time_column), value_set=known).to_numpy()
+    column_names = pa.array([*names, *TIME_NAMES], pa.string())
+    headers = pc.is_in(part.table.column(mapping.time_column), value_set=column_names).to_numpy()
     for i in np.flatnonzero(headers):
         row = part.table.slice(int(i), 1).to_pylist()[0]
         if list(row.values()) != names:

@@ -1,7 +1,7 @@
-"""What a file would be read as: the role of every column, a mapping to say so, and every doubt about it.
+"""Inspects files before ingest: the roles of columns, a proposed mapping, and all doubts.
 
 The mapping is proposed from the first rows of each file; everything else is counted from the rows as ingest reads
-them with it, so that what is said here is what ingest does.
+them with it, so that an inspection reports what ingest would do.
 """
 
 from __future__ import annotations
@@ -11,36 +11,41 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.ingest.batch import Batch
+from fleetalign.ingest.file_source import read_file
 from fleetalign.ingest.files import read_batches, text_format
 from fleetalign.ingest.listing import SourceFile, list_files
 from fleetalign.ingest.long import series_of
-from fleetalign.ingest.mapping import Mapping
+from fleetalign.ingest.mapping import DEFAULT_KIND, Mapping
 from fleetalign.ingest.propose import Column, propose
-from fleetalign.ingest.run import read_file
-from fleetalign.ingest.sampling import infer_step_seconds
+from fleetalign.ingest.sampling import infer_step_seconds, times_of
+from fleetalign.interval import format_time
 from fleetalign.storage.quarantine import count_rules
 
 DEFAULTS = Mapping()
+MOST_FILES = 5
+MOST_COLUMNS = 200
 
 
 @dataclass(slots=True)
 class Inspection:
-    """``rows`` = ``kept`` + ``taken_out`` rows. Cells that were taken out are counted in ``bad_cells``."""
+    """What ingest would make of files."""
 
     files: list[str]
     columns: dict[str, Column]
     mapping: Mapping
     doubts: list[str]
-    rows: int = 0
+    num_read: int = 0
+    """Rows read: those kept and those in ``quarantined_rows``."""
     kept: int = 0
-    taken_out: dict[str, int] = field(default_factory=dict)
-    bad_cells: dict[str, int] = field(default_factory=dict)
+    quarantined_rows: dict[str, int] = field(default_factory=dict)
+    """Number of rows per rule."""
+    quarantined_cells: dict[str, int] = field(default_factory=dict)
+    """Number of cells per rule."""
     entities: list[str] = field(default_factory=list)
     first: datetime | None = None
     last: datetime | None = None
@@ -48,23 +53,26 @@ class Inspection:
 
     @property
     def proposal(self) -> dict[str, str | list[str]]:
-        """The mapping as its YAML file would hold it: what is set, and nothing else."""
+        """The mapping as its YAML file would hold it: only what is set."""
         filled = {f.name: getattr(self.mapping, f.name) for f in dataclasses.fields(Mapping)}
         named = {name: value for name, value in filled.items() if value != getattr(DEFAULTS, name)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in named.items()}
 
 
-def inspect(path: str | Path, given: Mapping) -> Inspection:
-    """Look at every file of ``path``; what ``given`` says is not guessed.
+def inspect(path: str | Path, named: Mapping) -> Inspection:
+    """Inspect every file of ``path``; what ``named`` holds is not guessed.
 
     Raises UsageError when no mapping fits, BadInput when no file can be read.
     """
     columns: dict[str, Column] = {}
-    mapping, described, doubts, readable = given, [], [], []
+    mapping = named
+    described: list[str] = []
+    doubts: list[str] = []
+    readable: list[SourceFile] = []
     for file in list_files(path):
         try:
-            sample = next(read_batches(file, given.csv_format)).table
-            described.append(_describe(file, sample, given))
+            sample = next(read_batches(file, named.csv_format)).table
+            described.append(_describe(file, sample, named))
         except BadInput as error:
             doubts.append(f"left out: {error}")
             continue
@@ -80,10 +88,10 @@ def inspect(path: str | Path, given: Mapping) -> Inspection:
     return found
 
 
-def _describe(file: SourceFile, sample: pa.Table, given: Mapping) -> str:
+def _describe(file: SourceFile, sample: pa.Table, named: Mapping) -> str:
     if file.is_parquet:
         return f"{file.origin}: Parquet, {len(sample.schema)} columns"
-    written = text_format(file, given.csv_format)
+    written = text_format(file, named.csv_format)
     packed = f", {file.compression}" if file.compression else ""
     return f"{file.origin}: text in {written.encoding.removesuffix('-sig')}{packed}, delimiter {written.delimiter!r}, {len(sample.schema)} columns"
 
@@ -97,14 +105,14 @@ def _count(found: Inspection, files: list[SourceFile]) -> None:
             found.doubts.append(f"left out: {error}")
             continue
         except UsageError as error:
-            found.doubts.append(f"ingest refuses the whole: {error}")
+            found.doubts.append(f"ingest refuses all files: {error}")
             continue
         for batch in batches:
             _add(found, batch)
             kept.append(batch.kept.select(["entity_id", "timestamp", *(["metric"] if batch.is_long else [])]))
     table = pa.concat_tables(kept, promote_options="default").combine_chunks() if kept else None
     if table is None or table.num_rows == 0:
-        found.doubts.append("not one row can be used")
+        found.doubts.append("no row can be used")
         return
     found.kept = table.num_rows
     found.entities = sorted(pc.unique(table["entity_id"]).to_pylist())
@@ -114,26 +122,24 @@ def _count(found: Inspection, files: list[SourceFile]) -> None:
 
 
 def _add(found: Inspection, batch: Batch) -> None:
-    found.rows += batch.read
-    for counted, table in ((found.taken_out, batch.rows), (found.bad_cells, batch.cells)):
+    found.num_read += batch.read
+    for counted, table in ((found.quarantined_rows, batch.rows), (found.quarantined_cells, batch.cells)):
         for rule, number in count_rules(table).items():
             counted[rule] = counted.get(rule, 0) + number
 
 
 def _find_step(found: Inspection, table: pa.Table) -> None:
-    if "metric" in table.schema.names:
-        series = series_of(table)
-    else:
-        series = table["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
     try:
-        found.step_seconds = infer_step_seconds(series, table["timestamp"].to_numpy(), found.mapping.kind or "default")
+        found.step_seconds = infer_step_seconds(
+            series_of(table, "metric" in table.schema.names), times_of(table), found.mapping.kind or DEFAULT_KIND
+        )
     except BadInput as error:
         found.doubts.append(str(error))
 
 
 def _doubt_counts(found: Inspection, table: pa.Table) -> None:
     doubt = found.doubts.append
-    for what, counted in (("rows", found.taken_out), ("cells", found.bad_cells)):
+    for what, counted in (("rows", found.quarantined_rows), ("cells", found.quarantined_cells)):
         for rule, number in counted.items():
             doubt(f"{number} {what} go to the quarantine: {rule}")
     counts = pc.value_counts(table["entity_id"].combine_chunks())
@@ -150,3 +156,52 @@ def _doubt_counts(found: Inspection, table: pa.Table) -> None:
             doubt(f"{twice} rows repeat the time of another row of their entity; validation keeps the last")
     if found.first and found.last and (found.last - found.first).days > 2 * 365:
         doubt(f"the rows span {(found.last - found.first).days} days: a clock may be wrong")
+
+
+def inspection_text(found: Inspection) -> str:
+    """Render an inspection: files, figures, columns, doubts, and the proposed mapping."""
+    return "\n\n".join(
+        "\n".join(lines)
+        for lines in (
+            _shortened(found.files, MOST_FILES, "files"),
+            _figures(found),
+            _columns(found),
+            ["doubts", *(f"  - {_one_line(doubt)}" for doubt in found.doubts or ["none"])],
+            ["proposed mapping", *(f"  {line}" for line in mapping_yaml(found).splitlines())],
+        )
+    )
+
+
+def mapping_yaml(found: Inspection) -> str:
+    """Render the proposed mapping as YAML."""
+    import yaml
+
+    return str(yaml.safe_dump(found.proposal, sort_keys=False, allow_unicode=True))
+
+
+def _figures(found: Inspection) -> list[str]:
+    span = f"{format_time(found.first)} to {format_time(found.last)}" if found.first and found.last else "none"
+    example = f", such as {_one_line(found.entities[0])}" if found.entities else ""
+    figures = {
+        "layout": found.mapping.layout,
+        "decimal mark": found.mapping.decimal or ".",
+        "rows": f"{found.num_read} read, {found.kept} kept, {sum(found.quarantined_rows.values())} to the quarantine",
+        "entities": f"{len(found.entities)}{example}",
+        "range": span,
+        "step": f"{found.step_seconds} s" if found.step_seconds else "unknown",
+    }
+    return [f"{name:<14}{value}" for name, value in figures.items()]
+
+
+def _columns(found: Inspection) -> list[str]:
+    width = max(len("column"), *(len(_one_line(name)) for name in found.columns))
+    lines = [f"{_one_line(name):<{width}}  {c.role:<12}{_one_line(c.reason)}" for name, c in found.columns.items()]
+    return [f"{'column':<{width}}  {'role':<12}why", *_shortened(lines, MOST_COLUMNS, "columns")]
+
+
+def _shortened(lines: list[str], most: int, what: str) -> list[str]:
+    return lines if len(lines) <= most else [*lines[:most], f"… and {len(lines) - most} more {what}"]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]

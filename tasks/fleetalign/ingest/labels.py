@@ -1,4 +1,4 @@
-"""Columns that hold the answer, not a measurement: a detector trained on them would look perfect and be useless."""
+"""Recognises labels: a detector trained on them would look perfect and be useless."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LABEL_WORDS = re.compile(r"label|anomal|attack|outlier|truth|fault|incident|targ
 
 
 def looks_like_label(name: str, sample: pa.ChunkedArray | None = None) -> bool:
-    """Whether a column named ``name`` with the values of ``sample`` (numbers or booleans) is a label."""
+    """Whether a column named ``name`` with the numbers or booleans of ``sample`` is a label."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     if plain in LABEL_NAMES or re.search(r"(^|[_\-. ])labels?$", name.lower()):
         return True

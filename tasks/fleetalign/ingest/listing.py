@@ -1,4 +1,4 @@
-"""Where files come from: one file, a folder, or a prefix of a bucket; and what their paths say about their rows."""
+"""Lists the files of a folder or bucket, with the columns that their paths hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from fleetalign.errors import UsageError
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 TEXT_SUFFIXES = (".csv", ".tsv")
@@ -23,20 +23,21 @@ HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """``origin`` is the file's name below the folder that was asked for: it goes into the quarantine.
-
-    ``path_columns`` are what the path says of every row: ``_file``, and the keys of ``key=value`` folders.
-    """
+    """One file of a listing."""
 
     origin: str
-    bytes: int
+    """Name below the listed folder; it goes into the quarantine."""
+    size: int
+    """Bytes."""
     open: Callable[[], pa.NativeFile] = field(repr=False)
     path_columns: Mapping[str, str | None]
+    """Values for every row: ``_file``, and the keys of ``key=value`` folders."""
 
     def content(self) -> bytes:
-        """The whole file as it lies there."""
+        """Read the whole file, not decompressed."""
         with self.open() as raw:
-            return raw.read()
+            data: bytes = raw.read()
+        return data
 
     @property
     def is_parquet(self) -> bool:
@@ -57,7 +58,7 @@ class SourceFile:
 
 
 def list_files(path: str | Path) -> list[SourceFile]:
-    """The file, or every file below the folder or ``s3://`` prefix, in name order.
+    """List the file, or every file below the folder or ``s3://`` prefix, in name order.
 
     Names that start with ``.`` or ``_`` are skipped. Raises UsageError when there is none, StoreError when a bucket
     cannot be listed.
@@ -67,7 +68,7 @@ def list_files(path: str | Path) -> list[SourceFile]:
 
 
 def with_path_columns(table: pa.Table, file: SourceFile, names: Sequence[str]) -> pa.Table:
-    """``table`` with those of ``names`` that only the file's path knows."""
+    """Add those of ``names`` to ``table`` that only the path of the file holds."""
     for name in names:
         if name in file.path_columns and name not in table.schema.names:
             value = pa.scalar(file.path_columns[name], pa.string())

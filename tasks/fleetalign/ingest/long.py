@@ -7,27 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.arrays import Ints
+from fleetalign.contracts.slots import slots_of
 from fleetalign.contracts.tables import QUARANTINED_CELLS, TELEMETRY
 from fleetalign.storage.quarantine import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Pivoted:
+    """Telemetry rows, and the quarantined cells of samples that came twice."""
+
     wide: pa.Table
     duplicates: pa.Table
 
 
-def series_of(samples: pa.Table) -> np.ndarray:
-    """Number of the (entity, metric) series of each sample, int64 [row]."""
-    entities = samples["entity_id"].combine_chunks().dictionary_encode()
-    metrics = samples["metric"].combine_chunks().dictionary_encode()
+def series_of(table: pa.Table, is_long: bool) -> Ints:
+    """Number the series of each row: its entity, in the long layout its (entity, metric)."""
+    entities = table["entity_id"].combine_chunks().dictionary_encode()
+    if not is_long:
+        return _codes(entities)
+    metrics = table["metric"].combine_chunks().dictionary_encode()
     return _codes(entities) * max(1, len(metrics.dictionary)) + _codes(metrics)
 
 
 def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
-    """Samples (kind, entity_id, timestamp, metric, value) of one kind as telemetry rows, by entity and time.
+    """Turn samples (kind, entity_id, timestamp, metric, value) of one kind into telemetry rows.
 
-    Samples of one entity in one step become one row, timed at its first sample; of two samples of one metric there,
+    Rows come by entity and time. Samples of one entity in one slot become one row, timed at its first sample; of two samples of one metric there,
     the last in file order is kept and the other goes to the quarantined cells.
     """
     entities = samples["entity_id"].combine_chunks().dictionary_encode()
@@ -35,7 +41,7 @@ def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
     entity_codes, metric_codes = _codes(entities), _codes(metrics)
     times = samples["timestamp"].to_numpy().astype("datetime64[us]")
     num_metrics = max(1, len(metrics.dictionary))
-    slots = times.astype(np.int64) // (step_seconds * 1_000_000)
+    slots = slots_of(times, step_seconds)
     _, first, rows = np.unique(np.stack([entity_codes, slots]), axis=1, return_index=True, return_inverse=True)
     rows = rows.reshape(-1)
     cells = rows * num_metrics + metric_codes
@@ -60,11 +66,12 @@ def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
     return Pivoted(wide, _duplicates(samples, kept))
 
 
-def _codes(encoded: pa.DictionaryArray) -> np.ndarray:
-    return encoded.indices.to_numpy().astype(np.int64)
+def _codes(encoded: pa.DictionaryArray) -> Ints:
+    codes: Ints = encoded.indices.to_numpy().astype(np.int64)
+    return codes
 
 
-def _duplicates(samples: pa.Table, kept: np.ndarray) -> pa.Table:
+def _duplicates(samples: pa.Table, kept: Ints) -> pa.Table:
     lost = np.ones(samples.num_rows, dtype=bool)
     lost[kept] = False
     part = samples.filter(pa.array(lost))

@@ -1,4 +1,4 @@
-"""Which column of a file means what: named in a YAML file, by flags, or guessed from usual names."""
+"""The roles of the columns of a file: named by people, or guessed from usual names."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ ENTITY_NAMES = (
 )
 TIME_NAMES = ("timestamp", "time", "ts", "datetime", "date", "@timestamp", "_time")
 KIND_NAMES = ("kind",)
+DEFAULT_KIND = "default"
+"""Kind of telemetry that names none."""
 METRIC_NAMES = ("metric", "metric_name", "__name__")
 VALUE_NAMES = ("value", "metric_value")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mapping:
-    """Empty fields are guessed for each file. ``resolve`` fills them."""
+    """The roles and formats of columns; ``resolve`` fills empty fields for each file."""
 
     entity_column: str = ""
     time_column: str = ""
@@ -65,13 +67,13 @@ class Mapping:
     def __post_init__(self) -> None:
         if self.kind:
             checked_kind(self.kind)
-        for name, known in (
+        for name, allowed in (
             ("layout", get_args(Layout)),
             ("time_unit", get_args(TimeUnit)),
             ("decimal", get_args(Decimal)),
         ):
-            if getattr(self, name) not in known:
-                choices = ", ".join(known[1:])
+            if getattr(self, name) not in allowed:
+                choices = ", ".join(allowed[1:])
                 raise ConfigError(f"mapping: {name} is {getattr(self, name)!r}; must be one of {choices}")
         if self.time_zone:
             try:
@@ -109,18 +111,21 @@ class Mapping:
 
 
 def load_mapping(path: str | Path) -> Mapping:
-    """The mapping in a YAML file. Raises ConfigError naming file and field."""
+    """Read a mapping from a YAML file. Raises ConfigError naming file and field."""
     return mapping_from(read_yaml(path) or {}, str(path))
 
 
 def mapping_from(document: Any, where: str) -> Mapping:
-    """A mapping from plain values, as YAML gives them. Raises ConfigError naming ``where`` and the field."""
-    known = {f.name for f in dataclasses.fields(Mapping)}
+    """Build a mapping from the values of a YAML file.
+
+    Raises ConfigError naming ``where`` and the field.
+    """
+    field_names = {f.name for f in dataclasses.fields(Mapping)}
     if not isinstance(document, dict):
         raise ConfigError(f"{where}: expected a mapping of fields, found {type(document).__name__}")
-    unknown = sorted(map(str, set(document) - known))
+    unknown = sorted(map(str, set(document) - field_names))
     if unknown:
-        raise ConfigError(f"{where}: unknown field {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        raise ConfigError(f"{where}: unknown field {unknown[0]!r}; known: {', '.join(sorted(field_names))}")
     fields: dict[str, Any] = {}
     for name, value in document.items():
         if name in ("metrics", "ignore"):
@@ -135,9 +140,9 @@ def mapping_from(document: Any, where: str) -> Mapping:
 
 
 def resolve(mapping: Mapping, sample: pa.Table, where: str, path_columns: Collection[str] = ()) -> Mapping:
-    """``mapping`` with every field filled for a file whose first rows are ``sample``.
+    """Fill every field of ``mapping`` for a file whose first rows are ``sample``.
 
-    ``path_columns`` are known from the file's path alone: they may name an entity, a kind or a time, never a metric.
+    ``path_columns`` come from the file's path alone: they may name an entity, a kind or a time, never a metric.
     Raises UsageError naming the file and the column when a column is not there, cannot be guessed, is not numeric,
     or looks like a label and was not named in ``metrics``.
     """
@@ -167,13 +172,14 @@ def resolve(mapping: Mapping, sample: pa.Table, where: str, path_columns: Collec
 
 
 def refuse_twice(names: Sequence[str], where: str) -> None:
-    """Raises UsageError when two columns have one name."""
+    """Raise UsageError when two columns have one name."""
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise UsageError(f"{where}: column {twice[0]!r} appears {names.count(twice[0])} times; rename one")
 
 
-def refuse_label(name: str, where: str) -> UsageError:
+def label_refused(name: str, where: str) -> UsageError:
+    """Build the error for a column that looks like a label."""
     return UsageError(
         f"{where}: column {name!r} looks like a label, not a measurement; leave it out with --ignore {name}, "
         f"or name it in --metrics if it is one"
@@ -188,20 +194,20 @@ def _is_long(mapping: Mapping, names: Sequence[str]) -> bool:
 
 
 def first_of(candidates: Sequence[str], names: Sequence[str]) -> str:
-    """The one of ``names`` that equals the earliest of ``candidates`` in any case, or nothing."""
+    """Return the name that equals the earliest of ``candidates`` in any case, else nothing."""
     by_lower = {n.lower(): n for n in reversed(names)}
     return next((by_lower[c] for c in candidates if c in by_lower), "")
 
 
-def _find(given: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str) -> str:
-    """The given or guessed column, or nothing."""
-    if given and given not in names:
-        raise UsageError(f"{where}: {field} {given!r} is not a column; it has {', '.join(names)}")
-    return given or first_of(candidates, names)
+def _find(named: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str) -> str:
+    """Return the named or guessed column; empty without one."""
+    if named and named not in names:
+        raise UsageError(f"{where}: {field} {named!r} is not a column; it has {', '.join(names)}")
+    return named or first_of(candidates, names)
 
 
-def _pick(given: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str) -> str:
-    found = _find(given, candidates, names, field, where)
+def _pick(named: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str) -> str:
+    found = _find(named, candidates, names, field, where)
     if not found:
         raise UsageError(
             f"{where}: no column is called {', '.join(candidates)}; name one of {', '.join(names)} as {field} "
@@ -217,7 +223,7 @@ def _check_value(name: str, sample: pa.Table, where: str) -> None:
 
 
 def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, ...]:
-    """The metric columns of this file, sorted. Named metrics and ignored columns may belong to another file."""
+    """Return the sorted metric columns of this file; named columns may belong to another file."""
     # With an explicit kind, a column of that name is no measurement either.
     taken = {*mapping.key_columns, *mapping.ignore, *(KIND_NAMES if mapping.kind else ())}
     candidates = [n for n in sample.schema.names if n not in taken]
@@ -230,7 +236,7 @@ def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, 
             if not numeric and not pa.types.is_boolean(column.type):
                 raise UsageError(f"{where}: metric {name!r} is not numeric (type {column.type}); name another column")
         elif looks_like_label(name, _numbers(column, mapping.decimal)):
-            raise refuse_label(name, where)
+            raise label_refused(name, where)
         elif not numeric:
             comma = '; with decimal: "," in the mapping it would be' if text_has_numbers(column, ",") else ""
             raise UsageError(
@@ -244,7 +250,7 @@ def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, 
 
 
 def text_has_numbers(column: pa.ChunkedArray, decimal: str) -> bool:
-    """Text with at least one number, or with nothing at all: single bad cells are quarantined, not refused."""
+    """Whether a text column holds a number, or nothing: single bad cells are quarantined later."""
     if not is_text(column.type):
         return False
     values, bad = to_float64(column, decimal)

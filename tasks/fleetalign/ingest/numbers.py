@@ -1,4 +1,4 @@
-"""Cells as float64. Text that is no number stays recognisable, so that it can be quarantined."""
+"""Converts cells to float64 and marks text that is no number, so that it can be quarantined."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.arrays import Bools
+
 MISSING_TEXTS = ("", "nan", "null", "none", "na", "n/a")
 """Texts (any case, trimmed) that mean *not measured*."""
 NUMBER_PATTERN = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf(inity)?))$"
 
 
 def is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def is_number(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind)
-    )
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind))
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """``column`` without dictionary encoding."""
+    """Return ``column`` without dictionary encoding."""
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def to_float64(column: pa.ChunkedArray, decimal: str = ".") -> tuple[pa.ChunkedArray, np.ndarray]:
-    """``column`` (numbers, booleans or text) as float64, and which cells are text but no number, bool [row].
+def to_float64(column: pa.ChunkedArray, decimal: str = ".") -> tuple[pa.ChunkedArray, Bools]:
+    """Convert ``column`` to float64 and mark text that is no number, bool [row].
 
     Those cells are null in the result. Infinities and NaN are kept as they are. With ``decimal`` a comma, a text with
     a point is no number: it could be a thousand or a fraction.

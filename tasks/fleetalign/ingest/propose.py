@@ -1,9 +1,10 @@
-"""Proposes a mapping for a file from its first rows, with a reason for each column and every doubt."""
+"""Proposes a mapping from the first rows of a file, with reasons and doubts."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,26 +30,29 @@ from fleetalign.storage.quarantine import plain_values
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``role`` is entity, time, kind, metric, metric name, value, label or ignored."""
+    """The proposed role of one column."""
 
     role: str
+    """entity, time, kind, metric, metric name, value, label or ignored."""
     reason: str
 
 
 @dataclass(slots=True)
 class Proposal:
+    """A mapping in the making, with the role of each column and all doubts."""
+
     mapping: Mapping
     columns: dict[str, Column]
     doubts: list[str]
 
 
-def propose(given: Mapping, sample: pa.Table, file: SourceFile) -> Proposal:
-    """A mapping under which ``file``, whose first rows are ``sample``, can be read; ``given`` wins over every guess.
+def propose(named: Mapping, sample: pa.Table, file: SourceFile) -> Proposal:
+    """Propose a mapping for ``file`` from its first rows; ``named`` wins over every guess.
 
     Raises UsageError when no column can be the time, or two have one name.
     """
     refuse_twice(sample.schema.names, file.origin)
-    found = Proposal(given, {}, [])
+    found = Proposal(named, {}, [])
     names = [*sample.schema.names, *file.path_columns]
     _time(found, sample, names, file.origin)
     is_long = _layout(found, names)
@@ -59,7 +63,7 @@ def propose(given: Mapping, sample: pa.Table, file: SourceFile) -> Proposal:
     return found
 
 
-def _set(found: Proposal, **fields: object) -> None:
+def _set(found: Proposal, **fields: Any) -> None:
     found.mapping = dataclasses.replace(found.mapping, **fields)
 
 
@@ -91,14 +95,14 @@ def _is_time(column: pa.ChunkedArray) -> bool:
 
 
 def _time_format(found: Proposal, column: pa.ChunkedArray, name: str) -> str:
-    """What the times look like; a zone is proposed where they have none."""
-    given = column.drop_null()
-    example = f"such as {plain_values(given.slice(0, 1))[0]}" if len(given) else "empty"
+    """Describe the times; a zone is proposed where they have none."""
+    filled = column.drop_null()
+    example = f"such as {plain_values(filled.slice(0, 1))[0]}" if len(filled) else "empty"
     numeric = is_number(column.type) or (
-        is_text(column.type) and to_float64(given)[0].null_count == 0 and len(given) > 0
+        is_text(column.type) and to_float64(filled)[0].null_count == 0 and len(filled) > 0
     )
     if numeric:
-        return f"numbers since 1970, in {found.mapping.time_unit or _unit(given)}, {example}"
+        return f"numbers since 1970, in {found.mapping.time_unit or _unit(filled)}, {example}"
     try:
         to_utc(column, found.mapping.time_zone, "", name)
     except UsageError:
@@ -113,8 +117,8 @@ def _time_format(found: Proposal, column: pa.ChunkedArray, name: str) -> str:
     return f"{column.type}, {example}"
 
 
-def _unit(given: pa.ChunkedArray) -> str:
-    numbers = sorted(abs(v) for v in to_float64(given)[0].drop_null().to_pylist())
+def _unit(epochs: pa.ChunkedArray) -> str:
+    numbers = sorted(abs(v) for v in to_float64(epochs)[0].drop_null().to_pylist())
     middle = numbers[len(numbers) // 2] if numbers else 0.0
     return next((unit for unit, top in (("s", 1e11), ("ms", 1e14), ("us", 1e17)) if middle < top), "ns")
 
@@ -145,7 +149,7 @@ def _kind(found: Proposal, names: list[str]) -> None:
         found.columns[name] = Column("kind", "a usual name")
     else:
         _set(found, kind="default")
-        found.doubts.append("no column says the kind: every entity is of kind 'default' unless --kind says otherwise")
+        found.doubts.append("no column names the kind: every entity is of kind 'default' unless --kind names another")
 
 
 def _entity(found: Proposal, sample: pa.Table, names: list[str]) -> None:
@@ -220,7 +224,7 @@ def _metric(found: Proposal, name: str, column: pa.ChunkedArray) -> Column:
 
 def _needs_comma(column: pa.ChunkedArray) -> bool:
     with_point, with_comma = (to_float64(column, mark)[0].null_count for mark in (".", ","))
-    return with_comma < with_point
+    return bool(with_comma < with_point)
 
 
 def _first_text(column: pa.ChunkedArray) -> str:

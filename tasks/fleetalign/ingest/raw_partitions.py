@@ -1,4 +1,4 @@
-"""Everything one ingest run has read, and how it becomes raw partitions and quarantine."""
+"""Sorts the batches of one reading into raw partitions and quarantine."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.config import Config
-from fleetalign.contracts.tables import QUARANTINED_CELLS, TIME
+from fleetalign.contracts.tables import KEY_COLUMNS, QUARANTINED_CELLS, TIME
 from fleetalign.errors import BadInput, NotReproducible
 from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch, without_rows
-from fleetalign.ingest.clock import split_by_clock
 from fleetalign.ingest.long import pivot, series_of
-from fleetalign.ingest.sampling import infer_step_seconds
+from fleetalign.ingest.sampling import infer_step_seconds, split_by_clock, times_of
 from fleetalign.ingest.times import within
 from fleetalign.interval import LENGTHS, Interval, format_time, partition_key, split
-from fleetalign.storage.lake import KEY_COLUMNS, Partition, get_partition, read_partition, write_partition
+from fleetalign.storage.lake import Partition, get_partition, read_partition, write_partition
 from fleetalign.storage.quarantine import Rule, count_rules, first_taken_out, write_quarantine
 from fleetalign.storage.store import Store
 
@@ -31,9 +29,10 @@ NO_TIME_AT_ALL = Interval(datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 2,
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """``read = kept + sum(quarantined_rows) + duplicate_cells + outside`` input rows, checked on every run.
+    """What a run read and wrote, in input rows.
 
-    ``duplicate_cells`` is part of ``quarantined_cells`` (long layout: one input row is one cell).
+    ``read = kept + sum(quarantined_rows) + duplicate_cells + outside`` is checked on every run; ``duplicate_cells`` is
+    part of ``quarantined_cells`` (long layout: one input row is one cell).
     """
 
     partitions: tuple[Partition, ...]
@@ -41,17 +40,17 @@ class IngestResult:
     kept: int
     outside: int
     quarantined_rows: dict[str, int]
+    """Number of rows per rule."""
     quarantined_cells: dict[str, int]
+    """Number of cells per rule."""
     first_quarantined: str = ""
-    """Where the first of them stood and which rule it broke, in words."""
-    feedback_statements: int = 0
-    """Statements of operators that were new."""
-    asked: tuple[dict[str, Any], ...] = ()
-    """What a server was asked for each partition, and its warnings; stored beside the partition."""
+    """Where the first of them stood and which rule it broke."""
+    queries: tuple[dict[str, Any], ...] = ()
+    """The queries of each reading and the server's warnings; stored beside the partitions."""
 
 
 def merged(results: Sequence[IngestResult]) -> IngestResult:
-    """Runs over disjoint partitions as one."""
+    """Sum up results over disjoint partitions."""
     return IngestResult(
         partitions=tuple(sorted((p for r in results for p in r.partitions), key=lambda p: (p.kind, p.interval))),
         read=sum(r.read for r in results),
@@ -70,13 +69,16 @@ class _Kind:
 
 
 @dataclass(slots=True)
-class Intake:
-    """Batches are added file by file; ``write`` sorts them into partitions. Memory is bounded by the range read."""
+class RawPartitionWriter:
+    """Collects batches and writes them as raw partitions. Memory is bounded by the range read."""
 
     interval: Interval | None
+    """The range of the run; None: that of the rows."""
     origin: str
+    """Name of the source in the quarantine."""
     read: int = 0
     outside: int = 0
+    has_batches: bool = False
     _kept: dict[tuple[str, bool], list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
     _cells: list[pa.Table] = field(default_factory=list)
     _rows: list[pa.Table] = field(default_factory=list)
@@ -85,6 +87,7 @@ class Intake:
 
     def add(self, batches: Iterable[Batch]) -> None:
         for batch in batches:
+            self.has_batches = True
             self.read += batch.read
             self.outside += batch.outside
             self._first = self._first or batch.first
@@ -94,7 +97,7 @@ class Intake:
                 self._kept[kind, batch.is_long].append(batch.kept.filter(pc.equal(batch.kept["kind"], kind)))
 
     def write(self, store: Store, config: Config, replace: bool) -> IngestResult:
-        """Write every raw partition and its quarantine. A kind whose step cannot be told goes there whole.
+        """Write every raw partition and its quarantine; a kind of unknown step is quarantined.
 
         Raises BadInput when a step does not divide the partition, and without ``replace`` also when a stored partition
         holds entities or times that these rows lack: writing would lose them. Nothing is written then.
@@ -145,7 +148,7 @@ class Intake:
         )
 
     def _assemble(self, config: Config, duplicates: list[pa.Table]) -> dict[str, _Kind]:
-        """One wide table per kind; what the long layout had twice goes to ``duplicates``."""
+        """Build one wide table per kind; what the long layout had twice goes to ``duplicates``."""
         assembled: dict[str, _Kind] = {}
         for name in sorted({kind for kind, _ in self._kept}):
             layouts = (False, True)
@@ -173,7 +176,7 @@ class Intake:
     def _parts(
         self, kinds: dict[str, _Kind], quarantined: list[pa.ChunkedArray], first: Interval, config: Config
     ) -> list[Interval]:
-        """The partitions that something lies in, and the run's first, in order. The range itself may be decades."""
+        """Return the run's first partition and all that hold anything; the range may be decades."""
         columns = [*(k.wide["timestamp"] for k in kinds.values()), *quarantined]
         times = pa.chunked_array([chunk for column in columns for chunk in column.chunks], TIME)
         floors = pc.unique(pc.floor_temporal(times.drop_null(), unit=config.partition)).to_pylist()
@@ -181,7 +184,7 @@ class Intake:
         return sorted({first, *(Interval(start, start + length) for start in floors)})
 
     def _range(self, kinds: dict[str, _Kind], rows: pa.Table) -> Interval:
-        """The asked range, or the one of the rows themselves."""
+        """Return the range of the run, or that of the rows."""
         if self.interval is not None:
             return self.interval
         times = [k.wide["timestamp"] for k in kinds.values()] + [rows["at"].drop_null()]
@@ -195,7 +198,7 @@ class Intake:
 def _write_part(
     store: Store, name: str, kind: _Kind, part: Interval, config: Config, taken_out: dict[str, dict[str, int]]
 ) -> list[Partition]:
-    """The raw partition of ``part``, if the kind has rows there; ``taken_out`` is what its receipt counts beside them."""
+    """Write the raw partition of ``part`` if it has rows; ``taken_out`` goes into its counts."""
     table = _measured(_between(kind.wide, "timestamp", part))
     if table.num_rows == 0:
         return []
@@ -204,24 +207,24 @@ def _write_part(
 
 
 def _joined(parts: list[pa.Table]) -> pa.Table:
-    """One table of ``parts``, which is emptied: a day of a large fleet would be held twice."""
+    """Concatenate ``parts`` and empty the list: a day of a large fleet would be held twice."""
     table = pa.concat_tables(parts, promote_options="default").combine_chunks()
     parts.clear()
     return table
 
 
 def _step_of(read: Mapping[bool, pa.Table], kind: str) -> int | None:
-    """The step of a kind whose rows were ``read`` (by layout, long or not); None when no entity has two samples."""
+    """Infer the step of a kind from its rows by layout; None without two samples of an entity."""
     for is_long, table in read.items():
         try:
-            return infer_step_seconds(_series(table, is_long), _micros(table), kind)
+            return infer_step_seconds(series_of(table, is_long), times_of(table), kind)
         except BadInput:
             continue
     return None
 
 
 def _check_divides(step_seconds: int, kind: str, config: Config) -> None:
-    """A step must divide the partition, else grids that start at different midnights disagree."""
+    """Raise BadInput unless the step divides the partition: grids would disagree otherwise."""
     length = int(LENGTHS[config.partition].total_seconds())
     if length % step_seconds:
         nearest = min((d for d in range(1, length + 1) if length % d == 0), key=lambda d: abs(d - step_seconds))
@@ -238,14 +241,14 @@ def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, table:
     held = read_partition(store, stored, ["entity_id", "timestamp"])
     lost = sorted(set(pc.unique(held["entity_id"]).to_pylist()) - set(pc.unique(table["entity_id"]).to_pylist()))
     old, new = pc.min_max(held["timestamp"]).as_py(), pc.min_max(table["timestamp"]).as_py()
-    what = ""
+    missing = ""
     if lost:
-        what = f"{len(lost)} entities such as {lost[0]!r}"
+        missing = f"{len(lost)} entities such as {lost[0]!r}"
     elif old["min"] < new["min"] or old["max"] > new["max"]:
-        what = f"rows from {format_time(old['min'])} to {format_time(old['max'])}"
-    if what:
+        missing = f"rows from {format_time(old['min'])} to {format_time(old['max'])}"
+    if missing:
         raise BadInput(
-            f"kind {kind}, {partition_key(part, config.partition)}: the stored partition holds {what} that these files lack, "
+            f"kind {kind}, {partition_key(part, config.partition)}: the stored partition holds {missing} that these files lack, "
             "and ingesting them would replace it whole; give files of the whole partition, or --replace"
         )
 
@@ -256,21 +259,11 @@ def _between(table: pa.Table, column: str, part: Interval) -> pa.Table:
 
 
 def _measured(table: pa.Table) -> pa.Table:
-    """``table`` without metrics that have no value in it.
+    """Drop the metrics that have no value in ``table``.
 
-    Which columns the other days of a run bring along must not change this day's bytes.
+    The columns of other days of a run must not change this day's bytes.
     """
     return table.select([n for n in table.schema.names if n in KEY_COLUMNS or table[n].null_count < table.num_rows])
-
-
-def _series(table: pa.Table, is_long: bool) -> np.ndarray:
-    if is_long:
-        return series_of(table)
-    return table["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-
-
-def _micros(table: pa.Table) -> np.ndarray:
-    return table["timestamp"].to_numpy().astype("datetime64[us]")
 
 
 def _of_kind(table: pa.Table, kind: str) -> pa.Table:

@@ -1,14 +1,24 @@
-"""The sampling step of a kind, from its timestamps."""
+"""Infers the sampling step of a kind, and finds rows of a clock that is years off."""
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
+import pyarrow as pa
 
+from fleetalign.contracts.arrays import Ints
+from fleetalign.contracts.slots import Times
 from fleetalign.errors import BadInput
+from fleetalign.ingest.batch import ROWS_WITH_TIME, without_rows
+from fleetalign.storage.quarantine import Rule
+
+LONGEST_SILENCE = timedelta(days=730)
+"""Two recordings of one fleet may be a year apart; a gap longer than this is a clock that was never set."""
 
 
-def infer_step_seconds(series: np.ndarray, times: np.ndarray, kind: str) -> int:
-    """The most common positive spacing inside one series, in whole seconds; of equally common ones the shortest.
+def infer_step_seconds(series: Ints, times: Times, kind: str) -> int:
+    """Return the most common spacing inside a series, in whole seconds; of equals the shortest.
 
     ``series`` int [row] numbers the series each row belongs to, ``times`` is datetime64[us] [row]. Raises BadInput
     naming ``kind`` when no series has two times.
@@ -23,3 +33,30 @@ def infer_step_seconds(series: np.ndarray, times: np.ndarray, kind: str) -> int:
         )
     seconds, counts = np.unique(np.maximum(1, np.rint(spacing / 1e6).astype(np.int64)), return_counts=True)
     return int(seconds[counts.argmax()])
+
+
+def times_of(table: pa.Table) -> Times:
+    """Return the column ``timestamp`` of ``table``, datetime64[us] [row]."""
+    times: Times = table["timestamp"].to_numpy().astype("datetime64[us]")
+    return times
+
+
+def split_by_clock(table: pa.Table, origin: str) -> tuple[pa.Table, pa.Table]:
+    """Split off the rows of ``table`` (one kind) behind a gap that no outage explains.
+
+    Times of all entities together fall into blocks more than ``LONGEST_SILENCE`` apart; the block with most rows
+    stays (of equals the earliest). The others come back as quarantined rows without a usable time, since their
+    own would stretch the range of the run by years.
+    """
+    times = times_of(table).astype(np.int64)
+    ordered = np.sort(times)
+    cuts = np.flatnonzero(np.diff(ordered) > LONGEST_SILENCE // timedelta(microseconds=1))
+    if len(cuts) == 0:
+        return table, ROWS_WITH_TIME.empty_table()
+    edges = np.concatenate(([0], cuts + 1, [len(ordered)]))
+    largest = int(np.diff(edges).argmax())
+    first, last = ordered[edges[largest]], ordered[edges[largest + 1] - 1]
+    stays = (times >= first) & (times <= last)
+    strays = table.filter(pa.array(~stays))
+    timeless = pa.nulls(strays.num_rows, ROWS_WITH_TIME.field("at").type)
+    return table.filter(pa.array(stays)), without_rows(strays, Rule.CLOCK_JUMP, origin, timeless)

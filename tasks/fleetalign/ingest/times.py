@@ -1,4 +1,7 @@
-"""Timestamps as UTC microseconds. A time without a zone is refused unless the mapping names one."""
+"""Converts times to UTC microseconds.
+
+A time without a zone is refused unless the mapping names one.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,10 +28,12 @@ NUMBER_TEXT_PATTERN = r"^\s*[+-]?\d+(\.\d+)?([eE][+-]?\d+)?\s*$"
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """``values`` timestamp[us, UTC] [row], null where unusable; ``rules`` object [row]: the rule broken, or None."""
+    """The times of the rows of one table."""
 
     values: pa.Array
-    rules: np.ndarray
+    """timestamp[us, UTC] [row], null where unusable."""
+    rules: npt.NDArray[np.object_]
+    """The rule that each row breaks, or None [row]."""
 
 
 def to_utc(column: pa.ChunkedArray, time_zone: str, time_unit: str, where: str) -> Times:
@@ -64,16 +70,16 @@ def to_utc(column: pa.ChunkedArray, time_zone: str, time_unit: str, where: str) 
 
 
 def within(times: pa.Array | pa.ChunkedArray, start: datetime, end: datetime) -> pa.Array | pa.ChunkedArray:
-    """Which of ``times`` lie in ``[start, end)``, bool; null for a null."""
+    """Mark which of ``times`` lie in ``[start, end)``, bool; null for a null."""
     return pc.and_(pc.greater_equal(times, pa.scalar(start, TIME)), pc.less(times, pa.scalar(end, TIME)))
 
 
 def _all_numbers(column: pa.ChunkedArray) -> bool:
-    given = column.drop_null()
-    return len(given) > 0 and bool(pc.all(pc.match_substring_regex(given, NUMBER_TEXT_PATTERN)).as_py())
+    texts = column.drop_null()
+    return len(texts) > 0 and bool(pc.all(pc.match_substring_regex(texts, NUMBER_TEXT_PATTERN)).as_py())
 
 
-def _refuse_without_zone(where: str, example: object) -> UsageError:
+def _zone_missing(where: str, example: object) -> UsageError:
     return UsageError(
         f"{where}: times have no zone (for example {example}); say which one with time_zone in the mapping, "
         "for example time_zone: UTC"
@@ -83,7 +89,7 @@ def _refuse_without_zone(where: str, example: object) -> UsageError:
 def _from_timestamps(column: pa.ChunkedArray, time_zone: str, where: str) -> pa.ChunkedArray:
     if column.type.tz is None:
         if not time_zone:
-            raise _refuse_without_zone(where, next(iter(plain_values(column.slice(0, 1))), "none"))
+            raise _zone_missing(where, next(iter(plain_values(column.slice(0, 1))), "none"))
         column = _assume(column, time_zone)
     # Not safe: nanoseconds beyond a microsecond are cut. What would wrap around is taken out first.
     far = pa.scalar(int(2 * LATEST.timestamp() / UNIT_SECONDS[column.type.unit]), pa.int64())
@@ -93,7 +99,7 @@ def _from_timestamps(column: pa.ChunkedArray, time_zone: str, where: str) -> pa.
 
 
 def _assume(column: pa.ChunkedArray, time_zone: str) -> pa.ChunkedArray:
-    """Local times of ``time_zone``. An hour that happens twice is the first one, an hour that is skipped its end."""
+    """Read local times: a repeated hour is the first one, a skipped hour its end."""
     return pc.assume_timezone(column, time_zone, ambiguous="earliest", nonexistent="latest")
 
 
@@ -125,7 +131,7 @@ def _guess_unit_seconds(column: pa.ChunkedArray, where: str) -> float:
     )
 
 
-def _from_texts(column: pa.ChunkedArray, time_zone: str, where: str, rules: np.ndarray) -> pa.Array:
+def _from_texts(column: pa.ChunkedArray, time_zone: str, where: str, rules: npt.NDArray[np.object_]) -> pa.Array:
     text = pc.utf8_trim_whitespace(column)
     zoned = pc.and_not(pc.match_substring_regex(text, ZONE_PATTERN), pc.match_substring_regex(text, DATE_ONLY_PATTERN))
     zoned = pc.fill_null(zoned, False).to_numpy()
@@ -148,7 +154,7 @@ def _from_texts(column: pa.ChunkedArray, time_zone: str, where: str, rules: np.n
                 instant = instant.replace(tzinfo=zone)
         values.append(None if instant is None else instant.astimezone(UTC))
     if without_zone and all(v is None for v in values):
-        raise _refuse_without_zone(
+        raise _zone_missing(
             where, next(t for t, r in zip(text.to_pylist(), rules, strict=True) if r == Rule.TIME_WITHOUT_ZONE)
         )
     return pa.array(values, TIME)

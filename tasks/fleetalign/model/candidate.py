@@ -6,31 +6,32 @@ the four. ``untrained.onnx`` has the weights that training began with: a control
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from fleetalign.config import Config
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.hashing import files_id, readable_json, sha256
+from fleetalign.contracts.model_card import Epoch, ModelCard, TrainingSummary
+from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.tables import to_parquet
 from fleetalign.detectors.views import statistics
 from fleetalign.detectors.views.roles import FLEET_STATISTICS, OWN_STATISTICS, STATE_SIZE
 from fleetalign.detectors.views.statistics import Fitter
 from fleetalign.errors import BadInput, NotFound, NotReproducible
-from fleetalign.interval import Interval
+from fleetalign.interval import format_time
 from fleetalign.model import normalizer
 from fleetalign.model.export import export
 from fleetalign.model.golden import golden_vectors, verify
 from fleetalign.model.normalizer import Numbers
 from fleetalign.model.train import Progress, TrainedModel, train
+from fleetalign.plan.document import partitions_of
 from fleetalign.storage import lake, layout
 from fleetalign.storage.panel import Panel, entities_of, read_panel
 from fleetalign.storage.store import Store
 
-CARD_VERSION = "1.1"
 MODEL, UNTRAINED, GOLDEN, CARD = "model.onnx", "untrained.onnx", "golden.parquet", "card.json"
 CURVE_DIGITS = 9
 ELSEWHERE = ("device", "threads", "checkpoint_every_batches")
@@ -45,7 +46,7 @@ class Candidate:
 
 def pretrain_kind(
     store: Store,
-    plan: Mapping[str, Any],
+    plan: Plan,
     plan_id: str,
     kind: str,
     config: Config,
@@ -87,7 +88,7 @@ def pretrain_kind(
         MODEL: model,
         UNTRAINED: export(trained.untrained, config.model.window_steps),
         GOLDEN: to_parquet(golden),
-        CARD: readable_json(_card(trained, config)),
+        CARD: readable_json(_card(trained, config).as_document()),
     }
     model_id = files_id([{"name": name, "sha256": sha256(data)} for name, data in files.items()])
     for name, data in files.items():
@@ -114,32 +115,27 @@ def add_statistics(numbers: Numbers, panel: Panel, model: bytes, lags: Sequence[
     )
 
 
-def training_panel(store: Store, plan: Mapping[str, Any], kind: str, config: Config) -> Panel:
+def training_panel(store: Store, plan: Plan, kind: str, config: Config) -> Panel:
     """The telemetry of ``kind`` in the plan's train range. Raises BadInput when nobody has one full window of it."""
-    facts = plan["kinds"][kind]
-    span = facts["ranges"]["train"]
-    interval = Interval.parse(span["start"], span["end"])
-    partitions = [
-        partition
-        for partition in map(lake.Partition.from_plan_entry, plan["partitions"])
-        if partition.kind == kind and partition.interval.overlaps(interval)
-    ]
+    entry = plan.kinds[kind]
+    span = entry.ranges.train
+    partitions = [p for p in partitions_of(plan, kind) if p.interval.overlaps(span)]
     panel = read_panel(
         store,
         partitions,
         kind,
         lake.entity_ids(store, partitions, kind).to_pylist(),
-        facts["metrics"],
-        interval,
-        facts["step_seconds"],
+        entry.metrics,
+        span,
+        entry.step_seconds,
         memory_mb=config.storage.memory_mb,
         scratch_dir=config.storage.scratch_dir or None,
     )
     window_steps = config.model.window_steps
     if not (panel.last - panel.first + 1 >= window_steps).any():
         raise BadInput(
-            f"kind {kind!r}, train range {span['start']} to {span['end']}: no entity has {window_steps} steps "
-            f"(one window) of {facts['step_seconds']} s; give a longer range or a smaller model.window_steps"
+            f"kind {kind!r}, train range {format_time(span.start)} to {format_time(span.end)}: no entity has {window_steps} steps "
+            f"(one window) of {entry.step_seconds} s; give a longer range or a smaller model.window_steps"
         )
     return panel
 
@@ -151,34 +147,32 @@ def _get_or_none(store: Store, key: str) -> bytes | None:
         return None
 
 
-def _card(trained: TrainedModel, config: Config) -> dict[str, Any]:
-    """What a reader of the model should know. No clock, host, path or plan: it is hashed into the model's id."""
+def _card(trained: TrainedModel, config: Config) -> ModelCard:
     network = trained.network
     training = {name: value for name, value in asdict(config.training).items() if name not in ELSEWHERE}
-    curve = [{name: _rounded(value) for name, value in epoch.items()} for epoch in trained.curve]
-    return {
-        "schema_version": CARD_VERSION,
-        "network": config.model.network,
-        "window_steps": config.model.window_steps,
-        "inputs": list(network.inputs),
-        "outputs": list(network.outputs),
-        "score": network.score,
-        "margin": network.margin,
-        "condition_used": network.condition_used,
-        "period_steps": trained.period_steps,
-        "seasonal_lags_steps": list(network.lags),
-        "statistics_columns": list(network.statistics),
-        "state_size": STATE_SIZE if "state" in network.inputs else None,
-        "parameters": sum(parameter.numel() for parameter in network.module.parameters()),
-        "config": {"model": asdict(config.model), "training": training},
-        "training": {
-            "curve": curve,
-            "best_epoch": trained.best_epoch,
-            "weights_chosen_by": "validation_loss" if trained.validation_windows else "train_loss",
-            "training_windows": trained.training_windows,
-            "validation_windows": trained.validation_windows,
-        },
-    }
+    curve = ({name: _rounded(value) for name, value in epoch.items()} for epoch in trained.curve)
+    return ModelCard(
+        network=config.model.network,
+        window_steps=config.model.window_steps,
+        inputs=tuple(network.inputs),
+        outputs=tuple(network.outputs),
+        score=network.score,
+        margin=network.margin,
+        condition_used=network.condition_used,
+        period_steps=trained.period_steps,
+        seasonal_lags_steps=tuple(network.lags),
+        statistics_columns=tuple(network.statistics),
+        state_size=STATE_SIZE if "state" in network.inputs else None,
+        parameters=sum(parameter.numel() for parameter in network.module.parameters()),
+        config={"model": asdict(config.model), "training": training},
+        training=TrainingSummary(
+            curve=tuple(map(Epoch.from_document, curve)),
+            best_epoch=trained.best_epoch,
+            weights_chosen_by="validation_loss" if trained.validation_windows else "train_loss",
+            training_windows=trained.training_windows,
+            validation_windows=trained.validation_windows,
+        ),
+    )
 
 
 def _rounded(value: float | int | None) -> float | int | None:

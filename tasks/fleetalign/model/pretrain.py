@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import pyarrow as pa
 
 from fleetalign.config import Config
 from fleetalign.contracts.fleet_table import FleetWriter
 from fleetalign.contracts.hashing import ID_LENGTH, readable_json, sha256
+from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.receipts import PretrainReceipt
 from fleetalign.contracts.tables import NORMALIZER
 from fleetalign.model.candidate import Candidate, pretrain_kind
 from fleetalign.model.train import Progress
@@ -20,34 +21,31 @@ from fleetalign.storage.store import Store
 
 def pretrain_plan(
     store: Store,
-    plan: Mapping[str, Any],
+    plan: Plan,
     plan_id: str,
     config: Config,
     *,
     resume: bool = True,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train every kind of ``plan``; returns the stored receipt. Raises as ``candidate.pretrain_kind``."""
+) -> PretrainReceipt:
+    """Train every kind of ``plan``; returns the stored receipt. Raises what ``candidate.pretrain_kind`` raises."""
     candidates = {
         kind: pretrain_kind(store, plan, plan_id, kind, config, progress=progress, resume=resume)
-        for kind in sorted(plan["kinds"])
+        for kind in sorted(plan.kinds)
     }
     data = normalizer_of(candidates.values())
     normalizer_id = sha256(data)[:ID_LENGTH]
     store.put_immutable(layout.normalizer(normalizer_id), data)
-    receipt = {
-        "plan_id": plan_id,
-        "models": {kind: c.model_id for kind, c in candidates.items()},
-        "normalizer_id": normalizer_id,
-    }
-    store.put_immutable(layout.receipt(plan_id, "pretrain"), readable_json(receipt))
+    models = {kind: candidate.model_id for kind, candidate in candidates.items()}
+    receipt = PretrainReceipt(plan_id=plan_id, models=models, normalizer_id=normalizer_id)
+    store.put_immutable(layout.receipt(plan_id, "pretrain"), readable_json(receipt.as_document()))
     for kind in candidates:
         store.delete(layout.checkpoint(plan_id, kind))
     return receipt
 
 
 def normalizer_of(candidates: Iterable[Candidate]) -> bytes:
-    """The normalizer table of candidates in the order of their kinds, as Parquet."""
+    """Return the normalizer table of ``candidates``, which are in the order of their kinds, as Parquet."""
     numbers = [candidate.numbers for candidate in candidates]
     defaults = pa.concat_tables([n.default_rows() for n in numbers], promote_options="default")
     writer = FleetWriter(NORMALIZER, defaults)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetalign.config import Config
+from fleetalign.contracts.plan import Plan
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import training_panel
@@ -33,7 +34,7 @@ STARTUP_TRIALS = 4
 
 def tune_kind(
     store: Store,
-    plan: Mapping[str, Any],
+    plan: Plan,
     kind: str,
     config: Config,
     trials: int,

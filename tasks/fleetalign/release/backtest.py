@@ -6,22 +6,21 @@ The promotion gate on pages counts with the same code. Shapes: t samples, n page
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
 from fleetalign.align.sweep import Pages, levels
 from fleetalign.config import Config
-from fleetalign.errors import BadInput
+from fleetalign.errors import UsageError
 from fleetalign.evaluate.events import touches
 from fleetalign.evaluate.measures import pages
 from fleetalign.interval import Interval, format_time
-from fleetalign.release.figures import Trace, scored_panels
+from fleetalign.plan import receipts
+from fleetalign.release.replay import Trace, stored_traces
 from fleetalign.scoring.scorer import Scorer
-from fleetalign.storage import lake
 from fleetalign.storage.store import Store
 
 DAY_SECONDS = 86_400
@@ -93,39 +92,42 @@ def raise_for(margin: np.ndarray, allowed: float, merge_steps: int) -> float:
     return float(heights[np.flatnonzero(keeps).max()]) if keeps[0] else float(above.max())
 
 
-def stored_traces(store: Store, scorer: Scorer, span: Interval, config: Config) -> Iterator[Trace]:
-    """Every entity's trace over the validated telemetry of ``span``, scored as a consumer would.
+def backtest(
+    store: Store,
+    config: Config,
+    span: Interval,
+    channel: str,
+    release: str | None = None,
+    *,
+    against: str | None = None,
+    budget: float | None = None,
+) -> dict[str, Any]:
+    """Compare the pages of ``release`` (None: the one that ``channel`` serves) over ``span`` with those of another.
 
-    Raises BadInput when there is none of any kind the release knows, or when it was stored with another step.
+    The other is ``against``; by default the same release held to ``budget``, or without a budget the newest release.
+    Raises UsageError when the newest release is the first one itself, and what ``stored_traces`` raises.
     """
-    found = False
-    for kind in scorer.kinds:
-        partitions = stored_partitions(store, scorer, kind, span)
-        ids = lake.entity_ids(store, [p for p in partitions if p.interval.overlaps(span)], kind).to_pylist()
-        found = found or bool(ids)
-        yield from scored_panels(store, partitions, scorer, kind, ids, span, config)
-    if not found:
-        raise BadInput(
-            f"{store.uri}: no validated telemetry of {', '.join(scorer.kinds)} from {format_time(span.start)} to "
-            f"{format_time(span.end)}; run ingest and validate, or choose another range"
+    first = Scorer.open(store, channel, release)
+    other = against or (first.release_id if budget is not None else _newest_release(store, first.release_id))
+    sides = []
+    for scorer, limit in ((first, None), (Scorer.open(store, release=other), budget)):
+        name = scorer.release_id if limit is None else f"{scorer.release_id}, at most {limit:g}"
+        sides.append(sent(name, stored_traces(store, scorer, span, config), config.align.merge_steps, limit))
+    left, right = sides
+    return document(left, right, span)
+
+
+def _newest_release(store: Store, first_id: str) -> str:
+    plan_id = receipts.latest(store, "release")
+    if plan_id is None:
+        raise UsageError(f"{store.uri}: no plan has made a release yet; name the other release with --against")
+    newest = receipts.read_release(store, plan_id).release_id
+    if newest == first_id:
+        raise UsageError(
+            f"{store.uri}: {newest} is the newest release and would be compared with itself; name another with --against, "
+            "or give a --budget"
         )
-
-
-def stored_partitions(store: Store, scorer: Scorer, kind: str, span: Interval) -> list[lake.Partition]:
-    """The validated partitions of ``span`` and of what its first windows reach back to.
-
-    Raises BadInput for one that was stored with another step than the release knows.
-    """
-    step = scorer.manifest.kinds[kind]["step_seconds"]
-    wide = Interval(span.start - timedelta(seconds=scorer.history_steps(kind) * step), span.end)
-    partitions = lake.list_partitions(store, "validated", kind, within=wide)
-    for partition in partitions:
-        if partition.step_seconds != step:
-            raise BadInput(
-                f"{store.uri}/{partition.prefix}: its step is {partition.step_seconds} s, release "
-                f"{scorer.release_id} knows {kind} at {step} s; choose a range of one step"
-            )
-    return partitions
+    return newest
 
 
 def overlap(left: Sent, right: Sent) -> tuple[int, int, int]:

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow.compute as pc
 
 from fleetalign.config import Config
+from fleetalign.contracts.manifest import Gate
+from fleetalign.contracts.plan import RangeName
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figures, difference
 from fleetalign.evaluate.judge import judge
-from fleetalign.interval import parse_time
-from fleetalign.plan.document import entities, plan_config, range_of
+from fleetalign.plan.document import entities, plan_config
 from fleetalign.release.backtest import sent
 from fleetalign.release.build import Built, collect
-from fleetalign.release.figures import figures, judged, sample, spoken_entities, traces
+from fleetalign.release.figures import figures, judged, labelled_entities
 from fleetalign.release.promote import Comparison, assess, promote
+from fleetalign.release.replay import sample, traces
 from fleetalign.release.verdict import markdown
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
-from fleetalign.watch.reports import rate_evidence
 
 PAGES_SAMPLE = 100
 """Entities whose pages are counted under both releases."""
+RateEvidence = Callable[[Store, str], str]
+"""What else is known of the pages of a release, as the end of a sentence; empty when nothing is."""
 
 
 def promote_release(
-    store: Store, config: Config, release_id: str, *, channel: str, by: str, why: str, force: bool = False
+    store: Store,
+    config: Config,
+    release_id: str,
+    evidence: RateEvidence,
+    *,
+    channel: str,
+    by: str,
+    why: str,
+    force: bool = False,
 ) -> dict[str, Any]:
-    """``release.promote.promote`` with the comparison gates of this candidate; returns what became of it."""
+    """Promote a release if its own gates and the comparison with the champion allow it; returns the outcome."""
     outcome = promote(
         store,
         release_id,
         channel,
         by,
         why,
-        _comparison(store, config, release_id),
+        _comparison(store, config, release_id, evidence),
         force=force,
         expires_after_hours=config.release.expires_after_hours,
     )
@@ -53,25 +64,27 @@ def promote_release(
 
 
 def promotion_verdict(
-    store: Store, config: Config, release_id: str, *, channel: str, force: bool = False
+    store: Store, config: Config, release_id: str, evidence: RateEvidence, *, channel: str, force: bool = False
 ) -> str | None:
-    """What somebody who is asked to approve a promotion needs to see, as Markdown; None when nothing would move.
+    """Describe a promotion for the person who approves it, as Markdown; None when nothing would move.
 
-    Raises GateRefused as the promotion itself would: nobody is asked about what cannot be.
+    Raises GateRefused as the promotion itself would, so that only a possible promotion is put to a person.
     """
-    found = assess(store, release_id, channel, _comparison(store, config, release_id), force=force)
+    found = assess(store, release_id, channel, _comparison(store, config, release_id, evidence), force=force)
     if found.stays:
         return None
     found.refuse_unless(force)
     return markdown(found)
 
 
-def _comparison(store: Store, config: Config, release_id: str) -> Comparison:
-    return lambda champion_id: [g.as_json() for g in comparison_gates(store, config, release_id, champion_id)]
+def _comparison(store: Store, config: Config, release_id: str, evidence: RateEvidence) -> Comparison:
+    return lambda champion_id: comparison_gates(store, config, release_id, champion_id, evidence)
 
 
-def comparison_gates(store: Store, config: Config, release_id: str, champion_id: str | None) -> Sequence[gates.Gate]:
-    """Event F1, pages and coverage of the candidate beside the champion's, over the candidate's time."""
+def comparison_gates(
+    store: Store, config: Config, release_id: str, champion_id: str | None, evidence: RateEvidence
+) -> Sequence[Gate]:
+    """Compare event F1, pages and coverage of the candidate with the champion's, over the candidate's time."""
     if champion_id is None:
         return [
             gates.event_f1_vs_champion(None),
@@ -86,11 +99,9 @@ def comparison_gates(store: Store, config: Config, release_id: str, champion_id:
         gates.pages_vs_champion(
             *(_pages(store, built, scorer, settings) for scorer in (candidate, champion)),
             settings.gates.max_pages_ratio_vs_champion,
-            rate_evidence(store, champion_id),
+            evidence(store, champion_id),
         ),
-        gates.coverage_vs_champion(
-            *(scorer.manifest.document["coverage"]["by_state"] for scorer in (candidate, champion))
-        ),
+        gates.coverage_vs_champion(*(scorer.manifest.coverage.by_state for scorer in (candidate, champion))),
     ]
 
 
@@ -104,11 +115,11 @@ def _event_f1_difference(
     own = figures(store, built.plan, candidate, built.aligned, settings)
     if own is None or own.incidents == 0:
         return None
-    name = "judge" if own.protocol == "judge_range" else "calibrate"
-    spoken = {
-        k: ids for k, ids in spoken_entities(store, built.plan, name).items() if _unseen(champion, built, k, name)
+    name: RangeName = "judge" if own.protocol == "judge_range" else "calibrate"
+    labelled = {
+        k: ids for k, ids in labelled_entities(store, built.plan, name).items() if _unseen(champion, built, k, name)
     }
-    chosen = sample(spoken, settings.gates.max_judged_entities, settings.align.seed)
+    chosen = sample(labelled, settings.gates.max_judged_entities, settings.align.seed)
     theirs: Figures = judge(
         (judged(t, 0.0) for t in traces(store, built.plan, champion, chosen, name, settings)),
         merge_steps=settings.align.merge_steps,
@@ -127,18 +138,16 @@ def _event_f1_difference(
     )
 
 
-def _unseen(champion: Scorer, built: Built, kind: str, name: str) -> bool:
+def _unseen(champion: Scorer, built: Built, kind: str, name: RangeName) -> bool:
     """Whether the champion was fitted before the candidate's range begins: else the comparison would flatter it."""
-    fitted = champion.manifest.document["ranges"].get(kind)
-    span = range_of(built.plan, kind, name)
-    return fitted is not None and span is not None and parse_time(fitted["calibrate"]["end"]) <= span.start
+    fitted = champion.manifest.ranges.get(kind)
+    span = built.plan.kinds[kind].ranges.named(name)
+    return fitted is not None and span is not None and fitted.calibrate.end <= span.start
 
 
 def _pages(store: Store, built: Built, scorer: Scorer, settings: Config) -> float | None:
     rows = entities(store, built.plan)
-    everyone = {
-        kind: rows.filter(pc.equal(rows["kind"], kind))["entity_id"].to_pylist() for kind in built.plan["kinds"]
-    }
+    everyone = {kind: rows.filter(pc.equal(rows["kind"], kind))["entity_id"].to_pylist() for kind in built.plan.kinds}
     some = sample(everyone, PAGES_SAMPLE, settings.align.seed)
     scored = traces(store, built.plan, scorer, some, "calibrate", settings)
     return sent(scorer.release_id, scored, settings.align.merge_steps).per_entity_day

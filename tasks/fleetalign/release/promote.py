@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.manifest import Gate, Manifest, rounded
 from fleetalign.errors import GateRefused, NotFound
 from fleetalign.release.verify import verify
 from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
-from fleetalign.storage.manifest import Manifest, read_manifest
+from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.store import Store
 
 PROMOTION_VERSION = "1.0"
 
-Comparison = Callable[[str | None], Sequence[Mapping[str, Any]]]
+Comparison = Callable[[str | None], Sequence[Gate]]
+"""Gates that compare a candidate with the release of that id (None: there is none)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Promotion:
     moved: bool
     why: str
     pointer: channels.Pointer
-    comparison_gates: tuple[Mapping[str, Any], ...] = ()
+    comparison_gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +41,26 @@ class Assessment:
     channel: str
     current: channels.Pointer | None
     stays: str | None = None
-    comparison_gates: tuple[Mapping[str, Any], ...] = ()
+    comparison_gates: tuple[Gate, ...] = ()
 
     @property
     def champion_id(self) -> str | None:
         return None if self.current is None else self.current.release_id
 
     @property
-    def gates(self) -> list[Mapping[str, Any]]:
+    def gates(self) -> list[Gate]:
         return [*self.manifest.gates, *self.comparison_gates]
 
     @property
-    def failed(self) -> list[Mapping[str, Any]]:
-        return [gate for gate in self.gates if gate["verdict"] == "fail"]
+    def failed(self) -> list[Gate]:
+        return [gate for gate in self.gates if gate.verdict == "fail"]
 
     def refuse_unless(self, force: bool) -> None:
         """Raise GateRefused naming every gate that failed."""
         if self.failed and not force:
-            reasons = "; ".join(f"{g['name']} is {g['value']}, limit {g['limit']} ({g['why']})" for g in self.failed)
+            reasons = "; ".join(
+                f"{g.name} is {rounded(g.value)}, limit {rounded(g.limit)} ({g.why})" for g in self.failed
+            )
             raise GateRefused(
                 f"{self.manifest.release_id} was not promoted to {self.channel}: {reasons}; see `fleetalign explain`, "
                 "or --force"
@@ -79,8 +82,8 @@ def assess(
         "schema_version": PROMOTION_VERSION,
         "release_id": release_id,
         "champion_id": champion_id,
-        "absolute_gates": list(manifest.gates),
-        "comparison_gates": list(found.comparison_gates),
+        "absolute_gates": [gate.as_document() for gate in manifest.gates],
+        "comparison_gates": [gate.as_document() for gate in found.comparison_gates],
         "verdict": "fail" if found.failed else "pass",
     }
     store.put_if_absent(layout.promotion(release_id, champion_id), readable_json(record))
@@ -116,7 +119,7 @@ def promote(
     pointer = channels.move(
         store, channel, release_id, by, why, expires_after_hours, now or datetime.now(UTC), expected=found.current
     )
-    names = ", ".join(gate["name"] for gate in found.failed)
+    names = ", ".join(gate.name for gate in found.failed)
     outcome = f"forced past {names}" if names else "every gate passed"
     return Promotion(release_id, found.champion_id, True, outcome, pointer, found.comparison_gates)
 
@@ -136,7 +139,7 @@ def _why_it_stays(store: Store, current: channels.Pointer, manifest: Manifest, f
 
 def _served(manifest: Manifest) -> set[str]:
     """What a scorer loads, by content."""
-    return {file["sha256"] for file in manifest.document["files"]}
+    return {file.sha256 for file in manifest.files}
 
 
 def _rolled_back_from(history: Sequence[channels.Pointer], release_id: str) -> channels.Pointer | None:

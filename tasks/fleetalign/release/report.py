@@ -1,26 +1,25 @@
-"""Fills a release's report: figures beside their controls, gates, loss curves, and entities to look at."""
+"""Fills the report of a release: figures beside their controls, gates, loss curves, and entities to look at."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from fleetalign.config import Config
 from fleetalign.contracts.feedback import ANOMALY, intervals
+from fleetalign.contracts.manifest import Manifest
+from fleetalign.contracts.plan import Plan, RangeName
+from fleetalign.contracts.receipts import AlignReceipt
 from fleetalign.evaluate.figures import Figures
-from fleetalign.evaluate.gates import Gate
 from fleetalign.evaluate.measures import f_beta, pages
 from fleetalign.evaluate.outcomes import EntityCounts
 from fleetalign.explain.chosen import explained_entities
 from fleetalign.explain.plots import EntityTrace, LossCurve
 from fleetalign.explain.release_page import ReportData, render
+from fleetalign.plan import receipts
 from fleetalign.plan.document import entities
-from fleetalign.release.figures import Trace, traces
+from fleetalign.release.replay import Trace, traces
 from fleetalign.scoring.scorer import Scorer
-from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
 ROLES = ("best", "median", "worst")
@@ -28,41 +27,42 @@ ROLES = ("best", "median", "worst")
 
 def render_report(
     store: Store,
-    release_id: str,
-    plan: Mapping[str, Any],
+    plan: Plan,
     scorer: Scorer,
-    body: Mapping[str, Any],
+    manifest: Manifest,
     judged: Figures | None,
-    aligned: Mapping[str, Any],
+    aligned: AlignReceipt,
     config: Config,
 ) -> bytes:
-    """The report of a release about to be published, as UTF-8 HTML. ``body`` is its manifest's, ``aligned`` the receipt
-    of the fleet step."""
+    """Render the report of the release that ``manifest`` describes, as UTF-8 HTML.
+
+    ``aligned`` is the receipt of the fleet step, ``judged`` the figures (None: nothing was judged).
+    """
     kinds, losses = [], {}
-    for kind, entry in body["kinds"].items():
-        card = store.get_json(layout.model(entry["model_id"], "card.json"))
-        curve = card["training"]["curve"]
+    for kind, entry in manifest.kinds.items():
+        card = receipts.card(store, entry.model_id)
+        curve = card.training.curve
         losses[kind] = LossCurve(
-            [e["train_loss"] for e in curve], [e["validation_loss"] for e in curve], card["training"]["best_epoch"]
+            [e.train_loss for e in curve], [e.validation_loss for e in curve], card.training.best_epoch
         )
         kinds.append(
             {
                 "kind": kind,
-                "entities": str(plan["kinds"][kind]["entities"]),
-                "metrics": str(len(entry["metrics"])),
-                "step": f"{entry['step_seconds']} s",
-                "window": f"{entry['window_steps']} steps",
-                "network": f"{entry['network']}, {card['parameters']:,} parameters",
-                "model": entry["model_id"],
+                "entities": str(plan.kinds[kind].entities),
+                "metrics": str(len(entry.metrics)),
+                "step": f"{entry.step_seconds} s",
+                "window": f"{entry.window_steps} steps",
+                "network": f"{entry.network}, {card.parameters:,} parameters",
+                "model": entry.model_id,
             }
         )
     data = ReportData(
-        release_id=release_id,
-        data_version=body["data_version"],
+        release_id=manifest.release_id,
+        data_version=manifest.data_version,
         kinds=kinds,
-        ranges=body["ranges"],
-        coverage=aligned["coverage"]["by_state"],
-        gates=[Gate.from_json(g) for g in body["gates"]],
+        ranges={kind: dict(sorted(ranges.as_document().items())) for kind, ranges in manifest.ranges.items()},
+        coverage=aligned.coverage.by_state,
+        gates=manifest.gates,
         figures=judged.table() if judged else (),
         protocol=judged.protocol if judged else "",
         judged=_how_much(judged) if judged else "",
@@ -78,9 +78,7 @@ def _how_much(judged: Figures) -> str:
     return f"{len(judged.detector)} entities, {judged.incidents:g} incidents, {judged.judged_days:.1f} labelled entity-days"
 
 
-def _traces(
-    store: Store, plan: Mapping[str, Any], scorer: Scorer, judged: Figures | None, config: Config
-) -> list[EntityTrace]:
+def _traces(store: Store, plan: Plan, scorer: Scorer, judged: Figures | None, config: Config) -> list[EntityTrace]:
     """Best, median and worst entity by event F1; without feedback the first, middle and last by name."""
     if judged and judged.detector:
         ranked = sorted(judged.detector, key=lambda c: (-_f1(c), -c.incidents, c.kind, c.entity_id))
@@ -88,14 +86,14 @@ def _traces(
         keys = [(c.kind, c.entity_id) for c in ranked]
         roles = ROLES
     else:
-        everybody = entities(store, plan)
-        places = (0, everybody.num_rows // 2, everybody.num_rows - 1)
-        keys = [tuple(row.values()) for row in everybody.take(pa.array(places)).to_pylist()]
+        everyone = entities(store, plan)
+        places = (0, everyone.num_rows // 2, everyone.num_rows - 1)
+        keys = [tuple(row.values()) for row in everyone.take(pa.array(places)).to_pylist()]
         summaries = dict.fromkeys(keys, "no feedback")
         roles = ("first by name", "in the middle", "last by name")
     chosen = {keys[i]: role for role, i in zip(roles, (0, len(keys) // 2, len(keys) - 1), strict=True)}
-    name = "judge" if judged and judged.protocol == "judge_range" else "calibrate"
-    wanted = {kind: sorted(e for k, e in chosen if k == kind) for kind in plan["kinds"]}
+    name: RangeName = "judge" if judged and judged.protocol == "judge_range" else "calibrate"
+    wanted = {kind: sorted(e for k, e in chosen if k == kind) for kind in plan.kinds}
     found = {(t.kind, t.entity_id): t for t in traces(store, plan, scorer, wanted, name, config)}
     return [_plotted(found[key], role, summaries[key], config) for key, role in chosen.items() if key in found]
 

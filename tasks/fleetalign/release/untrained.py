@@ -5,35 +5,41 @@ It is kept beside the plan, for as long as the plan is, and is no part of the re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
 
+from fleetalign.contracts.manifest import Manifest
 from fleetalign.errors import NotFound
 from fleetalign.release import publish
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
-from fleetalign.storage.manifest import Manifest
 from fleetalign.storage.store import Store
 
 
-def untrained(store: Store, plan_id: str, body: Mapping[str, Any]) -> Scorer | None:
-    """A scorer of the control of ``plan_id``; None when nobody could be judged by it. ``body`` is the manifest's."""
-    tables = {name: layout.control_table(plan_id, name) for name in ("aligner", "normalizer")}
+def untrained(store: Store, plan_id: str, manifest: Manifest) -> Scorer | None:
+    """Return a scorer of the control of ``plan_id``; None when it could judge no entity. ``manifest`` is the release's."""
     kinds = {
-        kind: {**entry, "model": layout.model(entry["model_id"], "untrained.onnx")}
-        for kind, entry in body["kinds"].items()
+        kind: dataclasses.replace(entry, model=layout.model(entry.model_id, "untrained.onnx"))
+        for kind, entry in manifest.kinds.items()
     }
-    keys = {*tables.values(), *(entry["model"] for entry in kinds.values()), body["mutes"]}
+    control = dataclasses.replace(
+        manifest,
+        release_id="control",
+        kinds=kinds,
+        aligner=layout.control_table(plan_id, "aligner"),
+        normalizer=layout.control_table(plan_id, "normalizer"),
+    )
+    mutes = [control.mutes] if control.mutes is not None else []
+    keys = {control.aligner, control.normalizer, *(entry.model for entry in kinds.values()), *mutes}
     if not all(store.exists(key) for key in keys):
         return None
-    files = [publish.file_entry(key, store.get(key), "control") for key in sorted(keys)]
-    return Scorer(store, Manifest("control", "", {**body, **tables, "kinds": kinds, "files": files}))
+    files = tuple(publish.file_entry(key, store.get(key), "control") for key in sorted(keys))
+    return Scorer(store, dataclasses.replace(control, files=files))
 
 
 def control_of(store: Store, manifest: Manifest) -> Scorer | None:
-    """The control of a published release; None when its plan has none, or is gone."""
+    """Return the control of a published release; None when its plan has none, or is gone."""
     try:
         plan_id = store.get_json(layout.release(manifest.release_id, "provenance.json")).get("plan_id")
     except NotFound:
         return None
-    return untrained(store, plan_id, manifest.document) if plan_id else None
+    return untrained(store, plan_id, manifest) if plan_id else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fleetalign.contracts.manifest import Gate
 from fleetalign.release.promote import Assessment
 
 FIGURES = ("event_f1", "event_precision", "event_recall", "false_pages_per_entity_day")
@@ -13,14 +14,13 @@ CONTROLS = ("random", "shifted", "untrained")
 
 def markdown(found: Assessment) -> str:
     """What would move, every gate, and the figures beside their controls."""
-    document = found.manifest.document
-    coverage = document["coverage"]
+    coverage = found.manifest.coverage
     return "\n\n".join(
         [
             f"**`{found.manifest.release_id}` to `{found.channel}`.** {_instead_of(found)}",
             _gates(found.gates),
-            _figures(document["evaluation"]),
-            f"{coverage['own_rows']} of {coverage['entities']} entities have a row of their own.",
+            _figures(found.manifest.evaluation),
+            f"{coverage.own_rows} of {coverage.entities} entities have a row of their own.",
             f"Rejected, or without an answer in time, `{found.channel}` stays as it is.",
         ]
     )
@@ -32,10 +32,8 @@ def _instead_of(found: Assessment) -> str:
     return f"It now points to `{found.current.release_id}`, since {found.current.moved_at}."
 
 
-def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [g["name"], f"**{g['verdict']}**", _number(g["value"]), _number(g["limit"]), _cell(g["why"])] for g in gates
-    ]
+def _gates(gates: Sequence[Gate]) -> str:
+    rows = [[g.name, f"**{g.verdict}**", _number(g.value), _number(g.limit), _cell(g.why)] for g in gates]
     return _table(["gate", "verdict", "value", "limit", "why"], rows)
 
 

@@ -1,4 +1,4 @@
-"""Is a release whole, unaltered and usable on this machine?"""
+"""Checks that a release is whole, unaltered and usable on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_DIFFERENCE = 1e-5
 
 
 def verify(store: Store, release_id: str) -> list[str]:
-    """Everything wrong with a release, one sentence each; empty when it is fit to be used.
+    """Find everything wrong with a release, one sentence each; empty when it can be used.
 
     Checks the manifest's version and id, size and sha256 of every file, that the scorer loads it, and the golden
     vectors in this machine's onnxruntime. Raises NotFound only when there is no such release at all.
@@ -22,14 +22,14 @@ def verify(store: Store, release_id: str) -> list[str]:
     except (BadInput, Corrupt) as error:
         return [str(error)]
     problems = []
-    for file in manifest.document["files"]:
+    for file in manifest.files:
         try:
-            data = store.get_checked(file["key"], file["sha256"])
+            data = store.get_checked(file.key, file.sha256)
         except (NotFound, Corrupt) as error:
             problems.append(str(error))
         else:
-            if len(data) != file["bytes"]:
-                problems.append(f"{store.uri}/{file['key']} has {len(data)} bytes, the manifest says {file['bytes']}")
+            if len(data) != file.bytes:
+                problems.append(f"{store.uri}/{file.key} has {len(data)} bytes, the manifest says {file.bytes}")
     if problems:
         return problems
     try:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import ROLES, Graph
+from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.errors import BadInput
 from fleetalign.scoring.entity_parameters import EntityRow, EntityRows
@@ -70,7 +70,7 @@ class KindScorer:
     def __init__(
         self,
         kind: str,
-        entry: Mapping[str, Any],
+        entry: KindManifest,
         model: bytes,
         normalizer: FleetTable,
         aligner: FleetTable,
@@ -78,18 +78,18 @@ class KindScorer:
     ) -> None:
         """``entry`` is the manifest's ``kinds[kind]``. Raises BadInput for an input role that no scorer knows."""
         self.kind = kind
-        self.window_steps: int = entry["window_steps"]
-        self.step_seconds: int = entry["step_seconds"]
-        self.metrics: tuple[str, ...] = tuple(entry["metrics"])
-        self._lags = np.array(entry.get("seasonal_lags_steps", ()), dtype=np.int64)
-        self._state_size: int = entry.get("state_size") or 0
-        self._chains: bool = entry.get("state_chains", False)
-        self.settle_steps: int | None = entry.get("state_settle_steps")
-        self._rows = EntityRows(kind, self.metrics, entry.get("statistics_columns", ()), normalizer, aligner)
+        self.window_steps: int = entry.window_steps
+        self.step_seconds: int = entry.step_seconds
+        self.metrics: tuple[str, ...] = entry.metrics
+        self._lags = np.array(entry.seasonal_lags_steps, dtype=np.int64)
+        self._state_size: int = entry.state_size or 0
+        self._chains: bool = entry.state_chains
+        self.settle_steps: int | None = entry.state_settle_steps
+        self._rows = EntityRows(kind, self.metrics, entry.statistics_columns, normalizer, aligner)
         self._mutes = Mutes(kind, mutes)
         self.graph = Graph(model)
         self.stateful = "state" in self.graph.inputs
-        unknown = sorted(set(self.graph.inputs) - set(ROLES)) or sorted(set(self.graph.inputs) ^ set(entry["inputs"]))
+        unknown = sorted(set(self.graph.inputs) - set(ROLES)) or sorted(set(self.graph.inputs) ^ set(entry.inputs))
         if unknown:
             raise BadInput(
                 f"model of kind {kind!r}: input {unknown[0]!r} is not both in the graph, in the manifest and among the "

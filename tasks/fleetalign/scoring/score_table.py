@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.contracts.tables import CONTRIBUTIONS, SCORES, TELEMETRY, TIME
+from fleetalign.contracts.cells import is_measured
+from fleetalign.contracts.slots import slot_times, slots_of
+from fleetalign.contracts.tables import CONTRIBUTIONS, KEY_COLUMNS, SCORES, TELEMETRY, TIME
 from fleetalign.errors import BadInput
 from fleetalign.scoring.kind_scorer import REASONS, SCORED, KindScorer, Scores, Series
 
-KEY_COLUMNS = ("kind", "entity_id", "timestamp")
 MAX_GRID_STEPS = 10_000_000
 """Longest dense grid of one entity: 19 years of minutes. Beyond, one row with a wrong clock would fill the disk."""
 Contributions = bool | Literal["alarms"]
@@ -84,8 +85,7 @@ def score_table(
 
 def grids(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None = None) -> Iterator[Series]:
     """Every entity of ``rows`` on its own grid. Of several rows in one slot the last counts."""
-    step = np.int64(scorer.step_seconds) * 1_000_000
-    slots = rows["timestamp"].cast(pa.int64()).to_numpy() // step
+    slots = slots_of(rows["timestamp"].to_numpy().astype("datetime64[us]"), scorer.step_seconds)
     columns = [
         (index, rows[metric].to_numpy(zero_copy_only=False).astype(np.float64, copy=False))
         for index, metric in enumerate(scorer.metrics)
@@ -103,8 +103,8 @@ def grids(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None = None
         values = np.full((length, len(scorer.metrics)), np.nan)
         for index, column in columns:
             values[steps, index] = column[begin:end]
-        values[~np.isfinite(values)] = np.nan
-        times = ((slots[begin] + np.arange(length)) * step).astype("datetime64[us]")
+        values[~is_measured(values)] = np.nan
+        times = slot_times(slots[begin] + np.arange(length), scorer.step_seconds)
         positions = np.unique(steps)
         if since is not None:
             positions = positions[scorer.settling(int(np.searchsorted(times[positions], since))) :]

@@ -13,14 +13,16 @@ import pyarrow as pa
 
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.golden import worst_difference
+from fleetalign.contracts.manifest import Manifest
 from fleetalign.contracts.tables import ALIGNER, CONTRIBUTIONS, MUTES, NORMALIZER, SCORES, TableContract, from_parquet
 from fleetalign.errors import BadInput, NotFound
 from fleetalign.scoring.kind_scorer import KindScorer
 from fleetalign.scoring.score_table import Contributions, grids, kinds_of, measured, score_table, unknown_kind
 from fleetalign.storage import channel as channels
-from fleetalign.storage.manifest import Manifest, read_manifest
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.manifest import read_file, read_manifest
 from fleetalign.storage.panel import Panel, as_datetime64
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
 
 
 class Scorer:
@@ -31,17 +33,16 @@ class Scorer:
         self.manifest = manifest
         self.pointer = pointer
         self._store = store
-        document = manifest.document
 
-        def table(contract: TableContract) -> FleetTable:
-            key = document[contract.name]
-            return FleetTable(contract, manifest.get(store, key), f"{store.uri}/{key}")
+        def table(contract: TableContract, key: str) -> FleetTable:
+            return FleetTable(contract, read_file(store, manifest, key), f"{store.uri}/{key}")
 
-        normalizer, self.aligner, mutes = table(NORMALIZER), table(ALIGNER), MUTES.empty()
-        if key := document["mutes"]:
-            mutes = MUTES.conform(from_parquet(manifest.get(store, key), f"{store.uri}/{key}"))
+        normalizer, self.aligner = table(NORMALIZER, manifest.normalizer), table(ALIGNER, manifest.aligner)
+        mutes = MUTES.empty()
+        if key := manifest.mutes:
+            mutes = MUTES.conform(from_parquet(read_file(store, manifest, key), f"{store.uri}/{key}"))
         self._kinds = {
-            kind: KindScorer(kind, entry, manifest.get(store, entry["model"]), normalizer, self.aligner, mutes)
+            kind: KindScorer(kind, entry, read_file(store, manifest, entry.model), normalizer, self.aligner, mutes)
             for kind, entry in sorted(manifest.kinds.items())
         }
 
@@ -133,7 +134,7 @@ class Scorer:
         """Worst relative difference of any kind's graph from its golden vectors, on this machine (contracts 3.6)."""
         worst = 0.0
         for kind, scorer in self._kinds.items():
-            key = self.manifest.kinds[kind]["golden"]
-            golden = from_parquet(self.manifest.get(self._store, key), f"{self._store.uri}/{key}")
+            key = self.manifest.kinds[kind].golden
+            golden = from_parquet(read_file(self._store, self.manifest, key), f"{self._store.uri}/{key}")
             worst = max(worst, worst_difference(scorer.graph, golden))
         return worst

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.slots import slot_times, slots_of
 from fleetalign.contracts.tables import SCORES
 from fleetalign.errors import BadInput
 from fleetalign.scoring.kind_scorer import KindScorer, Scores, Series
@@ -57,10 +58,9 @@ class Session:
 
     def _extended(self, scorer: KindScorer, rows: pa.Table, fresh: dict[tuple[str, str], _Memory]) -> Iterator[Series]:
         """Every entity's new grid behind what is remembered of it."""
-        step = np.timedelta64(scorer.step_seconds * 1_000_000, "us")
         keep = scorer.context_steps
         for one in grids(scorer, rows):
-            slot = int(one.times[0].astype(np.int64) // step.astype(np.int64))
+            slot = int(slots_of(one.times[:1], scorer.step_seconds)[0])
             known = self._memories.get((scorer.kind, one.entity_id))
             values, before, first, state = one.values, 0, slot, None
             if known is not None:
@@ -75,7 +75,7 @@ class Session:
             fresh[scorer.kind, one.entity_id] = _Memory(
                 values[max(len(values) - keep, 0) :].copy(), first, slot + len(one.values) - 1, np.empty(0, np.float32)
             )
-            times = one.times[0] + (np.arange(len(values)) - before) * step
+            times = slot_times(np.arange(len(values)) - before, scorer.step_seconds, one.times[0])
             yield Series(one.entity_id, values, times, first - slot + before, one.positions + before, state)
 
 

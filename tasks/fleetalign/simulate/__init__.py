@@ -1,1 +1,1 @@
-"""A seeded fleet with faults and operators, for people with no data at hand. Described in docs/simulator.md."""
+"""A seeded fleet with faults and operators (docs/simulator.md)."""

@@ -1,4 +1,4 @@
-"""Six kinds of fault: when they strike whom, and what they do to healthy values."""
+"""Six kinds of fault: when they strike which entity, and how they change healthy values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from fleetalign.contracts.arrays import Floats, Ints
+from fleetalign.contracts.slots import Times
+from fleetalign.interval import DAY_SECONDS
 from fleetalign.simulate.fleet import SimulatedEntity
 from fleetalign.simulate.random import Stream, generator
 
@@ -17,7 +20,7 @@ BUSY_INCIDENTS_PER_ENTITY_DAY = 0.42
 MARGIN = timedelta(hours=4)
 """Least distance between two incidents of one entity, and from its arrival."""
 TAIL = timedelta(hours=1)
-"""No incident ends later than this before the end, so that an operator can still speak about it."""
+"""No incident ends later than this before the end, so that an operator can still report it."""
 SUBTLE, CLEAR = 1.2, 7.0
 """Range of a fault's size, in spreads (standard deviations over one healthy day of the same entity and metric)."""
 PLACEMENT_ATTEMPTS = 200
@@ -25,17 +28,20 @@ PLACEMENT_ATTEMPTS = 200
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """Length in minutes and the metrics it may touch; ``effect`` maps (healthy, Context) to faulty values."""
+    """One kind of fault."""
 
     name: str
     minutes: tuple[int, int]
+    """Shortest and longest."""
     metrics: tuple[str, ...]
-    effect: Callable[[np.ndarray, _Context], np.ndarray]
+    """The metrics it may touch."""
+    effect: Callable[[Floats, _Context], Floats]
+    """Maps healthy values to faulty ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One incident: half-open ``[start, end)``, on the entity's sampling grid. ``size`` is in spreads."""
+    """One incident: half-open ``[start, end)``, on the entity's sampling grid."""
 
     number: int
     entity: SimulatedEntity
@@ -44,13 +50,15 @@ class Fault:
     end: datetime
     metrics: tuple[str, ...]
     size: float
+    """In spreads."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """``progress`` float64 [step] runs from 0 at the fault's start to 1 at its end."""
+    """What the effect of a fault on one metric depends on."""
 
-    progress: np.ndarray
+    progress: Floats
+    """float64 [step], from 0 at the fault's start to 1 at its end."""
     size: float
     level: float
     spread: float
@@ -58,29 +66,31 @@ class _Context:
     rng: np.random.Generator
 
 
-def _spike(healthy: np.ndarray, c: _Context) -> np.ndarray:
-    return healthy + 1.5 * c.size * c.spread * (1 - 0.5 * np.abs(2 * c.progress - 1))
+def _spike(healthy: Floats, c: _Context) -> Floats:
+    values: Floats = healthy + 1.5 * c.size * c.spread * (1 - 0.5 * np.abs(2 * c.progress - 1))
+    return values
 
 
-def _level_shift(healthy: np.ndarray, c: _Context) -> np.ndarray:
+def _level_shift(healthy: Floats, c: _Context) -> Floats:
     return healthy + c.sign * c.size * c.spread
 
 
-def _leak(healthy: np.ndarray, c: _Context) -> np.ndarray:
+def _leak(healthy: Floats, c: _Context) -> Floats:
     return healthy + 1.5 * c.size * c.spread * c.progress
 
 
-def _stuck(healthy: np.ndarray, c: _Context) -> np.ndarray:
+def _stuck(healthy: Floats, c: _Context) -> Floats:
     return np.full_like(healthy, max(0.0, c.level - c.size / CLEAR * 3 * c.spread))
 
 
-def _noise_burst(healthy: np.ndarray, c: _Context) -> np.ndarray:
+def _noise_burst(healthy: Floats, c: _Context) -> Floats:
     return healthy + 0.7 * c.size * c.spread * c.rng.standard_normal(len(healthy))
 
 
-def _decoupling(healthy: np.ndarray, c: _Context) -> np.ndarray:
+def _decoupling(healthy: Floats, c: _Context) -> Floats:
     mirrored = 2 * c.level - healthy
-    return mirrored + np.sign(mirrored - healthy) * 0.25 * c.size * c.spread
+    values: Floats = mirrored + np.sign(mirrored - healthy) * 0.25 * c.size * c.spread
+    return values
 
 
 FAULTS: tuple[FaultKind, ...] = (
@@ -118,7 +128,7 @@ FAULTS: tuple[FaultKind, ...] = (
 def schedule(
     seed: int, fleet: Sequence[SimulatedEntity], start: datetime, on_call_from: datetime, end: datetime
 ) -> tuple[Fault, ...]:
-    """Every incident, in order of (start, kind, entity). Rarer before ``on_call_from`` than after it."""
+    """Draw every incident, in order of (start, kind, entity); fewer before ``on_call_from``."""
     rng = generator(seed, Stream.FAULT_SCHEDULE)
     faults: list[Fault] = []
     for first, last, rate in (
@@ -126,7 +136,7 @@ def schedule(
         (on_call_from, end - TAIL, BUSY_INCIDENTS_PER_ENTITY_DAY),
     ):
         alive = [e for e in fleet if e.born + MARGIN < last]
-        days = sum((last - max(first, e.born)).total_seconds() for e in alive) / 86_400
+        days = sum((last - max(first, e.born)).total_seconds() for e in alive) / DAY_SECONDS
         # Kinds in shuffled rounds of six: a short run shows all of them.
         count = round(rate * days)
         rounds = [rng.permutation(len(FAULTS)) for _ in range(count // len(FAULTS) + 1)]
@@ -145,9 +155,9 @@ def _place(
     last: datetime,
     others: Sequence[Fault],
 ) -> Fault | None:
-    """A fault of ``kind`` on a random entity and time with room for it; None when the fleet is full."""
+    """Draw a fault of ``kind`` where there is room for it; None when the fleet is full."""
     for _ in range(PLACEMENT_ATTEMPTS):
-        entity = alive[rng.integers(len(alive))]
+        entity = alive[int(rng.integers(len(alive)))]
         step = timedelta(seconds=entity.kind.step_seconds)
         earliest = max(first, entity.born + MARGIN)
         length = max(2, round(rng.uniform(*kind.minutes) * 60 / entity.kind.step_seconds)) * step
@@ -168,7 +178,7 @@ def _place(
     return None
 
 
-def strike(seed: int, fault: Fault, values: np.ndarray, times: np.ndarray, yardstick: np.ndarray) -> None:
+def strike(seed: int, fault: Fault, values: Floats, times: Times, yardstick: Floats) -> None:
     """Change one day of ``values`` float64 [step, metric] in place where the fault is at work.
 
     ``times`` is datetime64[us] [step], a whole day from midnight; ``yardstick`` is one healthy day [step, metric] of
@@ -179,13 +189,14 @@ def strike(seed: int, fault: Fault, values: np.ndarray, times: np.ndarray, yards
     if not inside.any():
         return
     step = np.timedelta64(fault.entity.kind.step_seconds, "s")
-    length = max(1, (end - start) // step - 1)
+    length = max(1, int((end - start) // step) - 1)
+    steps: Ints = (times[inside] - start) // step
     day = int((times[0].astype("datetime64[D]") - start.astype("datetime64[D]")).astype(np.int64))
     for name in fault.metrics:
         column = fault.entity.kind.metrics.index(name)
         rng = generator(seed, Stream.FAULT_NOISE, fault.number, column, day)
         context = _Context(
-            progress=((times[inside] - start) // step) / length,
+            progress=steps / length,
             size=fault.size,
             level=float(np.median(yardstick[:, column])),
             spread=float(np.std(yardstick[:, column])),

@@ -1,4 +1,4 @@
-"""Who is in the simulated fleet: kinds, groups of replicas, missing metrics, late arrivals. No time series here."""
+"""The simulated entities: kinds, groups of replicas, missing metrics, late arrivals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from fleetalign.simulate.random import Stream, generator
 
 @dataclass(frozen=True, slots=True)
 class SimulatedKind:
-    """``metrics`` is the kind's catalogue, sorted; an entity may miss some of them."""
+    """One kind of simulated entity."""
 
     name: str
     step_seconds: int
     metrics: tuple[str, ...]
+    """The kind's catalogue, sorted; an entity may miss some of them."""
     upper_limits: tuple[float, ...]
     """Largest possible value per metric; the smallest is 0."""
     optional_metrics: tuple[str, ...]
@@ -66,12 +67,14 @@ SMALLEST_FLEET_WITH_ARRIVALS = 6
 
 @dataclass(frozen=True, slots=True)
 class SimulatedEntity:
-    """``index`` and ``group`` number the entity and its group of replicas inside the kind."""
+    """One simulated entity."""
 
     kind: SimulatedKind
     entity_id: str
     index: int
+    """Number of the entity inside the kind."""
     group: int
+    """Number of its group of replicas inside the kind."""
     born: datetime
     absent_metrics: frozenset[str]
 
@@ -81,7 +84,7 @@ class SimulatedEntity:
 
 
 def build_fleet(seed: int, start: datetime, days: int, entities: int) -> tuple[SimulatedEntity, ...]:
-    """``entities`` entities, two thirds of them services, in (kind, index) order.
+    """Build ``entities`` entities, two thirds of them services, in (kind, index) order.
 
     In a fleet of six or more, the last two services arrive late: one with a few days of history at the end (more
     than 200 samples of 300 s), one with 12 hours (fewer than 200).

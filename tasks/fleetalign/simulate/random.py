@@ -1,10 +1,12 @@
-"""Independent random streams by purpose, so that one entity-day never depends on which others were asked for."""
+"""Independent random streams: the values of a day never depend on what else is drawn."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
 import numpy as np
+
+from fleetalign.contracts.arrays import Floats
 
 
 class Stream(IntEnum):
@@ -23,14 +25,12 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
-    """The generator of ``(seed, stream, *key)``; all numbers at least 0."""
+    """Return the generator of ``(seed, stream, *key)``; all numbers are at least 0."""
     return np.random.default_rng([seed, int(stream), *key])
 
 
-def smooth_noise(
-    seed: int, stream: Stream, key: tuple[int, ...], day: int, steps: int, memory_steps: int
-) -> np.ndarray:
-    """Unit-variance correlated noise float64 [steps] of one day, continuous over midnight.
+def smooth_noise(seed: int, stream: Stream, key: tuple[int, ...], day: int, steps: int, memory_steps: int) -> Floats:
+    """Return unit-variance correlated noise of one day [step], continuous over midnight.
 
     White noise of this day and the day before, weighted by a kernel that decays over ``memory_steps`` and is no
     longer than a day: a day needs no other day's result.

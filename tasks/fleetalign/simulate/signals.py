@@ -1,4 +1,4 @@
-"""What healthy entities measure: daily and weekly rhythm, load shared by replicas, metrics coupled through load."""
+"""Healthy values: daily and weekly rhythm, shared load, metrics coupled through load."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from fleetalign.contracts.arrays import Floats
+from fleetalign.interval import DAY_SECONDS
 from fleetalign.simulate.fleet import DATABASE, KINDS, SimulatedEntity
 from fleetalign.simulate.random import Stream, generator, smooth_noise
 
-DAY_SECONDS = 86_400
 GROUP_MEMORY_SECONDS = 7_200
 ENTITY_MEMORY_SECONDS = 1_800
 WEEKEND_HOURS = (120.0, 168.0)
@@ -40,24 +41,25 @@ class _GroupLoad:
             noise=rng.uniform(0.04, 0.07),
         )
 
-    def at(self, hour_of_week: np.ndarray) -> np.ndarray:
+    def at(self, hour_of_week: Floats) -> Floats:
         phase = 2 * np.pi * (hour_of_week - self.peak_hour) / 24
         rhythm = 1 + self.daily * np.cos(phase) + self.half_daily * np.cos(2 * phase)
-        return self.base * rhythm * (1 - self.weekend_drop * weekend(hour_of_week))
+        load: Floats = self.base * rhythm * (1 - self.weekend_drop * weekend(hour_of_week))
+        return load
 
 
-def weekend(hour_of_week: np.ndarray) -> np.ndarray:
-    """1 on Saturday and Sunday, 0 on other days, with soft edges; hour 0 is Monday midnight."""
+def weekend(hour_of_week: Floats) -> Floats:
+    """Return 1 on weekends, 0 on other days, with soft edges; hour 0 is Monday midnight."""
 
-    def rise(x: np.ndarray) -> np.ndarray:
+    def rise(x: Floats) -> Floats:
         return 1 / (1 + np.exp(-x / WEEKEND_EDGE_HOURS))
 
     first, last = WEEKEND_HOURS
     return rise(hour_of_week - first) * rise(last - hour_of_week) + rise(-hour_of_week)
 
 
-def healthy(seed: int, entity: SimulatedEntity, start: datetime, day: int) -> np.ndarray:
-    """Fault-free values float64 [step, metric] of day number ``day`` (0 = the day of ``start``), nothing missing."""
+def healthy(seed: int, entity: SimulatedEntity, start: datetime, day: int) -> Floats:
+    """Return fault-free values [step, metric] of day number ``day``, none missing."""
     kind = entity.kind
     steps = DAY_SECONDS // kind.step_seconds
     kind_index = KINDS.index(kind)
@@ -81,23 +83,27 @@ def healthy(seed: int, entity: SimulatedEntity, start: datetime, day: int) -> np
     entity_rng = generator(seed, Stream.ENTITY_PARAMETERS, kind_index, entity.index)
     model = _database if kind is DATABASE else _service
     columns = model(load, load / group.base, white, own, group_rng, entity_rng)
-    return np.clip(np.stack([columns[m] for m in kind.metrics], axis=1), 0.0, kind.upper_limits)
+    values: Floats = np.clip(np.stack([columns[m] for m in kind.metrics], axis=1), 0.0, kind.upper_limits)
+    return values
 
 
 @lru_cache(maxsize=64)
-def _group_noise(seed: int, kind_index: int, group: int, day: int, steps: int, memory_steps: int) -> np.ndarray:
+def _group_noise(seed: int, kind_index: int, group: int, day: int, steps: int, memory_steps: int) -> Floats:
     return smooth_noise(seed, Stream.GROUP_NOISE, (kind_index, group), day, steps, memory_steps)
 
 
 def _service(
-    load: np.ndarray,
-    relative: np.ndarray,
-    white: np.ndarray,
-    own: np.ndarray,
+    load: Floats,
+    relative: Floats,
+    white: Floats,
+    own: Floats,
     group_rng: np.random.Generator,
     entity_rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
-    """``relative`` is load over the group's base load, about 0.5 to 1.6; ``white`` is [metric, step]."""
+) -> dict[str, Floats]:
+    """Derive the metrics of a service from its load.
+
+    ``relative`` is load over the group's base load, about 0.5 to 1.6; ``white`` is [metric, step].
+    """
     latency_floor, payload_kb, memory_base = group_rng.uniform((20, 2, 600), (120, 30, 4_000))
     cpu_idle, cpu_per_load = group_rng.uniform((4, 22), (10, 38))
     tilt = entity_rng.uniform(0.97, 1.03, size=3)
@@ -118,14 +124,14 @@ def _service(
 
 
 def _database(
-    load: np.ndarray,
-    relative: np.ndarray,
-    white: np.ndarray,
-    own: np.ndarray,
+    load: Floats,
+    relative: Floats,
+    white: Floats,
+    own: Floats,
     group_rng: np.random.Generator,
     entity_rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
-    """Arguments as in ``_service``."""
+) -> dict[str, Floats]:
+    """Derive the metrics of a database from its load; arguments as in ``_service``."""
     miss_ratio, pool_size, row_kb = group_rng.uniform((0.01, 20, 4), (0.04, 80, 40))
     tilt = entity_rng.uniform(0.97, 1.03, size=3)
     misses = miss_ratio * (0.7 + 0.3 * relative) * tilt[0] * np.exp(0.06 * white[0] + 0.03 * own)

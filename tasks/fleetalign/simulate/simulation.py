@@ -1,4 +1,4 @@
-"""The simulated fleet as tables: telemetry, what operators said, and the truth they did not know."""
+"""The simulated fleet as tables: telemetry, feedback, and the true incidents."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fleetalign.config import SourceConfig
+from fleetalign.contracts.arrays import Bools, Floats
 from fleetalign.contracts.tables import TELEMETRY, TIME
 from fleetalign.errors import UsageError
-from fleetalign.interval import Interval, parse_time
+from fleetalign.interval import DAY_SECONDS, Interval, parse_time
 from fleetalign.simulate import operators
 from fleetalign.simulate.faults import Fault, schedule, strike
 from fleetalign.simulate.fleet import KINDS, SimulatedEntity, SimulatedKind, build_fleet
 from fleetalign.simulate.random import Stream, generator
-from fleetalign.simulate.signals import DAY_SECONDS, healthy
+from fleetalign.simulate.signals import healthy
 
 ON_CALL_SHARE = 0.3
-"""Last share of the time in which somebody is on call, and in which incidents are more frequent."""
+"""Last share of the time, in which operators are on call and incidents are more frequent."""
 LOST_CELL_SHARE = 0.002
 LOST_ROW_SHARE = 0.001
 OUTAGES_PER_ENTITY_DAY = 0.1
@@ -43,8 +44,9 @@ TRUTH = pa.schema(
 
 @dataclass(frozen=True)
 class Simulation:
-    """A fleet of ``entities`` over ``days`` days from ``start``, an aware UTC midnight. Equal arguments, equal bytes.
+    """A fleet of ``entities`` over ``days`` days from ``start``, an aware UTC midnight.
 
+    Equal arguments, equal bytes.
     Raises UsageError for fewer than 2 entities or 1 day, a negative seed, or a start that is not a midnight.
     """
 
@@ -74,7 +76,7 @@ class Simulation:
 
     @property
     def on_call_from(self) -> datetime:
-        """From here on operators speak: the last 30 %, to the full hour."""
+        """When the time on call begins: the last 30 %, to the full hour."""
         return self.start + timedelta(hours=math.ceil((1 - ON_CALL_SHARE) * 24 * self.days))
 
     @cached_property
@@ -86,11 +88,11 @@ class Simulation:
         return schedule(self.seed, self.fleet, self.start, self.on_call_from, self.interval.end)
 
     @cached_property
-    def _yardsticks(self) -> dict[tuple[str, str], np.ndarray]:
+    def _yardsticks(self) -> dict[tuple[str, str], Floats]:
         return {(e.kind.name, e.entity_id): healthy(self.seed, e, self.start, 0) for e in self.fleet}
 
     def telemetry(self, interval: Interval) -> dict[str, pa.Table]:
-        """One table per kind (TELEMETRY contract) of the samples inside ``interval``, by kind name.
+        """Return the telemetry inside ``interval``, one table per kind by its name.
 
         The values of a day do not depend on which interval is asked for.
         """
@@ -109,11 +111,11 @@ class Simulation:
         return tables
 
     def feedback(self) -> pa.Table:
-        """Everything operators said until the end of the data (FEEDBACK contract)."""
+        """Return the feedback of all operators until the end of the data (FEEDBACK contract)."""
         return operators.statements(self.seed, self.fleet, self.faults, self.on_call_from, self.interval.end)
 
     def truth(self) -> pa.Table:
-        """Every incident: kind, entity_id, start, end, fault, metrics; in order of start."""
+        """Return every incident: kind, entity_id, start, end, fault, metrics; in order of start."""
         rows = [
             {
                 "kind": f.entity.kind.name,
@@ -128,7 +130,7 @@ class Simulation:
         return pa.Table.from_pylist(rows, schema=TRUTH)
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write ``telemetry/<kind>.parquet``, ``feedback.parquet`` and ``truth.parquet``; returns their paths."""
+        """Write ``telemetry/KIND.parquet``, ``feedback.parquet``, ``truth.parquet``; returns paths."""
         folder = Path(folder)
         files = {f"telemetry/{kind}.parquet": table for kind, table in self.telemetry(self.interval).items()}
         files |= {"feedback.parquet": self.feedback(), "truth.parquet": self.truth()}
@@ -167,13 +169,13 @@ class Simulation:
         ]
         return pa.table(columns, schema=schema)
 
-    def _lose(self, entity: SimulatedEntity, day: int, values: np.ndarray) -> np.ndarray:
-        """Blank lost cells of ``values`` [step, metric] in place; returns which rows arrived, bool [step]."""
+    def _lose(self, entity: SimulatedEntity, day: int, values: Floats) -> Bools:
+        """Blank lost cells of ``values`` [step, metric]; returns which rows arrived, bool [step]."""
         steps, metrics = values.shape
         rng = generator(self.seed, Stream.LOSS, KINDS.index(entity.kind), entity.index, day)
         values[rng.random((steps, metrics)) < LOST_CELL_SHARE] = np.nan
         values[:, [m in entity.absent_metrics for m in entity.kind.metrics]] = np.nan
-        kept = rng.random(steps) >= LOST_ROW_SHARE
+        kept: Bools = np.greater_equal(rng.random(steps), LOST_ROW_SHARE)
         for _ in range(rng.poisson(OUTAGES_PER_ENTITY_DAY)):
             first = int(rng.integers(steps))
             kept[first : first + int(rng.integers(*OUTAGE_STEPS))] = False

@@ -1,4 +1,4 @@
-"""Who there is: kinds, entities and metrics of the stored telemetry, for checking what people say about them."""
+"""The kinds, entities and metrics of the stored telemetry, for checking feedback and mutes against them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fleetalign.storage import lake
 from fleetalign.storage.store import Store
 
 
-class Known:
-    """The entities of a store's raw partitions, the newest looked at first."""
+class EntityInventory:
+    """The entities of a store's raw partitions; the newest partition is searched first."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -20,22 +20,26 @@ class Known:
         self.kinds = sorted({p.kind for p in self._partitions})
 
     def missing(self, kind: str, entities: Iterable[str]) -> set[str]:
-        """Those of ``entities`` that no stored partition of ``kind`` has; stops as soon as all are found."""
-        wanted = set(entities)
+        """Return those of ``entities`` that no stored partition of ``kind`` has; stops when all are found."""
+        missing = set(entities)
         for partition in self._partitions:
-            if not wanted:
+            if not missing:
                 break
             if partition.kind == kind:
-                between = (min(wanted), max(wanted))
+                between = (min(missing), max(missing))
                 for part in lake.read_parts(self._store, partition, ["entity_id"], between):
-                    wanted.difference_update(pc.unique(part["entity_id"]).to_pylist())
-        return wanted
+                    missing.difference_update(pc.unique(part["entity_id"]).to_pylist())
+        return missing
 
     def metrics(self, kind: str) -> set[str]:
+        """Return every metric of ``kind``."""
         return {m for p in self._partitions if p.kind == kind for m in p.metrics}
 
     def resolve(self, name: str) -> tuple[str, str]:
-        """``(kind, entity_id)`` of ``[KIND/]ID``. Raises BadInput when nobody is called so, UsageError when several are."""
+        """Return ``(kind, entity_id)`` of ``[KIND/]ID``.
+
+        Raises BadInput when no entity has that name, UsageError when several have.
+        """
         before, _, after = name.partition("/")
         possible = [(kind, name) for kind in self.kinds]
         if before in self.kinds and after:
@@ -53,7 +57,7 @@ class Known:
         return found[0]
 
     def check_kind(self, kind: str) -> None:
-        """Raises BadInput when no telemetry of ``kind`` is stored."""
+        """Raise BadInput when no telemetry of ``kind`` is stored."""
         if kind not in self.kinds:
             raise BadInput(
                 f"{self._store.uri}: no telemetry of kind {kind!r}; there is {', '.join(self.kinds) or 'none yet'}"

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.hashing import readable_json, sha256
+from fleetalign.contracts.plan import PartitionEntry
 from fleetalign.contracts.schema import checked_major
-from fleetalign.contracts.tables import TELEMETRY, from_parquet, to_parquet
+from fleetalign.contracts.tables import KEY_COLUMNS, TELEMETRY, from_parquet, to_parquet
 from fleetalign.errors import ConfigError, NotFound
 from fleetalign.interval import Granularity, Interval, parse_time
 from fleetalign.storage import layout
@@ -26,7 +27,6 @@ from fleetalign.storage.store import Store
 PARTITION_VERSION = "1.0"
 ROWS_PER_PART = 100_000
 """Small enough that a shard of a large fleet reads little beside its own entities."""
-KEY_COLUMNS = ("kind", "entity_id", "timestamp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,14 @@ class Partition:
     def files(self) -> Sequence[Mapping[str, Any]]:
         return self.document["files"]
 
-    def as_plan_entry(self) -> dict[str, Any]:
-        """What a plan records: enough to read exactly these bytes, even after the partition was rewritten."""
-        keep = ("kind", "start", "end", "step_seconds", "metrics", "rows", "files")
-        return {"prefix": self.prefix, "sha256": self.digest, **{k: self.document[k] for k in keep}}
+    def as_plan_entry(self) -> PartitionEntry:
+        """Return what a plan records of the partition."""
+        return PartitionEntry.from_document({**self.document, "prefix": self.prefix, "sha256": self.digest})
 
     @classmethod
-    def from_plan_entry(cls, entry: Mapping[str, Any]) -> Partition:
-        return cls(entry["prefix"], entry["sha256"], entry)
+    def from_plan_entry(cls, entry: PartitionEntry) -> Partition:
+        """Return the partition that a plan recorded."""
+        return cls(entry.prefix, entry.sha256, entry.as_document())
 
 
 def write_partition(

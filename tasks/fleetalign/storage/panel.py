@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.slots import slot_times, slots_of, step_width
+from fleetalign.contracts.tables import KEY_COLUMNS
 from fleetalign.interval import Interval
 from fleetalign.storage import lake
 from fleetalign.storage.store import Store
@@ -40,13 +42,12 @@ class Panel:
     @property
     def times(self) -> np.ndarray:
         """Grid times datetime64[us] [time]."""
-        return self.start + np.arange(self.values.shape[1]) * np.timedelta64(self.step_seconds * 1_000_000, "us")
+        return slot_times(np.arange(self.values.shape[1]), self.step_seconds, self.start)
 
     def index_of(self, instant: object) -> int:
         """Grid index of the first sample at or after ``instant`` (aware datetime)."""
         offset = as_datetime64(instant) - self.start
-        step = np.timedelta64(self.step_seconds * 1_000_000, "us")
-        return int(np.clip(-((-offset) // step), 0, self.values.shape[1]))
+        return int(np.clip(-((-offset) // step_width(self.step_seconds)), 0, self.values.shape[1]))
 
 
 def as_datetime64(instant) -> np.datetime64:
@@ -114,8 +115,7 @@ def fill(panel: Panel, table: pa.Table) -> None:
     ids = pa.array(panel.entity_ids, pa.string())
     codes = pc.index_in(table["entity_id"], value_set=ids)
     rows = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
-    micros = table["timestamp"].to_numpy().astype("datetime64[us]") - panel.start
-    steps = micros // np.timedelta64(panel.step_seconds * 1_000_000, "us")
+    steps = slots_of(table["timestamp"].to_numpy().astype("datetime64[us]"), panel.step_seconds, panel.start)
     inside = (rows >= 0) & (steps >= 0) & (steps < panel.values.shape[1])
     rows, steps = rows[inside], steps[inside]
     for m, metric in enumerate(panel.metrics):
@@ -143,7 +143,7 @@ def read_panel(
     bounds = (entity_ids[0], entity_ids[-1]) if entity_ids else ("", "")
     for partition in partitions:
         if partition.kind == kind and partition.interval.overlaps(interval):
-            columns = [*lake.KEY_COLUMNS[1:], *(m for m in metrics if m in partition.metrics)]
+            columns = [*KEY_COLUMNS[1:], *(m for m in metrics if m in partition.metrics)]
             for part in lake.read_parts(store, partition, columns, bounds):
                 fill(panel, part)
                 forget(panel.values)

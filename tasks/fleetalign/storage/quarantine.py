@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.hashing import readable_json, sha256
-from fleetalign.contracts.tables import QUARANTINED_CELLS, QUARANTINED_ROWS, TableContract, from_parquet, to_parquet
+from fleetalign.contracts.tables import QUARANTINED_CELLS, QUARANTINED_ROWS, TableContract, to_parquet
 from fleetalign.interval import Granularity, Interval, format_time
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -25,7 +25,6 @@ SHOWN = 80
 """Characters of an id or a value that a message shows; the quarantine has the whole."""
 What = Literal["rows", "cells"]
 Stage = Literal["ingest", "validate"]
-STAGES: tuple[Stage, ...] = ("ingest", "validate")
 
 
 class Rule(StrEnum):
@@ -67,7 +66,7 @@ def write_quarantine(
     """
     table = CONTRACTS[what].conform(table)
     prefix = layout.quarantine(what, kind, interval, granularity)
-    listing_key = prefix + _listing_name(stage)
+    listing_key = f"{prefix}_{stage}.json"
     rules = count_rules(table)
     if table.num_rows == 0 and not store.exists(listing_key):
         return rules
@@ -93,27 +92,12 @@ def write_quarantine(
     return rules
 
 
-def read_quarantine(
-    store: Store, what: What, kind: str, interval: Interval, granularity: Granularity, stage: Stage | None = None
-) -> pa.Table:
-    """What was quarantined of one partition by ``stage`` (None: by both), each part checked against its sha256."""
-    contract = CONTRACTS[what]
-    prefix = layout.quarantine(what, kind, interval, granularity)
-    tables = [contract.empty()]
-    for name in STAGES if stage is None else (stage,):
-        key = prefix + _listing_name(name)
-        if store.exists(key):
-            for file in store.get_json(key)["files"]:
-                data = store.get_checked(prefix + file["name"], file["sha256"])
-                tables.append(from_parquet(data, f"{store.uri}/{prefix}{file['name']}").cast(contract.schema))
-    return contract.conform(pa.concat_tables(tables))
-
-
-def quarantine_object(store: Store, origin: str, data: bytes, reason: str) -> None:
-    """Keep a copy of a file that could not be used, and why; ``origin`` is its name."""
+def quarantine_object(store: Store, origin: str, data: bytes, reason: str) -> str:
+    """Keep a copy of a file that could not be used, and why; ``origin`` is its name. Returns the key of the copy."""
     key = layout.quarantined_object(sha256(data))
     store.put_immutable(key, data)
     store.put(f"{key}.reason.json", readable_json({"origin": origin, "bytes": len(data), "reason": reason}))
+    return key
 
 
 def count_rules(table: pa.Table) -> dict[str, int]:
@@ -171,10 +155,6 @@ def plain_values(column: pa.ChunkedArray) -> list[Any]:
             return str(scalar.value)
 
     try:
-        return column.to_pylist()
+        return list(column.to_pylist())
     except (OverflowError, ValueError):
         return [value(scalar) for scalar in column]
-
-
-def _listing_name(stage: Stage) -> str:
-    return f"_{stage}.json"

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from fleetalign.contracts.hashing import sha256
-from fleetalign.errors import ConfigError, Corrupt, NotReproducible
+from fleetalign.errors import Corrupt, NotReproducible
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +91,3 @@ class Store(ABC):
                 f"{self.uri}/{key} exists with other bytes: the same inputs gave another result; "
                 "compare lock file, thread count and CPU class of the two runs"
             )
-
-
-def open_store(uri: str) -> Store:
-    """The store behind ``file:///path``, a plain path, ``s3://bucket/prefix`` or ``memory://name``."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        scheme, rest = "file", uri
-    if scheme == "file":
-        from fleetalign.storage.file import FileStore
-
-        return FileStore(rest)
-    if scheme == "s3":
-        from fleetalign.storage.s3 import S3Store
-
-        bucket, _, prefix = rest.partition("/")
-        return S3Store(bucket, prefix)
-    if scheme == "memory":
-        from fleetalign.storage.memory import MemoryStore
-
-        return MemoryStore.named(rest)
-    raise ConfigError(f"store {uri!r}: unknown scheme; use file:///path, s3://bucket/prefix or a path")

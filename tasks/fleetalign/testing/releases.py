@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from fleetalign.contracts.hashing import files_id, sha256
+from fleetalign.contracts.hashing import data_version, files_id, sha256
+from fleetalign.contracts.manifest import Coverage, Gate, KindManifest, Manifest
+from fleetalign.contracts.plan import Ranges
 from fleetalign.contracts.tables import (
     ALIGNER,
     DEFAULT_ENTITY,
@@ -20,18 +23,34 @@ from fleetalign.contracts.tables import (
     fleet_parquet,
     to_parquet,
 )
-from fleetalign.release.publish import build_manifest, data_version, file_entry, publish
+from fleetalign.interval import Interval
+from fleetalign.release.publish import file_entry, publish
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 from fleetalign.testing.graphs import toy_golden, toy_model
 
 METRICS = ("cpu", "errors", "latency")
 CALIBRATED_UNTIL = datetime(2026, 3, 8, tzinfo=UTC)
-RANGES = {
-    "train": {"start": "2026-03-02T00:00:00Z", "end": "2026-03-06T00:00:00Z"},
-    "calibrate": {"start": "2026-03-06T00:00:00Z", "end": "2026-03-08T00:00:00Z"},
-    "judge": None,
-}
+RANGES = Ranges(
+    train=Interval.parse("2026-03-02", "2026-03-06"),
+    calibrate=Interval(datetime(2026, 3, 6, tzinfo=UTC), CALIBRATED_UNTIL),
+)
+
+
+def toy_kind_manifest(**changes: Any) -> KindManifest:
+    """Return the manifest entry of a kind with a toy graph, with ``changes``."""
+    entry = KindManifest(
+        model_id="0" * 16,
+        model="model.onnx",
+        golden="golden.parquet",
+        network="toy",
+        window_steps=8,
+        step_seconds=60,
+        metrics=METRICS,
+        inputs=("values", "location", "scale", "weight", "condition", "threshold"),
+        condition_used=True,
+    )
+    return dataclasses.replace(entry, **changes)
 
 
 def toy_release(
@@ -43,7 +62,7 @@ def toy_release(
     step_seconds: int = 60,
     threshold: float = 1.0,
     mutes: pa.Table | None = None,
-    gates: Sequence[Mapping[str, Any]] = (),
+    gates: Sequence[Gate] = (),
 ) -> str:
     """Publish a release for ``kinds`` (kind -> entities that have rows of their own); returns its id.
 
@@ -61,19 +80,14 @@ def toy_release(
         store.put_immutable(key, data)
         files.append(file_entry(key, data, role))
     for kind, entities in kinds.items():
-        entries[kind] = {
-            "model_id": model_id,
-            "model": keys["model.onnx"],
-            "golden": keys["golden.parquet"],
-            "network": "toy",
-            "window_steps": window_steps,
-            "step_seconds": step_seconds,
-            "metrics": list(metrics),
-            "inputs": ["values", "location", "scale", "weight", "condition", "threshold"],
-            "condition_used": True,
-            "seasonal_lags_steps": [],
-            "statistics_columns": [],
-        }
+        entries[kind] = toy_kind_manifest(
+            model_id=model_id,
+            model=keys["model.onnx"],
+            golden=keys["golden.parquet"],
+            window_steps=window_steps,
+            step_seconds=step_seconds,
+            metrics=tuple(metrics),
+        )
         for index, entity in enumerate((*entities, DEFAULT_ENTITY)):
             own = index if entity != DEFAULT_ENTITY else 0
             normalizer += [
@@ -93,7 +107,7 @@ def toy_release(
                 }
             )
 
-    def put(table: pa.Table, key_of, role: str) -> tuple[str, str]:
+    def put(table: pa.Table, key_of: Callable[[str], str], role: str) -> tuple[str, str]:
         data = fleet_parquet(table)
         identifier = files_id([{"name": f"{role}.parquet", "sha256": sha256(data)}])
         store.put_immutable(key_of(identifier), data)
@@ -107,8 +121,10 @@ def toy_release(
         ALIGNER.conform(pa.Table.from_pylist(aligner, schema=ALIGNER.schema)), layout.aligner, "aligner"
     )
     mutes_key = None if mutes is None else put(MUTES.conform(mutes), layout.plan_input, "mutes")[0]
-    entities = sum(len(ids) for ids in kinds.values())
-    body = build_manifest(
+    total = sum(len(ids) for ids in kinds.values())
+    manifest = Manifest(
+        release_id="",
+        files=tuple(files),
         kinds=entries,
         normalizer=normalizer_key,
         normalizer_id=normalizer_id,
@@ -116,12 +132,12 @@ def toy_release(
         aligner_id=aligner_id,
         mutes=mutes_key,
         data_version=data_version(["toy"]),
-        ranges={kind: RANGES for kind in kinds},
-        gates=gates,
-        coverage={"entities": entities, "own_rows": entities, "share": 1.0, "by_state": {"shared": entities}},
+        ranges=dict.fromkeys(kinds, RANGES),
+        gates=tuple(gates),
+        coverage=Coverage(entities=total, own_rows=total, share=1.0, by_state={"shared": total}),
         evaluation=None,
     )
-    return publish(store, body, files, {"why": "a toy release"})
+    return publish(store, manifest, {"why": "a toy release"})
 
 
 def toy_telemetry(

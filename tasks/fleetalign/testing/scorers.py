@@ -23,8 +23,9 @@ import pytest
 from fleetalign.contracts.golden import cases
 from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.tables import MUTES, SCORES, from_parquet
-from fleetalign.storage.manifest import read_manifest
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.manifest import read_file, read_manifest
+from fleetalign.storage.store import Store
 from fleetalign.testing.releases import METRICS, toy_release, toy_telemetry
 
 WINDOW_STEPS, STEPS, RELATIVE = 8, 40, 1e-5
@@ -64,7 +65,7 @@ class ScorerConformance(ABC):
 
     def _graph(self, store: Store, release_id: str) -> Graph:
         manifest = read_manifest(store, release_id)
-        return Graph(manifest.get(store, manifest.kinds["service"]["model"]))
+        return Graph(read_file(store, manifest, manifest.kinds["service"].model))
 
     def test_columns_types_and_order(self, store: Store, release_id: str) -> None:
         rows = pa.concat_tables([toy_telemetry("service", entity, STEPS) for entity in ("b", "a")])
@@ -194,7 +195,7 @@ class ScorerConformance(ABC):
     def test_golden_vectors_repeat_here(self, store: Store, release_id: str) -> None:
         """The runtime this scorer uses must repeat them; Python's is onnxruntime."""
         manifest = read_manifest(store, release_id)
-        golden = from_parquet(manifest.get(store, manifest.kinds["service"]["golden"]), "golden")
+        golden = from_parquet(read_file(store, manifest, manifest.kinds["service"].golden), "golden")
         graph = self._graph(store, release_id)
         for case in cases(golden):
             np.testing.assert_allclose(graph.run(case["inputs"]).score, case["outputs"]["score"], rtol=RELATIVE)

@@ -1,1 +1,4 @@
-"""Raw partitions to validated ones: Arrow decides about cells, rows and series, Great Expectations about the whole."""
+"""Raw partitions to validated ones.
+
+Arrow decides about cells, rows and series, Great Expectations about whole partitions.
+"""

@@ -23,7 +23,7 @@ from fleetalign.errors import ConfigError
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
-    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 
 SUITES = ("telemetry", "entity_summary")
 CRITICAL = "critical"
@@ -32,7 +32,7 @@ SITE = "data_docs"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Verdict of one expectation. ``worst`` names the entity with the most extreme value, when there is one."""
+    """Verdict of one expectation."""
 
     suite: str
     expectation: str
@@ -43,6 +43,7 @@ class Finding:
     unexpected_count: int | None
     element_count: int | None
     worst: str
+    """The entity with the most extreme value; empty without one."""
 
     @property
     def holds_partition(self) -> bool:
@@ -58,22 +59,31 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All findings, and the Data Docs pages (path below the site to HTML) when they were asked for."""
+    """What the suites found in one partition."""
 
     findings: tuple[Finding, ...]
-    pages: Mapping[str, bytes]
+    html: Mapping[str, bytes]
+    """Data Docs, path below the site to content; empty unless they were requested."""
 
 
 def load_suite(name: str) -> dict[str, Any]:
-    """The JSON document of one suite, as it ships with the package. Raises ConfigError naming it."""
+    """Return the JSON document of one suite, as it ships with the package.
+
+    Raises ConfigError naming it.
+    """
     try:
-        return json.loads(resources.files("fleetalign.validate").joinpath("suites", f"{name}.json").read_text())
+        path = resources.files("fleetalign.validate").joinpath("suites", f"{name}.json")
+        suite: dict[str, Any] = json.loads(path.read_text())
+        return suite
     except (OSError, ValueError) as error:
         raise ConfigError(f"expectations/{name}.json: {error}; reinstall the package or repair the file") from None
 
 
 def judge(tables: Mapping[str, pa.Table], run_name: str, run_time: datetime, data_docs: bool) -> Judgement:
-    """Run each suite over the table of its name. ``run_name`` (no slash) and ``run_time`` name the Data Docs pages."""
+    """Run each suite over the table of its name.
+
+    ``run_name`` (no slash) and ``run_time`` name the Data Docs.
+    """
     from great_expectations.core.run_identifier import RunIdentifier
 
     context = _context()
@@ -92,16 +102,17 @@ def judge(tables: Mapping[str, pa.Table], run_name: str, run_time: datetime, dat
     finally:
         # The context lives as long as the process; results of earlier partitions must not pile up in it.
         for key in context.validation_results_store.list_keys():
-            context.validation_results_store.remove_key(key)
+            context.validation_results_store.remove_key(key)  # type: ignore[no-untyped-call]  # untyped in GX
 
 
 @cache
 def _context() -> EphemeralDataContext:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     source = context.data_sources.add_pandas("fleetalign")
     for name in SUITES:
         batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("partition")
@@ -112,7 +123,8 @@ def _context() -> EphemeralDataContext:
 
 def _findings(suite_name: str, result: ExpectationSuiteValidationResult, table: pa.Table) -> list[Finding]:
     findings = []
-    for item in result.to_json_dict()["results"]:
+    document: dict[str, Any] = result.to_json_dict()  # type: ignore[no-untyped-call]  # untyped in GX
+    for item in document["results"]:
         expectation = item["expectation_config"]
         kwargs = expectation["kwargs"]
         counts = item.get("result") or {}
@@ -133,7 +145,7 @@ def _findings(suite_name: str, result: ExpectationSuiteValidationResult, table: 
 
 
 def _worst(table: pa.Table, kwargs: Mapping[str, Any]) -> str:
-    """The entity whose value lies furthest beyond the bound, with the value."""
+    """Name the entity whose value lies furthest beyond the bound, with the value."""
     column = kwargs.get("column", "")
     if column not in table.schema.names or column == "entity_id" or table.num_rows == 0:
         return ""
@@ -143,13 +155,13 @@ def _worst(table: pa.Table, kwargs: Mapping[str, Any]) -> str:
 
 
 def _render(context: EphemeralDataContext) -> dict[str, bytes]:
-    """The pages of Great Expectations' own site builder, without its 4 MB of pictures and fonts."""
+    """Render Great Expectations' own site, without its 4 MB of pictures and fonts."""
     with tempfile.TemporaryDirectory(prefix="fleetalign-docs-") as folder:
         context.add_data_docs_site(
             SITE,
             {
                 "class_name": "SiteBuilder",
-                "show_how_to_buttons": False,
+                "show_how_to_buttons": False,  # type: ignore[typeddict-unknown-key]  # read by the builder
                 "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
                 "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": folder},
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,14 +32,15 @@ RESULT_VERSION = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
-    """``raw_rows = kept + sum(quarantined_rows)`` and validated rows = ``kept + inserted``, checked on every run.
+    """What validation made of one raw partition.
 
-    ``partition`` is the validated partition; ``result_key`` holds the same numbers and every finding as JSON.
+    ``raw_rows = kept + sum(quarantined_rows)`` and validated rows = ``kept + inserted`` are checked on every run.
     """
 
     kind: str
     interval: Interval
     partition: Partition
+    """The validated partition."""
     raw_rows: int
     kept: int
     inserted: int
@@ -47,9 +49,10 @@ class ValidationResult:
     first_quarantined: str
     warnings: tuple[str, ...]
     result_key: str
+    """Object that holds the same numbers and every finding as JSON."""
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values: the partition by its key and digest."""
+        """Return plain values, the partition by its key and digest."""
         return {
             "kind": self.kind,
             **self.interval.as_json(),
@@ -153,7 +156,7 @@ def _check_laws(raw: Partition, read: int, kept: int, quarantined: int, inserted
 
 
 def _store_result(
-    store: Store, config: Config, raw: Partition, counts: dict, judgement: Judgement, held: list[Finding]
+    store: Store, config: Config, raw: Partition, counts: Mapping[str, Any], judgement: Judgement, held: list[Finding]
 ) -> str:
     """Write the result as JSON and the Data Docs pages; returns the result's key."""
     interval, granularity = raw.interval, config.partition
@@ -169,6 +172,6 @@ def _store_result(
     key = layout.validation_result(raw.kind, interval, granularity)
     store.put(key, readable_json(document))
     site = f"{layout.DATA_DOCS}{layout.partition_path(raw.kind, interval, granularity)}/"
-    for path, page in judgement.pages.items():
-        store.put(site + path, page)
+    for path, html in judgement.html.items():
+        store.put(site + path, html)
     return key

@@ -1,21 +1,25 @@
-"""A regular step: rows of nulls where an entity was silent between its first and last sample of a partition."""
+"""Fills gaps with rows of nulls between the first and last sample of an entity."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.slots import step_width
 from fleetalign.contracts.tables import TIME
 
 
 def fill_gaps(table: pa.Table, step_seconds: int) -> tuple[pa.Table, int]:
-    """``table`` (telemetry by entity and time, on the grid, unique) without gaps; how many rows were inserted."""
+    """Fill the gaps of ``table`` (sorted telemetry, one row per slot) with rows of nulls.
+
+    Returns the table and the number of rows inserted.
+    """
     if table.num_rows == 0:
         return table, 0
     entities = table["entity_id"].combine_chunks().dictionary_encode()
     codes = entities.indices.to_numpy().astype(np.int64)
     times = table["timestamp"].to_numpy().astype("datetime64[us]")
-    step = np.timedelta64(step_seconds * 1_000_000, "us")
+    step = step_width(step_seconds)
     first_rows = np.flatnonzero(np.diff(codes, prepend=-1))
     last_rows = np.append(first_rows[1:], len(codes)) - 1
     lengths = ((times[last_rows] - times[first_rows]) // step + 1).astype(np.int64)

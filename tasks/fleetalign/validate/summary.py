@@ -1,4 +1,4 @@
-"""One row per entity: what Great Expectations looks at instead of every sample."""
+"""One row per entity: what Great Expectations checks instead of every sample."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.arrays import Bools, Floats
+from fleetalign.contracts.tables import KEY_COLUMNS
 from fleetalign.interval import Interval
-from fleetalign.storage.lake import KEY_COLUMNS
 
 SUMMARY_COLUMNS = (
     "entity_id",
@@ -29,7 +30,7 @@ SUMMARY_COLUMNS = (
 def summarise(
     validated: pa.Table, quarantined_rows: pa.Table, interval: Interval, step_seconds: int, measured: pa.Table
 ) -> pa.Table:
-    """One row per entity in ``validated`` or in ``quarantined_rows``, by entity.
+    """Summarise every entity of ``validated`` or ``quarantined_rows`` in one row, sorted.
 
     ``measured`` is ``validated`` before rows were inserted. Shares are in [0, 1]: ``missing_share`` of the cells of
     metrics that the entity has at all (1 when it has none), ``constant_share`` of those metrics that never change,
@@ -51,7 +52,8 @@ def summarise(
         block = np.stack([values[m][part] for m in metrics]) if metrics else np.empty((0, rows.get(name, 0)))
         present = ~np.isnan(block)
         exported = present.any(axis=1)
-        gap = _longest_run(~present.any(axis=0))
+        silent: Bools = ~np.any(present, axis=0)
+        gap = _longest_run(silent)
         samples = (times[part] - start) / np.timedelta64(1, "s") / interval.seconds
         lost = quarantined.get(name, 0)
         records.append(
@@ -85,18 +87,19 @@ def _schema() -> pa.Schema:
 
 
 def _counts(table: pa.Table) -> dict[str, int]:
-    """Rows per entity, entities in the order of the table."""
+    """Count the rows of each entity, entities in the order of the table."""
     counts = pc.value_counts(table["entity_id"].combine_chunks())
     return {c["values"]: c["counts"] for c in counts.to_pylist()}
 
 
-def _longest_run(mask: np.ndarray) -> int:
+def _longest_run(mask: Bools) -> int:
+    """Return the length of the longest run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
     return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
 
 
-def _constant_share(block: np.ndarray) -> float:
-    """Share of the metrics of ``block`` float64 [metric, row], each with at least one sample, that never change."""
+def _constant_share(block: Floats) -> float:
+    """Return the share of metrics of ``block`` [metric, row] that never change."""
     if len(block) == 0:
         return 0.0
     return float((np.nanmin(block, axis=1) == np.nanmax(block, axis=1)).mean())

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fleetalign.config import RegistryConfig, aws_endpoint, storage_settings
 from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.receipts import SnapshotReceipt
 from fleetalign.errors import ConfigError, Conflict, NotFound
 from fleetalign.storage import layout
 from fleetalign.storage.file import FileStore
@@ -36,16 +36,16 @@ def remote_url(store: Store) -> str:
     raise ConfigError(f"{store.uri}: data versions need a file:// or s3:// store; set registry.enabled: false")
 
 
-def snapshot(store: Store, plan: Mapping[str, Any], plan_id: str, config: RegistryConfig) -> dict[str, str | None]:
-    """Put the partitions of ``plan`` under version control; returns ``{"revision", "remote"}``.
+def snapshot(store: Store, plan: Plan, plan_id: str, config: RegistryConfig) -> SnapshotReceipt:
+    """Put the partitions of ``plan`` under version control.
 
     One commit and one tag ``plan-<plan_id>`` per plan; a plan that has its tag is left alone. With
-    ``registry.enabled: false`` nothing is done and both values are None.
+    ``registry.enabled: false`` nothing is done and the receipt is empty.
     Raises Corrupt or NotFound when the lake no longer has the plan's bytes, Conflict after several lost races,
     StoreError when git or DVC fails.
     """
     if not config.enabled:
-        return {"revision": None, "remote": None}
+        return SnapshotReceipt()
     remote = remote_url(store)
     for attempt in range(PUBLISH_ATTEMPTS):
         with tempfile.TemporaryDirectory(
@@ -54,15 +54,15 @@ def snapshot(store: Store, plan: Mapping[str, Any], plan_id: str, config: Regist
             registry = Registry.fetch(store, config, Workplace(Path(scratch)))
             revision = registry.revision(f"refs/tags/{tag_of(plan_id)}")
             if revision:
-                return {"revision": revision, "remote": remote}
-            _add(registry.workplace, store, plan, remote)
-            revision = registry.commit(plan_id, max(entry["end"] for entry in plan["partitions"]))
+                return SnapshotReceipt(revision=revision, remote=remote)
+            _add(registry.workplace, store, plan, plan_id, remote)
+            revision = registry.commit(plan_id, max(entry.end for entry in plan.partitions))
             try:
                 registry.publish(plan_id)
             except Conflict:
                 time.sleep(CONFLICT_DELAY_SECONDS * (attempt + 1))
                 continue
-            return {"revision": revision, "remote": remote}
+            return SnapshotReceipt(revision=revision, remote=remote)
     where = config.git_remote or f"{store.uri}/{layout.REGISTRY_BUNDLE}"
     raise Conflict(
         f"{where}: lost {PUBLISH_ATTEMPTS} races against other snapshots; run snapshot alone (pool of 1 slot)"
@@ -92,16 +92,16 @@ def restore(store: Store, name: str, out_dir: str | Path, config: RegistryConfig
     return out
 
 
-def _add(workplace: Workplace, store: Store, plan: Mapping[str, Any], remote: str) -> None:
+def _add(workplace: Workplace, store: Store, plan: Plan, plan_id: str, remote: str) -> None:
     """Copy the plan's files into the checkout, hand them to DVC and upload them."""
     checkout = workplace.checkout
-    for entry in plan["partitions"]:
-        folder = checkout / entry["prefix"]
+    for entry in plan.partitions:
+        folder = checkout / entry.prefix
         folder.mkdir(parents=True)
-        for file in entry["files"]:
-            (folder / file["name"]).write_bytes(store.get_checked(entry["prefix"] + file["name"], file["sha256"]))
-        (folder / layout.PARTITION_FILE).write_bytes(readable_json(entry))
-    (checkout / PLAN_FILE).write_bytes(readable_json(plan))
+        for file in entry.files:
+            (folder / file.name).write_bytes(store.get_checked(entry.prefix + file.name, file.sha256))
+        (folder / layout.PARTITION_FILE).write_bytes(readable_json(entry.as_document()))
+    (checkout / PLAN_FILE).write_bytes(store.get(layout.plan(plan_id)))
     if not (checkout / ".dvc").is_dir():
         workplace.dvc("init", "--quiet")
     workplace.dvc("remote", "add", "--quiet", "--force", "--default", REMOTE, remote)

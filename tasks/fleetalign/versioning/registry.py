@@ -7,10 +7,11 @@ fetched into a throw-away checkout, changed there and published in one step that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from fleetalign.config import RegistryConfig
 from fleetalign.errors import Conflict, NotFound, StoreError
-from fleetalign.interval import format_time, parse_time
+from fleetalign.interval import format_time
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 from fleetalign.versioning.command import Workplace
@@ -61,9 +62,9 @@ class Registry:
         found = self.workplace.git("rev-parse", "--revs-only", "--quiet", "--default", "", f"{name}^{{commit}}")
         return found or None
 
-    def commit(self, plan_id: str, newest_end: str) -> str:
+    def commit(self, plan_id: str, newest_end: datetime) -> str:
         """Commit the checkout for ``plan_id`` and tag it; same inputs and parent give the same revision."""
-        date = format_time(parse_time(newest_end))
+        date = format_time(newest_end)
         identity = {"NAME": self.config.author, "EMAIL": self.config.email, "DATE": date}
         author = {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in identity.items()}
         writer = Workplace(self.workplace.scratch, author)

@@ -16,7 +16,7 @@ from fleetalign.contracts.tables import DEFAULT_ENTITY
 from fleetalign.interval import Interval
 from fleetalign.plan.document import plan_config, read_plan
 from fleetalign.release.backtest import sent
-from fleetalign.release.figures import BATCH_ENTITIES, Trace, panels
+from fleetalign.release.replay import BATCH_ENTITIES, Trace, panels
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
 from fleetalign.storage.lake import Partition

@@ -6,7 +6,7 @@ asked. What is measured is in ``evaluate.drift``, how days are read in ``release
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,12 +15,13 @@ import numpy as np
 
 from fleetalign.config import Config
 from fleetalign.config.run import DriftConfig, plain
+from fleetalign.contracts.manifest import rounded
+from fleetalign.contracts.plan import Plan
 from fleetalign.errors import BadInput
 from fleetalign.evaluate import gates
-from fleetalign.evaluate.bootstrap import rounded
 from fleetalign.interval import Interval, format_time, split
 from fleetalign.plan.document import partitions_of
-from fleetalign.release.backtest import stored_partitions
+from fleetalign.release.replay import stored_partitions
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake
@@ -137,11 +138,11 @@ def _compare(
         control, alarms = reader.read(one.kind, built_on, measured, one.control, measured)
         found += control
         one.alarms |= dict(zip(one.control, alarms, strict=True))
-    metrics = scorer.manifest.kinds[one.kind]["metrics"]
+    metrics = scorer.manifest.kinds[one.kind].metrics
     one.measures = measures(one.kind, metrics, measured, found[0], found[1:], limits)
 
 
-def _control_days(plan: Mapping[str, Any], kind: str, day: Interval, most: int) -> list[Interval]:
+def _control_days(plan: Plan, kind: str, day: Interval, most: int) -> list[Interval]:
     """The newest whole days that the release was built on and that lie before ``day``."""
     spans = [p.interval for p in partitions_of(plan, kind)]
     start, end = min(s.start for s in spans), min(max(s.end for s in spans), day.start)
@@ -177,17 +178,15 @@ def _alarm_rate(
             by_day.setdefault(when, Alarms()).add(alarms)
     found = by_day.pop(day)
     name = "pages_per_entity_day"
-    own = next((g for g in scorer.manifest.gates if g["name"] == name), None)
-    gate = gates.pages_per_entity_day(
-        found.per_entity_day, own["limit"] if own else config.gates.max_pages_per_entity_day
-    )
+    own = next((g for g in scorer.manifest.gates if g.name == name), None)
+    gate = gates.pages_per_entity_day(found.per_entity_day, own.limit if own else config.gates.max_pages_per_entity_day)
     control = tuple(by_day[when].per_entity_day for when in sorted(by_day))
     worst = largest(list(found.pages), np.array(list(found.pages.values()), dtype=np.float64))
     document = {
-        **gate.as_json(),
+        **gate.as_document(),
         "pages": sum(found.pages.values()),
         "entity_days": rounded(found.entity_days),
-        "when_aligned": own["value"] if own else None,
+        "when_aligned": own.value if own else None,
         "over_threshold_share": rounded(found.over / found.scored) if found.scored else None,
         "tail_probability": rounded(found.expected / found.scored) if found.scored else None,
     }

@@ -10,7 +10,8 @@ from fleetalign.config import Config
 from fleetalign.contracts.hashing import content_id
 from fleetalign.errors import NotFound
 from fleetalign.interval import Interval
-from fleetalign.plan.document import candidates, read_plan
+from fleetalign.plan.document import read_plan
+from fleetalign.plan.draft import candidates
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake, layout
 from fleetalign.storage.store import Store
@@ -32,7 +33,7 @@ def snapshot_due(store: Store, config: Config, last: str | None) -> Due | None:
     champion was found to have drifted.
     """
     partitions = candidates(store, config)
-    used = {p["sha256"] for p in read_plan(store, last)["partitions"]} if last else set()
+    used = {p.sha256 for p in read_plan(store, last).partitions} if last else set()
     fresh = [p for p in partitions if p.digest not in used]
     if not fresh:
         return None
@@ -71,8 +72,8 @@ def _drifted(store: Store, config: Config, fresh: Sequence[lake.Partition], last
     if report is None or not report["drifted"] or not {p.digest for p in fresh} & {*report["partitions"]}:
         return None
     built = store.get_json(layout.release(pointer.release_id, "provenance.json"))["plan_id"]
-    reused = read_plan(store, built)["reuse"]
-    if last != (reused["plan_id"] if reused else built):
+    reused = read_plan(store, built).reuse
+    if last != (reused.plan_id if reused else built):
         return None
     findings = reports.summary(report)["findings"]
     why = f"release {pointer.release_id} drifted on {report['day']}: {'; '.join(findings[:3])}"

@@ -16,7 +16,7 @@ from fleetalign.align.moves import Moves, compare
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, STATES
 from fleetalign.errors import NotFound
-from fleetalign.storage.manifest import read_manifest
+from fleetalign.storage.manifest import read_file, read_manifest
 from fleetalign.storage.store import Store
 
 PAGE_ROWS = 50
@@ -93,7 +93,7 @@ class EntityPages:
 
     def _aligner(self, release_id: str) -> bytes:
         manifest = read_manifest(self._store, release_id)
-        return manifest.get(self._store, manifest.document["aligner"])
+        return read_file(self._store, manifest, manifest.aligner)
 
 
 def _wanted(table: FleetTable, moves: Moves, query: Query) -> np.ndarray:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from fleetalign.contracts.manifest import Gate, Manifest
 from fleetalign.contracts.tables import STATES
 from fleetalign.errors import NotFound
 from fleetalign.evaluate.figures import Figure
 from fleetalign.interval import from_partition_key, parse_time
+from fleetalign.plan import receipts
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake, layout
 from fleetalign.storage.channel import Pointer
@@ -69,25 +71,28 @@ class CheckedDay:
 class Release:
     """One release: its manifest, and what became of it whenever somebody asked to promote it."""
 
-    release_id: str
-    document: Mapping[str, Any]
+    manifest: Manifest
     promotions: Sequence[Mapping[str, Any]]
 
-    def gates(self, champion_id: str | None) -> list[Mapping[str, Any]]:
+    @property
+    def release_id(self) -> str:
+        return self.manifest.release_id
+
+    def gates(self, champion_id: str | None) -> list[Gate]:
         """Its own, and those of its comparison with that champion, where there was one."""
         compared = (g for p in self.promotions if p["champion_id"] == champion_id for g in p["comparison_gates"])
-        return [*self.document["gates"], *compared]
+        return [*self.manifest.gates, *map(Gate.from_document, compared)]
 
     @property
     def figures(self) -> list[Figure]:
         """Empty where nothing was judged. A figure has its controls, or is not made."""
-        evaluation = self.document["evaluation"]
+        evaluation = self.manifest.evaluation
         return [] if evaluation is None else [Figure.from_json(f) for f in evaluation["figures"]]
 
     @property
     def states(self) -> list[tuple[str, int]]:
         """Entities per aligner state, in the order of the contract."""
-        return [(state, self.document["coverage"]["by_state"].get(state, 0)) for state in STATES]
+        return [(state, self.manifest.coverage.by_state.get(state, 0)) for state in STATES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +135,13 @@ def read_release(store: Store, release_id: str, digest: str | None = None) -> Re
     """A release and every verdict on it. Raises NotFound, and Corrupt when it was altered."""
     manifest = read_manifest(store, release_id, digest)
     keys = [info.key for info in store.list(layout.promotions_of(release_id))]
-    return Release(release_id, manifest.document, [store.get_json(key) for key in keys])
+    return Release(manifest, [store.get_json(key) for key in keys])
 
 
 def release_of_plan(store: Store, plan_id: str) -> str:
     """Id of the release that was made of a plan. Raises NotFound when there is none."""
     try:
-        return store.get_json(layout.receipt(plan_id, "release"))["release_id"]
+        return receipts.read_release(store, plan_id).release_id
     except NotFound:
         raise NotFound(f"plan {plan_id} has no release yet; release_promote makes it of the newest plan") from None
 
@@ -164,8 +169,8 @@ def _channel(store: Store, name: str, now: datetime) -> Channel | None:
 def _freshness(store: Store, release: Release, channel: Channel, now: datetime) -> list[Freshness]:
     patience = channel.expires - parse_time(channel.pointer.moved_at)
     found = []
-    for kind, ranges in sorted(release.document["ranges"].items()):
-        aligned = parse_time(ranges["calibrate"]["end"])
+    for kind, ranges in sorted(release.manifest.ranges.items()):
+        aligned = ranges.calibrate.end
         validated = lake.newest_end(store, "validated", kind, since=aligned - timedelta(days=1), now=now)
         found.append(Freshness(kind, aligned, validated, now - (validated or aligned) > patience))
     return found

@@ -50,9 +50,9 @@ def _gauges(view: FleetView, chosen: Channel, now: datetime) -> dict[str, float]
     if share is not None:
         found["coverage_share"] = share
     for gate in view.release.gates(chosen.pointer.previous):
-        if gate["value"] is not None and gate["limit"] is not None and gate["verdict"] != "not_applicable":
-            room = abs(gate["value"] - gate["limit"])
-            found[f"gate_margin.{gate['name']}"] = room if gate["verdict"] == "pass" else -room
+        if gate.value is not None and gate.limit is not None and gate.verdict != "not_applicable":
+            room = abs(gate.value - gate.limit)
+            found[f"gate_margin.{gate.name}"] = room if gate.verdict == "pass" else -room
     if view.check is not None:
         found["pages_per_day"] = view.check.pages
         if view.check.budget is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fleetalign.config.run import DriftConfig
-from fleetalign.evaluate.bootstrap import rounded
+from fleetalign.contracts.manifest import rounded
 
 SCORE_QUANTILE = 0.95
 """High enough to be the tail that thresholds cut, low enough that one incident on one day does not move it."""

@@ -11,16 +11,19 @@ import pytest
 
 from fleetalign.align.aligner_rows import Reduced, reduce_shards
 from fleetalign.align.entity import seeded_uniform, tabulate
+from fleetalign.align.held_out import HeldOutSummary
 from fleetalign.align.pool import count
 from fleetalign.align.shard import NO_SCORE, NO_TELEMETRY, SHARD_SCHEMA, TOO_LITTLE_HISTORY, flat
 from fleetalign.align.threshold_drift import Previous
 from fleetalign.config import AlignConfig, Config, ModelConfig
 from fleetalign.contracts.fleet_table import FleetTable
+from fleetalign.contracts.plan import Plan, Ranges
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, from_parquet
 from fleetalign.detectors.grid import make_grid
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.measures import f_beta
-from fleetalign.interval import parse_time
+from fleetalign.interval import Interval, parse_time
+from fleetalign.testing.plans import toy_kind, toy_plan
 
 CONFIG = Config(
     model=ModelConfig(network="sharead", window_steps=16),
@@ -30,13 +33,14 @@ GRID = make_grid(CONFIG.align, 16)
 STEPS = 600
 SHIFTS = np.array([0.2, 0.5, 0.8])
 START = np.datetime64("2026-03-06T00:00:00", "us")
+RANGES = Ranges(
+    train=Interval.parse("2026-03-01", "2026-03-05"),
+    calibrate=Interval.parse("2026-03-06T00:00:00Z", "2026-03-08T02:00:00Z"),
+)
 
 
-def plan_of(config: Config = CONFIG) -> dict[str, Any]:
-    calibrate = {"start": "2026-03-06T00:00:00Z", "end": "2026-03-08T02:00:00Z"}
-    ranges = {"train": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-05T00:00:00Z"}, "calibrate": calibrate}
-    kind = {"step_seconds": 300, "metrics": ["cpu", "disk"], "ranges": {**ranges, "judge": None}}
-    return {"config": config.build_settings(), "kinds": {"web": kind}, "previous_candidate": None}
+def plan_of(config: Config = CONFIG, **changes: Any) -> Plan:
+    return toy_plan(config=config.build_settings(), kinds={"web": toy_kind(ranges=RANGES)}, **changes)
 
 
 def member(
@@ -86,6 +90,11 @@ def reduce(config: Config, *shards: pa.Table, previous: Previous | None = None) 
     return reduce_shards(plan_of(config), lambda columns: (s.select(list(columns)) for s in shards), GRID, previous)
 
 
+def summary_of(reduced: Reduced) -> Reduced:
+    """Everything but the tables."""
+    return dataclasses.replace(reduced, aligner=b"", new_rows=None)
+
+
 def before(aligner: bytes, *entities: str) -> Previous:
     """The aligner before, with a normalizer that has rows of ``entities``."""
     return Previous(FleetTable(ALIGNER, aligner, "aligner"), FleetTable.of(NORMALIZER, normalizer(*entities)))
@@ -102,7 +111,7 @@ def test_the_cut_into_shards_changes_nothing():
     one = reduce(CONFIG, shard(*FLEET))
     many = reduce(CONFIG, *(shard(row) for row in FLEET))
     assert one.aligner == many.aligner
-    assert one.summary == many.summary
+    assert summary_of(one) == summary_of(many)
 
 
 def test_states_and_reasons():
@@ -119,9 +128,9 @@ def test_states_and_reasons():
     for entity in ("new", "broken", "never"):
         assert (rows[entity]["condition"], rows[entity]["threshold"]) == (default["condition"], default["threshold"])
         assert rows[entity]["reason"]
-    coverage = reduced.summary["coverage"]
-    assert (coverage["entities"], coverage["own_rows"]) == (10, 7)
-    assert sum(coverage["by_state"].values()) == 10
+    coverage = reduced.coverage
+    assert (coverage.entities, coverage.own_rows) == (10, 7)
+    assert sum(coverage.by_state.values()) == 10
 
 
 def test_feedback_on_one_entity_moves_its_row():
@@ -142,13 +151,11 @@ def test_a_new_entity_brings_its_own_normalizer_rows():
 
 
 def test_the_receipt_holds_rows_of_spoken_entities_only():
-    summary = reduce(CONFIG, shard(*FLEET)).summary
-    for name in ("leave_one_out", "random_tail_probabilities"):
-        assert [row["entity_id"] for row in summary[name]] == [f"e{i}" for i in range(5)]
-    assert summary["random_tail_probability"] in GRID.tails
-    silent = reduce(CONFIG, shard(FLEET[-1])).summary
-    assert silent["random_tail_probability"] is None
-    assert silent["leave_one_out"] == silent["random_tail_probabilities"] == []
+    found = reduce(CONFIG, shard(*FLEET)).held_out
+    for rows in (found.leave_one_out, found.random_tail_probabilities):
+        assert [row.entity_id for row in rows] == [f"e{i}" for i in range(5)]
+    assert found.random_tail_probability in GRID.tails
+    assert reduce(CONFIG, shard(FLEET[-1])).held_out == HeldOutSummary()
 
 
 def test_nothing_of_a_silent_entity_is_held_between_the_passes():
@@ -167,24 +174,25 @@ def test_nothing_of_a_silent_entity_is_held_between_the_passes():
 
 
 def test_leave_one_out_counts_every_incident_once_and_beats_its_controls_on_clear_incidents():
-    summary = reduce(CONFIG, shard(*FLEET)).summary
-    entries = summary["leave_one_out"]
+    entries = reduce(CONFIG, shard(*FLEET)).held_out.leave_one_out
     f1 = {}
     for side in ("detector", "random", "shifted"):
-        hits, missed, false = (sum(e[side][n] for e in entries) for n in ("hits", "missed", "false_pages"))
+        hits, missed, false = (
+            sum(getattr(getattr(e, side), n) for e in entries) for n in ("hits", "missed", "false_pages")
+        )
         assert hits + missed == pytest.approx(10)
         f1[side] = f_beta(hits, false, missed)
     assert f1["detector"] > 0.9
     assert f1["random"] < 0.5
     assert f1["shifted"] < 0.5
-    assert {e["entity_id"] for e in summary["leave_one_out"]} == {f"e{i}" for i in range(5)}
+    assert {e.entity_id for e in entries} == {f"e{i}" for i in range(5)}
 
 
 @pytest.mark.parametrize("objective", ["event_f1", "point_adjusted_f1", "event_f_beta", "page_budget"])
 def test_every_objective_finds_clear_incidents(objective: str):
     config = dataclasses.replace(CONFIG, align=dataclasses.replace(CONFIG.align, objective=objective, beta=2.0))
     reduced = reduce(config, shard(*FLEET))
-    hits = sum(e["detector"]["hits"] for e in reduced.summary["leave_one_out"])
+    hits = sum(e.detector.hits for e in reduced.held_out.leave_one_out)
     assert hits == 10
 
 
@@ -194,7 +202,7 @@ def test_recall_weighs_more_under_a_larger_beta():
     def tail(beta: float) -> float:
         align = dataclasses.replace(CONFIG.align, objective="event_f_beta", beta=beta)
         reduced = reduce(dataclasses.replace(CONFIG, align=align), shard(*faint))
-        return reduced.summary["shared"]["tail_probability"]
+        return reduced.shared.tail_probability
 
     assert tail(4.0) > tail(0.25)
 
@@ -213,9 +221,12 @@ assert GRID.shape == SHARED.shape
 def reduce_shared(
     *shards: pa.Table, previous: Previous | None = None, candidate: Any = None, until: str = ""
 ) -> Reduced:
-    plan = plan_of() | {"previous_candidate": candidate}
+    plan = plan_of(previous_candidate=candidate)
     if until:
-        plan["kinds"]["web"]["ranges"]["calibrate"]["end"] = until
+        calibrate = dataclasses.replace(RANGES.calibrate, end=parse_time(until))
+        plan = dataclasses.replace(
+            plan, kinds={"web": toy_kind(ranges=dataclasses.replace(RANGES, calibrate=calibrate))}
+        )
     return reduce_shards(plan, lambda columns: (s.select(list(columns)) for s in shards), SHARED, previous)
 
 
@@ -232,8 +243,8 @@ def test_the_fleet_has_one_candidate_and_the_cut_of_shards_does_not_choose_it(fi
     one = reduce_shared(shard(*fleet))
     many = reduce_shared(*(shard(row) for row in fleet))
     assert one.aligner == many.aligner
-    assert one.summary == many.summary
-    assert one.summary["shared"]["candidate"] == list(CANDIDATES[finds])
+    assert summary_of(one) == summary_of(many)
+    assert one.shared.candidate == list(CANDIDATES[finds])
     assert {row["condition"] for row in rows_of(one.aligner).values()} == {0}
 
 
@@ -241,7 +252,7 @@ def test_thresholds_follow_drift_while_the_candidate_stays_and_start_anew_when_i
     drifted = [row | {"recent_quantiles": (np.asarray(row["quantiles"]) * 10).astype(np.float32)} for row in FLEET]
     candidate = list(CANDIDATES[0])
     first = reduce_shared(shard(*FLEET))
-    assert first.summary["shared"]["candidate"] == candidate
+    assert first.shared.candidate == candidate
     later = {
         "previous": before(first.aligner, *(row["entity_id"] for row in FLEET)),
         "until": "2026-03-10T02:00:00Z",

@@ -17,17 +17,22 @@ from fleetalign.config import AlignConfig, Config, ModelConfig, RangesConfig, St
 from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.manifest import KindManifest
+from fleetalign.contracts.model_card import ModelCard
+from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.tables import ALIGNER, FEEDBACK, MUTES, NORMALIZER, TIME, from_parquet
 from fleetalign.detectors.grid import Grid, grid_of, upper_quantiles
 from fleetalign.detectors.views.roles import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import add_statistics, training_panel
-from fleetalign.plan import document as planning
+from fleetalign.plan.document import partitions_of
+from fleetalign.plan.draft import draft
 from fleetalign.scoring.kind_scorer import KindScorer
 from fleetalign.storage import lake, layout, statements
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.storage.panel import read_panel
+from fleetalign.testing.releases import toy_kind_manifest
 
 STEP, PER_DAY, DAYS = 1800, 48, 14
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -64,15 +69,21 @@ def telemetry(entity_id: str) -> np.ndarray:
 class Scene:
     config: Config
     store: MemoryStore
-    plan: dict[str, Any]
+    plan: Plan
     grid: Grid
-    entry: dict[str, Any]
+    entry: KindManifest
     model: bytes
     normalizer: pa.Table
 
-    def rows(self, index: int = 0, plan: dict[str, Any] | None = None, **options) -> pa.Table:
+    def rows(self, index: int = 0, plan: Plan | None = None, **options) -> pa.Table:
         storage = StorageConfig()
         return align_shard(self.store, plan or self.plan, index, {"web": "m"}, self.normalizer, storage, **options)
+
+
+def toy_card(changes: dict[str, Any]) -> ModelCard:
+    training = {"curve": [], "best_epoch": 0, "weights_chosen_by": "train_loss", "training_windows": 0, "validation_windows": 0}  # fmt: skip
+    other = {"schema_version": "1.1", "network": "toy", "outputs": [], "score": "", "margin": "", "period_steps": None, "parameters": 0, "config": {}}  # fmt: skip
+    return ModelCard.from_document({**other, "training": training, **changes})
 
 
 def scene_of(network: str) -> Scene:
@@ -103,7 +114,7 @@ def scene_of(network: str) -> Scene:
                "verdict": "anomaly", "source": "test", "note": "", "recorded_at": at(14)}  # fmt: skip
         row["feedback_id"] = feedback_id(row)
         statements.append_feedback(store, pa.Table.from_pylist([row], schema=FEEDBACK.schema))
-    plan = planning.draft(store, config)
+    plan = draft(store, config)
     panel = training_panel(store, plan, "web", config)
     numbers = normalizer.build(panel, config.model, config.align.min_history_steps)
     torch.manual_seed(1)
@@ -115,10 +126,16 @@ def scene_of(network: str) -> Scene:
         "window_steps": 16, "condition_used": made.condition_used, "inputs": list(made.inputs),
         "seasonal_lags_steps": list(made.lags), "statistics_columns": list(made.statistics),
     }  # fmt: skip
-    for name, data in (("model.onnx", model), ("untrained.onnx", model), ("card.json", readable_json(card))):
+    document = readable_json(toy_card(card).as_document())
+    for name, data in (("model.onnx", model), ("untrained.onnx", model), ("card.json", document)):
         store.put_immutable(layout.model("m", name), data)
     state = {"state_size": STATE_SIZE, "state_chains": True, "state_settle_steps": SETTLE_STEPS}
-    entry = {**card, "step_seconds": STEP, "metrics": list(METRICS), **(state if made.statistics else {})}
+    entry = toy_kind_manifest(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in card.items()},
+        step_seconds=STEP,
+        metrics=METRICS,
+        **(state if made.statistics else {}),
+    )
     return Scene(config, store, plan, grid_of(card, config.align), entry, model, numbers.table())
 
 
@@ -138,7 +155,7 @@ def reduced(scene: Scene, shards: pa.Table) -> tuple[Reduced, pa.Table]:
     table = pa.concat_tables([scene.normalizer, found.new_rows], promote_options="default")
     if not scene.grid.shared_candidate:
         return found, NORMALIZER.conform(table)
-    fleet = dict(zip(FLEET_STATISTICS, found.summary["shared"]["candidate"], strict=True))
+    fleet = dict(zip(FLEET_STATISTICS, found.shared.candidate, strict=True))
     return found, normalizer.with_constants(table, fleet)
 
 
@@ -153,10 +170,10 @@ def test_thresholds_are_quantiles_of_the_margins_that_a_consumer_computes(scene)
         FleetTable(ALIGNER, found.aligner, "aligner"),
         MUTES.empty(),
     )
-    plan_range = planning.range_of(scene.plan, "web", "calibrate")
+    plan_range = scene.plan.kinds["web"].ranges.calibrate
     aligned = {row["entity_id"]: row for row in from_parquet(found.aligner, "aligner").to_pylist()}
     panel = read_panel(
-        scene.store, planning.partitions_of(scene.plan, "web"), "web", ["new", "old", "other"], list(METRICS),
+        scene.store, partitions_of(scene.plan, "web"), "web", ["new", "old", "other"], list(METRICS),
         Interval(START, plan_range.end), STEP,
     )  # fmt: skip
     start = panel.index_of(plan_range.start)
@@ -189,13 +206,13 @@ def test_every_entity_has_a_row_and_what_cannot_be_aligned_has_a_reason(rows):
 
 def test_only_newcomers_bring_numbers_of_their_own(scene, rows):
     assert [e for e, row in rows.items() if row["location"] is not None and row["reason"] is None] == ["new"]
-    assert (rows["new"]["statistics"] is None) == (not scene.entry["statistics_columns"])
+    assert (rows["new"]["statistics"] is None) == (not scene.entry.statistics_columns)
 
 
 def test_the_cut_of_shards_changes_no_row(scene):
     align = dataclasses.replace(scene.config.align, entities_per_shard=1)
-    plan = planning.draft(scene.store, dataclasses.replace(scene.config, align=align))
-    assert len(plan["shards"]) == len(FIRST_DAY)
+    plan = draft(scene.store, dataclasses.replace(scene.config, align=align))
+    assert len(plan.shards) == len(FIRST_DAY)
     alone = pa.concat_tables([scene.rows(i, plan) for i in range(len(FIRST_DAY))])
     assert alone.equals(scene.rows())
 
@@ -212,7 +229,7 @@ def test_the_control_goes_the_same_way_for_entities_that_somebody_spoke_about(sc
 def test_a_maintenance_window_is_not_fitted_on(scene):
     window = {"kind": "web", "entity_id": "muted", "metric": "*", "from": at(9), "until": at(13), "by": "", "why": ""}
     store = scene_store_with(scene, window)
-    plan = planning.draft(store, scene.config)
+    plan = draft(store, scene.config)
     storage = StorageConfig()
     found = align_shard(store, plan, 0, {"web": "m"}, scene.normalizer, storage).to_pylist()
     muted = next(row for row in found if row["entity_id"] == "muted")

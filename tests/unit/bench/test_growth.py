@@ -12,7 +12,7 @@ from bench.growth import fleet, run
 from bench.growth import steps as growth_steps
 from fleetalign import steps
 from fleetalign.storage import lake, statements
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 
 def test_an_entitys_telemetry_does_not_depend_on_how_many_others_there_are():

@@ -10,7 +10,7 @@ import pytest
 
 from bench.airflow import scale, scale_steps
 from fleetalign.storage import channel
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 
 def fleet(entities: int, stack_seconds: float) -> dict[str, Any]:

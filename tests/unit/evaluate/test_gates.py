@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from fleetalign.contracts.manifest import Gate
 from fleetalign.contracts.schema import validate
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figures
-from fleetalign.evaluate.gates import Gate
 from fleetalign.evaluate.outcomes import EntityCounts
 
 
@@ -125,5 +125,5 @@ def test_coverage_against_the_champion() -> None:
     ],
 )
 def test_every_gate_is_a_valid_document_and_comes_back(gate: Gate) -> None:
-    validate("gate", gate.as_json())
-    assert Gate.from_json(gate.as_json()).as_json() == gate.as_json()
+    validate("gate", gate.as_document())
+    assert Gate.from_document(gate.as_document()).as_document() == gate.as_document()

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from fleetalign.contracts.manifest import Gate
 from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figure
-from fleetalign.evaluate.gates import Gate
 from fleetalign.explain.plots import MAX_POINTS, EntityTrace, LossCurve, trace_plot
 from fleetalign.explain.release_page import (
     FIGURE_LABELS,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fleetalign.errors import BadInput, UsageError
-from fleetalign.feedback.mutes import lift, mute
+from fleetalign.feedback.mutes import MuteRequest, lift, mute
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.storage.statements import list_mutes, read_mutes
 
@@ -17,7 +17,7 @@ START, END = datetime(2026, 3, 3, tzinfo=UTC), datetime(2026, 3, 3, 6, tzinfo=UT
 
 def said(store: MemoryStore, **changes: Any) -> str:
     what = {"entity": "a", "kind": None, "metric": "cpu", "start": None, "end": None, "by": "ana", "why": "noisy"}
-    return mute(store, **(what | changes))
+    return mute(store, MuteRequest(**(what | changes)))
 
 
 def holds(store: MemoryStore) -> list[tuple[Any, ...]]:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleetalign.contracts.feedback import in_force, labels_on_grid
+from fleetalign.contracts.feedback import Statements, in_force
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.feedback import statements
 from fleetalign.feedback.files import read_feedback_file
 from fleetalign.storage.file import FileStore
-from fleetalign.storage.inventory import Known
+from fleetalign.storage.inventory import EntityInventory
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.storage.statements import append_feedback, read_feedback
 
@@ -36,7 +36,7 @@ def say(store: Any, now: datetime = NOW, by: str = "ana", **changes: str) -> dic
 
 def labels(store: Any, entity: str = "a", kind: str = "web") -> str:
     times = np.datetime64("2026-03-03", "us") + np.arange(4) * np.timedelta64(3600, "s")
-    found = labels_on_grid(read_feedback(store), kind, entity, times)
+    found = Statements(read_feedback(store), kind).labels(entity, times)
     return "".join({1: "A", 0: ".", -1: "?"}[int(code)] for code in found)
 
 
@@ -60,7 +60,7 @@ def test_a_statement_is_stored_with_who_said_it_and_when(fleet: MemoryStore) -> 
     ],
 )
 def test_an_entity_is_named_with_or_without_its_kind(fleet: MemoryStore, name: str, kind: str, entity: str) -> None:
-    assert Known(fleet).resolve(name) == (kind, entity)
+    assert EntityInventory(fleet).resolve(name) == (kind, entity)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,10 @@ def test_people_who_speak_at_once_lose_nothing(fleet: MemoryStore, tmp_path: Pat
     assert len(set(said)) == 24
 
 
-def imported(store: MemoryStore, path: Path) -> statements.Heard:
-    return statements.hear(store, read_feedback_file(str(path), "web"), path.name, NOW, Known(store))
+def imported(store: MemoryStore, path: Path) -> statements.Imported:
+    return statements.import_statements(
+        store, read_feedback_file(str(path), "web"), path.name, NOW, EntityInventory(store)
+    )
 
 
 def test_a_file_imported_twice_adds_nothing_the_second_time_and_says_so(fleet: MemoryStore, tmp_path: Path) -> None:

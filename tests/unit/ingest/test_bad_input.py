@@ -9,14 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from unit.quarantined import read_quarantine
 
 from fleetalign.cli import main
 from fleetalign.interval import Interval
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.lake import list_partitions, read_partition
 from fleetalign.storage.layout import validation_result
-from fleetalign.storage.quarantine import read_quarantine
 from fleetalign.storage.statements import read_feedback
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.store import Store
 
 DAY = Interval.parse("2024-05-01", "2024-05-02")
 HEADER = "host,ts,cpu,mem"

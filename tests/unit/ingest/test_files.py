@@ -43,7 +43,7 @@ def test_parquet_comes_in_batches_with_row_numbers(tmp_path: Path, monkeypatch: 
     batches = list(read_batches(only(tmp_path / "t.parquet")))
     assert [b.first_row for b in batches] == [1, 5, 9]
     assert pa.concat_tables([b.table for b in batches])["x"].to_pylist() == list(range(10))
-    assert batches[-1].bytes_done == only(tmp_path / "t.parquet").bytes
+    assert batches[-1].bytes_done == only(tmp_path / "t.parquet").size
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -11,16 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from unit.quarantined import read_quarantine
 
 from fleetalign.config import Config, SourceConfig
 from fleetalign.errors import BadInput, ConfigError, UsageError
-from fleetalign.ingest.mapping import Mapping
-from fleetalign.ingest.run import ingest_files, ingest_partition, ingest_tables
+from fleetalign.ingest.batch import read_batch
+from fleetalign.ingest.mapping import Mapping, resolve
+from fleetalign.ingest.run import ingest_files, ingest_partition, ingest_readings
+from fleetalign.ingest.source import Reading
 from fleetalign.interval import Interval, split
 from fleetalign.storage.lake import list_partitions, read_partition
 from fleetalign.storage.memory import MemoryStore
-from fleetalign.storage.quarantine import read_quarantine
-from fleetalign.storage.statements import read_feedback
 
 DAY = Interval.parse("2024-05-01", "2024-05-02")
 NEXT = Interval.parse("2024-05-02", "2024-05-03")
@@ -313,7 +314,9 @@ def test_every_row_read_is_kept_quarantined_or_outside(rows: list[tuple], long: 
         table = pa.table({**keys, "cpu": [r[2] for r in lines], "mem": [r[3] for r in lines]})
     store = MemoryStore()
     interval = None if whole else DAY
-    result = ingest_tables(store, Config(steps={"web": 3600}), [table], Mapping(kind="web"), interval, "t")
+    batch = read_batch(table, resolve(Mapping(kind="web"), table, "t"), interval, "t")
+    readings = [Reading(interval=interval, origin="t", objects=[[batch]])]
+    result = ingest_readings(store, Config(steps={"web": 3600}), "t", readings, interval)
     duplicates = result.quarantined_cells.get("duplicate_cell", 0)
     stored = sum(p.rows for p in result.partitions)
     assert (
@@ -327,7 +330,7 @@ def test_every_row_read_is_kept_quarantined_or_outside(rows: list[tuple], long: 
     )
     assert kept == sum(result.quarantined_rows.values())
     before = objects(store)
-    ingest_tables(store, Config(steps={"web": 3600}), [table], Mapping(kind="web"), interval, "t")
+    ingest_readings(store, Config(steps={"web": 3600}), "t", readings, interval)
     assert objects(store) == before
 
 
@@ -340,28 +343,11 @@ def test_the_simulator_by_day_equals_its_files_at_once(tmp_path: Path) -> None:
     config = Config(source=SourceConfig(days=3, entities=8))
     simulation = Simulation.from_source(config.source)
     daily, files = MemoryStore(), MemoryStore()
-    fresh = [ingest_partition(daily, config, day).feedback_statements for day in split(simulation.interval, "day")]
+    for day in split(simulation.interval, "day"):
+        ingest_partition(daily, config, day)
     simulation.write(tmp_path)
     ingest_files(files, Config(), tmp_path / "telemetry", Mapping(), None)
     assert objects(daily, "telemetry/") == objects(files, "telemetry/")
-    assert sum(fresh) == simulation.feedback().num_rows == read_feedback(daily).num_rows
-    assert ingest_partition(daily, config, split(simulation.interval, "day")[-1]).feedback_statements == 0
-
-
-def test_feedback_recorded_at_the_end_of_the_interval_comes_with_the_next(tmp_path: Path) -> None:
-    write_csv(tmp_path, *GOOD, *(line.replace("05-01", "05-02") for line in GOOD))
-    feedback = tmp_path / "_feedback.csv"
-    feedback.write_text(
-        "entity_id,start,end,verdict,recorded_at\n"
-        "a,2024-05-01T00:00:00Z,2024-05-01T01:00:00Z,anomaly,2024-05-01T23:59:59Z\n"
-        "a,2024-05-01T02:00:00Z,2024-05-01T03:00:00Z,normal,2024-05-02T00:00:00Z\n"
-    )
-    source = SourceConfig(type="files", path=str(tmp_path), feedback_path=str(feedback), kind="web", ignore=("mem",))
-    store = MemoryStore()
-    first = ingest_partition(store, Config(source=source), DAY)
-    assert (first.feedback_statements, [p.metrics for p in first.partitions]) == (1, [("cpu",)])
-    assert read_feedback(store)["verdict"].to_pylist() == ["anomaly"]
-    assert ingest_partition(store, Config(source=source), NEXT).feedback_statements == 1
 
 
 def test_a_files_source_needs_a_path() -> None:

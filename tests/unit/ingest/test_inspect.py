@@ -15,8 +15,7 @@ import pytest
 from fleetalign.cli import main
 from fleetalign.config import Config
 from fleetalign.errors import BadInput, UsageError
-from fleetalign.ingest.inspect import Inspection, inspect
-from fleetalign.ingest.inspect_text import inspection_text, mapping_yaml
+from fleetalign.ingest.inspect import Inspection, inspect, inspection_text, mapping_yaml
 from fleetalign.ingest.mapping import Mapping, load_mapping
 from fleetalign.ingest.run import ingest_files
 from fleetalign.storage.lake import read_partition
@@ -73,7 +72,7 @@ def test_every_documented_example_is_read_with_the_proposed_mapping(name: str, r
         "cpu": [31.5, 30.9, 12.25, 12.5],
         "latency": [120.0, None, 80.0, 81.0],
     }
-    assert (found.kept, found.rows) == (result.kept, result.read)
+    assert (found.kept, found.num_read) == (result.kept, result.read)
     assert (found.step_seconds, found.entities) == (result.partitions[0].step_seconds, ["web-1", "web-2"])
     assert (found.first, found.last) == (minutes[0], minutes[1])
 

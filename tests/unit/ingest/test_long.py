@@ -75,6 +75,8 @@ def test_every_sample_is_a_cell_or_a_duplicate(rows: list[tuple[str, int, str, f
 
 
 def test_series_are_pairs_of_entity_and_metric() -> None:
-    codes = series_of(samples(("a", 0, "x", 1.0), ("b", 0, "x", 1.0), ("a", 9, "y", 1.0), ("a", 5, "x", 1.0)))
+    table = samples(("a", 0, "x", 1.0), ("b", 0, "x", 1.0), ("a", 9, "y", 1.0), ("a", 5, "x", 1.0))
+    codes = series_of(table, is_long=True)
     assert codes[0] == codes[3]
     assert len(set(codes.tolist())) == 3
+    assert series_of(table, is_long=False).tolist() == [0, 1, 0, 0]

@@ -134,6 +134,6 @@ def test_a_prefix_an_object_and_nothing_in_a_bucket(moto_s3) -> None:
         boto3.client("s3").put_object(Bucket="fleet", Key=key, Body=b"host,cpu\na,1\n")
     assert [f.origin for f in list_files("s3://fleet/t")] == ["1.csv", "deep/2.csv"]
     (file,) = list_files("s3://fleet/t/1.csv")
-    assert (file.origin, file.bytes, file.content()) == ("1.csv", 13, b"host,cpu\na,1\n")
+    assert (file.origin, file.size, file.content()) == ("1.csv", 13, b"host,cpu\na,1\n")
     with pytest.raises(UsageError, match="nothing is stored there"):
         list_files("s3://fleet/none")

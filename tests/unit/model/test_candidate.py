@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.hashing import files_id, sha256
 from fleetalign.contracts.tables import NORMALIZER, fleet_parquet, from_parquet
 from fleetalign.errors import BadInput, NotReproducible
+from fleetalign.interval import Interval
 from fleetalign.model import candidate, normalizer
 from fleetalign.model.candidate import pretrain_kind, training_panel
 from fleetalign.model.pretrain import normalizer_of
@@ -145,7 +147,9 @@ def test_less_than_a_window_names_kind_and_range(make_plan, small_config):
 
 def test_no_telemetry_in_the_range_is_the_same_refusal(make_plan, small_config):
     store, plan = make_plan()
-    plan["kinds"]["web"]["ranges"]["train"] = {"start": "2026-02-01T00:00:00Z", "end": "2026-02-02T00:00:00Z"}
+    kind = plan.kinds["web"]
+    ranges = dataclasses.replace(kind.ranges, train=Interval.parse("2026-02-01", "2026-02-02"))
+    plan = dataclasses.replace(plan, kinds={"web": dataclasses.replace(kind, ranges=ranges)})
     with pytest.raises(BadInput, match="web"):
         pretrain_kind(store, plan, "p1", "web", small_config)
 

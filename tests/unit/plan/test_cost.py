@@ -1,4 +1,4 @@
-"""What an alignment will take is told, and refused above a budget, before it fans out."""
+"""The cost of an alignment is estimated, and refused above a budget, before it fans out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetalign.config import Config
+from fleetalign.contracts.plan import Plan, Ranges
 from fleetalign.errors import ConfigError
+from fleetalign.interval import Interval
 from fleetalign.plan.cost import (
     MOST_SHARDS,
     SHARD_SECONDS,
@@ -18,19 +20,20 @@ from fleetalign.plan.cost import (
     expected_cpu_hours,
     require_affordable,
 )
+from fleetalign.testing.plans import toy_kind, toy_plan
 
 
-def plan(entities: int, days: int = 1, metrics: int = 2, network: str = "views") -> dict:
-    span = {"start": "2026-03-02T00:00:00Z", "end": f"2026-03-{2 + days:02}T00:00:00Z"}
-    facts = {
-        "entities": entities,
-        "step_seconds": 60,
-        "metrics": [f"m{i}" for i in range(metrics)],
-        "ranges": {"train": span, "calibrate": span, "judge": None},
-    }
+def plan(entities: int, days: int = 1, metrics: int = 2, network: str = "views") -> Plan:
+    span = Interval.parse("2026-03-02", f"2026-03-{2 + days:02}")
+    kind = toy_kind(
+        entities=entities,
+        step_seconds=60,
+        metrics=tuple(f"m{i}" for i in range(metrics)),
+        ranges=Ranges(train=span, calibrate=span),
+    )
     settings = Config().build_settings()
     settings["model"]["network"] = network
-    return {"config": settings, "kinds": {"web": facts}}
+    return toy_plan(config=settings, kinds={"web": kind})
 
 
 def test_it_grows_with_entities_and_their_samples() -> None:
@@ -52,19 +55,20 @@ def test_a_budget_refuses_with_the_numbers_and_none_refuses_nothing() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3_000_000), st.integers(1, 28), st.integers(1, 50)), min_size=1, max_size=40))
 def test_shards_are_half_a_minute_of_work_or_as_many_as_there_may_be(kinds: list[tuple[int, int, int]]) -> None:
-    facts = {
-        f"k{n:02}": plan(entities, days, metrics)["kinds"]["web"] for n, (entities, days, metrics) in enumerate(kinds)
+    planned = {
+        f"k{n:02}": plan(entities, days, metrics).kinds["web"] for n, (entities, days, metrics) in enumerate(kinds)
     }
-    sizes = entities_per_shard(Config(), facts)
+    sizes = entities_per_shard(Config(), planned)
 
     def seconds(kind: str, entities: int) -> float:
-        return 3600 * expected_cpu_hours(plan(1) | {"kinds": {kind: facts[kind] | {"entities": entities}}})
+        one = {kind: dataclasses.replace(planned[kind], entities=entities)}
+        return 3600 * expected_cpu_hours(toy_plan(kinds=one))
 
-    assert sum(math.ceil(facts[kind]["entities"] / size) for kind, size in sizes.items()) <= MOST_SHARDS
-    whole = sum(seconds(kind, facts[kind]["entities"]) for kind in facts)
+    assert sum(math.ceil(planned[kind].entities / size) for kind, size in sizes.items()) <= MOST_SHARDS
+    whole = sum(seconds(kind, planned[kind].entities) for kind in planned)
     most = max(SHARD_SECONDS, whole / (MOST_SHARDS - len(kinds)))
     for kind, size in sizes.items():
-        entities = facts[kind]["entities"]
+        entities = planned[kind].entities
         shards = math.ceil(entities / size)
         # One entity above equal parts; and with one shard less they would be too large.
         assert seconds(kind, size - 1) <= most * (1 + 1e-9)
@@ -73,4 +77,4 @@ def test_shards_are_half_a_minute_of_work_or_as_many_as_there_may_be(kinds: list
 
 def test_a_number_of_entities_that_was_asked_for_is_kept() -> None:
     config = Config(align=dataclasses.replace(Config().align, entities_per_shard=1))
-    assert entities_per_shard(config, plan(1_000)["kinds"]) == {"web": 1}
+    assert entities_per_shard(config, plan(1_000).kinds) == {"web": 1}

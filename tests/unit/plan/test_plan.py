@@ -11,10 +11,11 @@ import pytest
 
 from fleetalign.config import Config, ModelConfig, RangesConfig
 from fleetalign.contracts.feedback import feedback_id
+from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.tables import FEEDBACK, TIME
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
-from fleetalign.plan import document as planning
+from fleetalign.plan.draft import Reuse, candidates, draft, write_plan
 from fleetalign.plan.realign import same_inputs
 from fleetalign.storage import lake, statements
 from fleetalign.storage.memory import MemoryStore
@@ -60,32 +61,32 @@ def say(
 
 
 def test_default_ranges_keep_the_last_share_and_one_window_of_gap():
-    _, plan = planning.write_plan(lake_of(), CONFIG)
-    train, calibrate = (planning.range_of(plan, "web", n) for n in ("train", "calibrate"))
+    _, plan = write_plan(lake_of(), CONFIG)
+    train, calibrate = plan.kinds["web"].ranges.train, plan.kinds["web"].ranges.calibrate
     assert calibrate == Interval(START + 7 * DAY, START + 10 * DAY)
     assert train == Interval(START, START + 7 * DAY - 16 * timedelta(seconds=600))
-    assert planning.range_of(plan, "web", "judge") is None
+    assert plan.kinds["web"].ranges.judge is None
 
 
 def test_calibrate_starts_at_the_first_feedback_when_that_is_earlier():
     store = lake_of()
     say(store, START + 4 * DAY, START + 4 * DAY + timedelta(hours=1))
-    _, plan = planning.write_plan(store, CONFIG)
-    assert planning.range_of(plan, "web", "calibrate").start == START + 4 * DAY
+    _, plan = write_plan(store, CONFIG)
+    assert plan.kinds["web"].ranges.calibrate.start == START + 4 * DAY
 
 
 def test_feedback_that_leaves_nothing_to_train_on_is_refused_with_the_way_out():
     store = lake_of()
     say(store, START + timedelta(hours=2), START + timedelta(hours=3))
     with pytest.raises(BadInput, match=r"kind web: only 12 samples .* explicit ranges"):
-        planning.write_plan(store, CONFIG)
+        write_plan(store, CONFIG)
 
 
 def test_equal_content_gives_an_equal_plan_on_any_store_and_new_feedback_another():
     first, second = lake_of(), lake_of()
-    assert planning.write_plan(first, CONFIG) == planning.write_plan(second, CONFIG)
+    assert write_plan(first, CONFIG) == write_plan(second, CONFIG)
     say(second, START + 8 * DAY, START + 8 * DAY + timedelta(hours=1))
-    assert planning.write_plan(first, CONFIG)[0] != planning.write_plan(second, CONFIG)[0]
+    assert write_plan(first, CONFIG)[0] != write_plan(second, CONFIG)[0]
 
 
 def test_feedback_imported_in_two_batches_gives_the_plan_of_one_batch():
@@ -100,20 +101,20 @@ def test_feedback_imported_in_two_batches_gives_the_plan_of_one_batch():
                "note": "", "recorded_at": end}  # fmt: skip
         rows.append(row | {"feedback_id": feedback_id(row)})
     statements.append_feedback(one, pa.Table.from_pylist(rows, schema=FEEDBACK.schema))
-    assert planning.write_plan(one, CONFIG)[0] == planning.write_plan(two, CONFIG)[0]
+    assert write_plan(one, CONFIG)[0] == write_plan(two, CONFIG)[0]
 
 
 def test_explicit_ranges_need_order_and_a_window_of_gap():
     def plan(train, calibrate, judge=None):
         ranges = RangesConfig(train=train, calibrate=calibrate, judge=judge)
-        return planning.write_plan(lake_of(), dataclasses.replace(CONFIG, ranges=ranges))
+        return write_plan(lake_of(), dataclasses.replace(CONFIG, ranges=ranges))
 
     with pytest.raises(ConfigError, match="shorter than one window"):
         plan(("2026-03-02", "2026-03-08"), ("2026-03-08T01:00:00Z", "2026-03-12"))
     with pytest.raises(ConfigError, match="order is train, calibrate, judge"):
         plan(("2026-03-06", "2026-03-08"), ("2026-03-03", "2026-03-05"))
     _, document = plan(("2026-03-02", "2026-03-06"), ("2026-03-07", "2026-03-09"), ("2026-03-10", "2026-03-12"))
-    assert planning.range_of(document, "web", "judge").end == START + 10 * DAY
+    assert document.kinds["web"].ranges.judge.end == START + 10 * DAY
 
 
 def test_partitions_of_one_kind_must_share_their_step():
@@ -123,13 +124,13 @@ def test_partitions_of_one_kind_must_share_their_step():
         store, "validated", "web", Interval(day, day + DAY), "day", telemetry_day(day, ("a",), 300), 300, {}
     )
     with pytest.raises(BadInput, match=r"different steps \[300, 600\] s .*steps.web"):
-        planning.write_plan(store, CONFIG)
+        write_plan(store, CONFIG)
 
 
 def test_shards_cover_every_entity_once_whatever_their_size():
     config = dataclasses.replace(CONFIG, align=dataclasses.replace(CONFIG.align, entities_per_shard=2))
-    _, plan = planning.write_plan(lake_of(), config)
-    assert [(s["first"], s["last"], s["entities"]) for s in plan["shards"]] == [("a", "b/c", 2), ("ü", "ü", 1)]
+    _, plan = write_plan(lake_of(), config)
+    assert [(s.first, s.last, s.entities) for s in plan.shards] == [("a", "b/c", 2), ("ü", "ü", 1)]
 
 
 def test_a_kind_whose_rows_all_went_to_quarantine_has_no_shard():
@@ -138,39 +139,39 @@ def test_a_kind_whose_rows_all_went_to_quarantine_has_no_shard():
     for n in range(10):
         day = START + n * DAY
         lake.write_partition(store, "validated", "gone", Interval(day, day + DAY), "day", nothing, 600, {})
-    _, plan = planning.write_plan(store, CONFIG)
-    assert plan["kinds"]["gone"]["entities"] == 0
-    assert {shard["kind"] for shard in plan["shards"]} == {"web"}
+    _, plan = write_plan(store, CONFIG)
+    assert plan.kinds["gone"].entities == 0
+    assert {shard.kind for shard in plan.shards} == {"web"}
 
 
 def test_an_empty_store_says_what_to_do():
     with pytest.raises(BadInput, match="run ingest and validate first"):
-        planning.write_plan(MemoryStore(), CONFIG)
+        write_plan(MemoryStore(), CONFIG)
 
 
 def test_reuse_keeps_the_train_range_and_the_model():
     store = lake_of()
-    plan_id, base = planning.write_plan(store, CONFIG)
-    reuse = planning.Reuse(plan_id, base, {"web": "m1"}, "n1", None)
-    assert same_inputs(base, planning.draft(store, CONFIG, None, reuse))
+    plan_id, base = write_plan(store, CONFIG)
+    reuse = Reuse(plan_id=plan_id, plan=base, models={"web": "m1"}, normalizer_id="n1")
+    assert same_inputs(base, draft(store, CONFIG, None, reuse))
     day = START + 10 * DAY
     lake.write_partition(
         store, "validated", "web", Interval(day, day + DAY), "day", telemetry_day(day, ("a",)), 600, {}
     )
-    newer = planning.draft(store, CONFIG, None, reuse)
+    newer = draft(store, CONFIG, None, reuse)
     assert not same_inputs(base, newer)
-    assert newer["kinds"]["web"]["model_id"] == "m1"
-    assert planning.range_of(newer, "web", "train") == planning.range_of(base, "web", "train")
-    assert planning.range_of(newer, "web", "calibrate").end == day + DAY
+    assert newer.kinds["web"].model_id == "m1"
+    assert newer.kinds["web"].ranges.train == base.kinds["web"].ranges.train
+    assert newer.kinds["web"].ranges.calibrate.end == day + DAY
 
 
 def test_neither_how_entities_are_cut_into_shards_nor_an_upgrade_makes_inputs_new():
-    def config_of(align: dict) -> dict:
-        return {**plan, "config": {**plan["config"], "align": align}}
+    def config_of(align: dict) -> Plan:
+        return dataclasses.replace(plan, config={**plan.config, "align": align})
 
     store = lake_of()
-    _, plan = planning.write_plan(store, CONFIG)
-    align = plan["config"]["align"]
+    _, plan = write_plan(store, CONFIG)
+    align = plan.config["align"]
     older = {name: value for name, value in align.items() if name != "max_pages_per_entity_day"}
     assert same_inputs(config_of({**align, "entities_per_shard": 50}), plan)
     assert same_inputs(config_of(older), plan)
@@ -185,28 +186,28 @@ def test_feedback_about_strangers_or_about_time_before_the_telemetry_moves_no_ra
            "source": "test", "note": "", "recorded_at": START + DAY}  # fmt: skip
     row["feedback_id"] = feedback_id(row)
     statements.append_feedback(store, pa.Table.from_pylist([row], schema=FEEDBACK.schema))
-    _, plan = planning.write_plan(store, CONFIG)
-    assert planning.range_of(plan, "web", "calibrate").start == START + 7 * DAY
+    _, plan = write_plan(store, CONFIG)
+    assert plan.kinds["web"].ranges.calibrate.start == START + 7 * DAY
 
 
 def test_what_was_recorded_after_the_as_of_time_does_not_exist():
     store = lake_of()
     say(store, START + 8 * DAY, START + 8 * DAY + timedelta(hours=1))
-    before, _ = planning.write_plan(store, CONFIG)
+    before, _ = write_plan(store, CONFIG)
     say(store, START + 5 * DAY, START + 6 * DAY, recorded_at=START + 20 * DAY)
-    assert planning.write_plan(store, CONFIG, as_of=START + 9 * DAY)[0] == before
-    assert planning.write_plan(store, CONFIG)[0] != before
+    assert write_plan(store, CONFIG, as_of=START + 9 * DAY)[0] == before
+    assert write_plan(store, CONFIG)[0] != before
 
 
 def test_reuse_without_telemetry_after_the_train_range_says_so():
     store = lake_of()
-    plan_id, base = planning.write_plan(store, CONFIG)
-    reuse = planning.Reuse(plan_id, base, {"web": "m1"}, "n1", None)
+    plan_id, base = write_plan(store, CONFIG)
+    reuse = Reuse(plan_id=plan_id, plan=base, models={"web": "m1"}, normalizer_id="n1")
     with pytest.raises(BadInput, match="nothing is left to align on"):
-        planning.draft(store, CONFIG, Interval(START, START + 2 * DAY), reuse)
+        draft(store, CONFIG, Interval(START, START + 2 * DAY), reuse)
 
 
 def test_history_days_decides_what_a_plan_takes():
     config = dataclasses.replace(CONFIG, ranges=RangesConfig(history_days=5))
-    assert len(planning.candidates(lake_of(), config)) == 5
-    assert len(planning.candidates(lake_of(), CONFIG)) == 10
+    assert len(candidates(lake_of(), config)) == 5
+    assert len(candidates(lake_of(), CONFIG)) == 10

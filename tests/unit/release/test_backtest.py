@@ -7,11 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetalign.config import Config
+from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.receipts import ReleaseReceipt
+from fleetalign.errors import UsageError
 from fleetalign.evaluate.events import pages
 from fleetalign.explain.plots import backtest_plot
 from fleetalign.interval import Interval
-from fleetalign.release.backtest import changes, document, overlap, raise_for, sent, text
-from fleetalign.release.figures import Trace
+from fleetalign.release.backtest import backtest, changes, document, overlap, raise_for, sent, text
+from fleetalign.release.replay import Trace
+from fleetalign.storage import layout
+from fleetalign.storage.lake import write_partition
+from fleetalign.storage.manifest import read_manifest
+from fleetalign.storage.memory import MemoryStore
+from fleetalign.testing.plans import toy_plan
+from fleetalign.testing.releases import toy_release, toy_telemetry
 
 MERGE = 3
 START = np.datetime64("2026-03-02T22:00", "us")
@@ -88,3 +98,22 @@ def test_a_budget_holds_for_every_entity(budget):
     assert free.per_entity_day > 1
     assert all(n <= budget * 20 for n in held.by_entity().values())
     assert budget == 0 or held.count > 0
+
+
+def test_the_newest_release_is_not_compared_with_itself():
+    store = MemoryStore()
+    release_id = toy_release(store)
+    day = Interval.parse("2026-03-07", "2026-03-08")
+    partition = write_partition(store, "validated", "service", day, "day", toy_telemetry("service", "a", 0), 60, {})
+    plan = toy_plan(partitions=(partition.as_plan_entry(),))
+    store.put(layout.plan("p1"), readable_json(plan.as_document()))
+    store.put(
+        layout.receipt("p1", "release"),
+        readable_json(ReleaseReceipt.of("p1", read_manifest(store, release_id)).as_document()),
+    )
+    span = Interval.parse("2026-03-02", "2026-03-04")
+    with pytest.raises(UsageError, match=f"{release_id} is the newest release .* --against"):
+        backtest(store, Config(), span, "champion", release_id)
+    with pytest.raises(UsageError, match="no plan has made a release yet"):
+        store.delete(layout.receipt("p1", "release"))
+        backtest(store, Config(), span, "champion", release_id)

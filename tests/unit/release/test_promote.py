@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from fleetalign.contracts.manifest import Gate
 from fleetalign.contracts.schema import validate
 from fleetalign.errors import Conflict, GateRefused, NotFound
 from fleetalign.release.promote import assess, promote, rollback
@@ -15,9 +17,9 @@ from fleetalign.storage.memory import MemoryStore
 from fleetalign.testing.releases import toy_release
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
-PASS = {"name": "pages_vs_champion", "value": 1.0, "limit": 3.0, "verdict": "pass", "why": "1 page"}
-FAIL = {"name": "pages_vs_champion", "value": 4.0, "limit": 3.0, "verdict": "fail", "why": "4 pages"}
-IDLE = {"name": "beats_random", "value": None, "limit": 0.0, "verdict": "not_applicable", "why": "no incident"}
+PASS = Gate("pages_vs_champion", 1.0, 3.0, "pass", "1 page")
+FAIL = Gate("pages_vs_champion", 4.0, 3.0, "fail", "4 pages")
+IDLE = Gate("beats_random", None, 0.0, "not_applicable", "no incident")
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-def ask(store: MemoryStore, release_id: str, gate: dict = PASS, **changes):
+def ask(store: MemoryStore, release_id: str, gate: Gate = PASS, **changes):
     settings = {"by": "ops", "why": "test", "comparison_gates": lambda champion: [gate]}
     return promote(store, release_id, "champion", **{**settings, **changes}, expires_after_hours=48.0, now=NOW)
 
@@ -42,7 +44,9 @@ def test_a_first_release_is_promoted_and_recorded(store: MemoryStore) -> None:
     assert channels.read(store, "champion") == found.pointer
     record = store.get_json(layout.promotion(release_id, None))
     validate("promotion", record)
-    assert (record["verdict"], record["absolute_gates"], record["comparison_gates"]) == ("pass", [IDLE], [IDLE])
+    assert (record["verdict"], record["absolute_gates"], record["comparison_gates"]) == (
+        "pass", [IDLE.as_document()], [IDLE.as_document()]
+    )  # fmt: skip
 
 
 def test_promoting_the_champion_again_does_nothing(store: MemoryStore) -> None:
@@ -63,7 +67,7 @@ def test_a_release_that_serves_the_same_files_does_nothing(store: MemoryStore) -
 
 
 @pytest.mark.parametrize(("absolute", "compared"), [(FAIL, PASS), (PASS, FAIL), (FAIL, FAIL)])
-def test_a_failed_gate_refuses_says_why_and_is_recorded(store: MemoryStore, absolute: dict, compared: dict) -> None:
+def test_a_failed_gate_refuses_says_why_and_is_recorded(store: MemoryStore, absolute: Gate, compared: Gate) -> None:
     champion, candidate = toy_release(store), toy_release(store, threshold=2.0, gates=[absolute])
     ask(store, champion)
     with pytest.raises(GateRefused, match=r"pages_vs_champion is 4\.0, limit 3\.0 \(4 pages\)"):
@@ -82,7 +86,7 @@ def test_force_overrules_gates_and_the_record_stays(store: MemoryStore) -> None:
 
 def test_force_does_not_overrule_a_broken_release(store: MemoryStore) -> None:
     release_id = toy_release(store)
-    store.put(read_manifest(store, release_id).document["aligner"], b"altered")
+    store.put(read_manifest(store, release_id).aligner, b"altered")
     with pytest.raises(GateRefused, match="does not verify"):
         ask(store, release_id, force=True)
     assert channels.read(store, "champion") is None
@@ -121,7 +125,7 @@ def test_rollback_refuses_what_is_not_whole(store: MemoryStore) -> None:
     with pytest.raises(NotFound, match="no earlier release"):
         back(store)
     ask(store, second)
-    store.put(read_manifest(store, first).document["aligner"], b"altered")
+    store.put(read_manifest(store, first).aligner, b"altered")
     with pytest.raises(GateRefused, match="does not verify"):
         back(store)
     store.delete(layout.release(first, "manifest.json"))
@@ -147,7 +151,7 @@ def test_an_assessment_moves_nothing_and_its_verdict_shows_gates_and_where_the_c
 ) -> None:
     champion, candidate = toy_release(store), toy_release(store, threshold=2.0)
     ask(store, champion)
-    found = assess(store, candidate, "champion", lambda _: [PASS | {"why": "a | b"}])
+    found = assess(store, candidate, "champion", lambda _: [replace(PASS, why="a | b")])
     assert channels.read(store, "champion").release_id == champion
     text = markdown(found)
     assert (

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from fleetalign.contracts.hashing import data_version
 from fleetalign.contracts.schema import validate
 from fleetalign.errors import BadInput, Corrupt, NotFound, NotReproducible
-from fleetalign.release.publish import data_version, publish
+from fleetalign.release.publish import publish
 from fleetalign.release.verify import verify
 from fleetalign.storage import layout
 from fleetalign.storage.file import FileStore
@@ -18,12 +20,6 @@ from fleetalign.testing.releases import toy_release
 @pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
-
-
-def parts(store: MemoryStore, release_id: str) -> tuple[dict, list[dict]]:
-    document = dict(read_manifest(store, release_id).document)
-    del document["release_id"]
-    return document, document.pop("files")
 
 
 def test_the_manifest_is_written_last_and_only_once(store: MemoryStore, monkeypatch) -> None:
@@ -43,42 +39,42 @@ def test_the_id_depends_on_content_alone(store: MemoryStore, tmp_path) -> None:
     release_id = toy_release(store)
     assert toy_release(FileStore(str(tmp_path))) == release_id
     assert toy_release(store, threshold=1.5) != release_id
-    body, files = parts(store, release_id)
-    assert publish(store, body, files[::-1], {"host": "elsewhere", "at": "another day"}) == release_id
-    changed = {**body, "coverage": {**body["coverage"], "own_rows": 1}}
-    assert publish(store, changed, files, {}) != release_id
+    manifest = read_manifest(store, release_id)
+    turned = replace(manifest, files=manifest.files[::-1])
+    assert publish(store, turned, {"host": "elsewhere", "at": "another day"}) == release_id
+    changed = replace(manifest, coverage=replace(manifest.coverage, own_rows=1))
+    assert publish(store, changed, {}) != release_id
 
 
 def test_provenance_and_report_are_beside_and_not_hashed(store: MemoryStore) -> None:
-    body, files = parts(store, toy_release(store))
-    body["data_version"] = data_version(["b", "a"])
-    release_id = publish(store, body, files, {"plan_id": "p"}, b"<html>")
-    assert publish(store, body, files, {"plan_id": "q"}, b"<html>other") == release_id
+    manifest = replace(read_manifest(store, toy_release(store)), data_version=data_version(["b", "a"]))
+    release_id = publish(store, manifest, {"plan_id": "p"}, b"<html>")
+    assert publish(store, manifest, {"plan_id": "q"}, b"<html>other") == release_id
     assert store.get_json(layout.release(release_id, "provenance.json")) == {"plan_id": "p"}
     assert store.get(layout.release(release_id, "report.html")) == b"<html>"
-    assert body["data_version"] == data_version(["a", "b"])
+    assert manifest.data_version == data_version(["a", "b"])
 
 
 def test_a_file_that_is_not_there_or_differs_stops_the_release(store: MemoryStore) -> None:
-    body, files = parts(store, toy_release(store))
-    body["data_version"] = "0" * 16
+    manifest = replace(read_manifest(store, toy_release(store)), data_version="0" * 16)
     for change, error in (
         ({"key": "models/none/x"}, NotFound),
         ({"sha256": "0" * 64}, Corrupt),
         ({"bytes": 1}, Corrupt),
     ):
-        broken = [{**files[0], **change}, *files[1:]]
+        first, *others = manifest.files
+        broken = replace(manifest, files=(replace(first, **change), *others))
         listed = {info.key for info in store.list(layout.RELEASES)}
         with pytest.raises(error):
-            publish(store, body, broken, {})
+            publish(store, broken, {})
         assert {info.key for info in store.list(layout.RELEASES)} == listed
 
 
 def test_a_manifest_that_breaks_its_schema_is_refused_by_path(store: MemoryStore) -> None:
-    body, files = parts(store, toy_release(store))
-    body["kinds"]["service"]["window_steps"] = "eight"
+    manifest = read_manifest(store, toy_release(store))
+    kinds = {"service": replace(manifest.kinds["service"], window_steps="eight")}
     with pytest.raises(BadInput, match=r"\$\.kinds\.service\.window_steps"):
-        publish(store, body, files, {})
+        publish(store, replace(manifest, kinds=kinds), {})
 
 
 def test_other_bytes_under_the_same_id_are_a_bug(store: MemoryStore) -> None:
@@ -91,8 +87,8 @@ def test_other_bytes_under_the_same_id_are_a_bug(store: MemoryStore) -> None:
 
 def test_the_published_manifest_follows_its_schema(store: MemoryStore) -> None:
     manifest = read_manifest(store, toy_release(store))
-    validate("manifest", manifest.document)
-    assert release_id_of(manifest.document) == manifest.release_id
+    validate("manifest", manifest.as_document())
+    assert release_id_of(manifest.as_document()) == manifest.release_id
     with pytest.raises(Corrupt, match="does not list it"):
         manifest.file("models/none/x")
 
@@ -105,13 +101,13 @@ def test_a_whole_release_verifies(store: MemoryStore) -> None:
 
 def test_verify_names_every_file_that_is_wrong(store: MemoryStore) -> None:
     release_id = toy_release(store)
-    files = read_manifest(store, release_id).document["files"]
-    store.put(files[0]["key"], b"altered")
-    store.delete(files[1]["key"])
+    files = read_manifest(store, release_id).files
+    store.put(files[0].key, b"altered")
+    store.delete(files[1].key)
     problems = verify(store, release_id)
     assert len(problems) == 2
-    assert files[0]["key"] in problems[0] and "sha256" in problems[0]
-    assert files[1]["key"] in problems[1] and "does not exist" in problems[1]
+    assert files[0].key in problems[0] and "sha256" in problems[0]
+    assert files[1].key in problems[1] and "does not exist" in problems[1]
 
 
 def test_verify_sees_an_altered_manifest(store: MemoryStore) -> None:
@@ -130,13 +126,15 @@ def test_verify_sees_a_graph_that_does_not_repeat_its_golden_vectors(store: Memo
     from fleetalign.contracts.tables import from_parquet, to_parquet
     from fleetalign.release.publish import file_entry
 
-    body, files = parts(store, toy_release(store))
-    key = body["kinds"]["service"]["golden"]
+    manifest = read_manifest(store, toy_release(store))
+    entry = manifest.kinds["service"]
+    key, other = entry.golden, "models/other/golden.parquet"
     found = cases(from_parquet(store.get(key), key))
     found[0]["outputs"]["score"][0] += np.float32(0.01)
     data = to_parquet(to_table(found))
-    body["kinds"]["service"]["golden"] = other = "models/other/golden.parquet"
     store.put(other, data)
-    release_id = publish(store, body, [*(f for f in files if f["key"] != key), file_entry(other, data, "golden")], {})
+    files = (*(f for f in manifest.files if f.key != key), file_entry(other, data, "golden"))
+    changed = replace(manifest, kinds={"service": replace(entry, golden=other)}, files=files)
+    release_id = publish(store, changed, {})
     (problem,) = verify(store, release_id)
     assert "golden vectors" in problem

@@ -18,6 +18,7 @@ from fleetalign.errors import BadInput
 from fleetalign.scoring.entity_parameters import EntityRows
 from fleetalign.scoring.kind_scorer import KindScorer, Scores, Series
 from fleetalign.scoring.score_table import grids
+from fleetalign.testing.releases import toy_kind_manifest
 
 METRICS = ("cpu", "errors")
 START = np.datetime64("2026-03-09T00:00:00", "us")
@@ -145,15 +146,15 @@ all (double[batch,metric,window] values, double[batch,metric] location, double[b
 def all_roles_scorer() -> KindScorer:
     """A graph of every role: score = sum of lagged samples and statistics, margin = windows seen before - threshold."""
     model = onnx.parser.parse_model(ALL_ROLES)
-    entry = {
-        "window_steps": 4,
-        "step_seconds": 60,
-        "metrics": list(METRICS),
-        "inputs": [i.name for i in model.graph.input],
-        "seasonal_lags_steps": [5, 9],
-        "statistics_columns": ["high"],
-        "state_size": 1,
-    }
+    entry = toy_kind_manifest(
+        window_steps=4,
+        step_seconds=60,
+        metrics=tuple(METRICS),
+        inputs=tuple(i.name for i in model.graph.input),
+        seasonal_lags_steps=(5, 9),
+        statistics_columns=("high",),
+        state_size=1,
+    )
     table = normalizer(*NORMALIZER_ROWS, statistics={"high": [10, 20, 30]})
     return KindScorer("service", entry, model.SerializeToString(), table, aligner(*ALIGNER_ROWS), MUTES.empty())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tracemalloc
@@ -72,7 +71,7 @@ def test_a_channel_that_points_nowhere(store: MemoryStore) -> None:
 
 
 def test_every_altered_or_missing_file_is_refused(store: MemoryStore, release_id: str) -> None:
-    used = [f["key"] for f in read_manifest(store, release_id).document["files"] if f["role"] not in ("golden", "card")]
+    used = [f.key for f in read_manifest(store, release_id).files if f.role not in ("golden", "card")]
     assert len(used) == 3
     for key in used:
         data = store.get(key)
@@ -102,7 +101,11 @@ def test_an_altered_manifest_is_refused_by_id_and_by_pointer(store: MemoryStore,
 def test_an_unknown_major_version_is_refused(
     store: MemoryStore, release_id: str, version: str | None, fine: bool
 ) -> None:
-    document = {**read_manifest(store, release_id).document, "schema_version": version, "field_of_the_future": 1}
+    document = {
+        **store.get_json(layout.release(release_id, "manifest.json")),
+        "schema_version": version,
+        "field_of_the_future": 1,
+    }
     document["release_id"] = other = release_id_of(document)
     store.put(layout.release(other, "manifest.json"), readable_json(document))
     if fine:
@@ -113,7 +116,7 @@ def test_an_unknown_major_version_is_refused(
 
 
 def test_an_unknown_input_role_is_refused(store: MemoryStore, release_id: str) -> None:
-    document = json.loads(json.dumps(read_manifest(store, release_id).document))
+    document = store.get_json(layout.release(release_id, "manifest.json"))
     document["kinds"]["service"]["inputs"].append("weather")
     document["release_id"] = other = release_id_of(document)
     store.put(layout.release(other, "manifest.json"), readable_json(document))
@@ -246,7 +249,7 @@ def test_errors_are_ours(store: MemoryStore, release_id: str) -> None:
     """A release whose aligner lacks the default row cannot score a new entity: refused when it is opened."""
     from fleetalign.contracts.tables import from_parquet, to_parquet
 
-    document = json.loads(json.dumps(read_manifest(store, release_id).document))
+    document = store.get_json(layout.release(release_id, "manifest.json"))
     aligner = from_parquet(store.get(document["aligner"]), "aligner")
     data = to_parquet(aligner.filter(pa.compute.not_equal(aligner["entity_id"], "__default__")))
     document["aligner"] = "aligners/other/aligner.parquet"

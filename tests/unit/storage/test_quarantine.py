@@ -5,12 +5,13 @@ import math
 
 import pyarrow as pa
 import pytest
+from unit.quarantined import read_quarantine
 
 from fleetalign.contracts.tables import QUARANTINED_ROWS
 from fleetalign.errors import Corrupt
 from fleetalign.interval import Interval
 from fleetalign.storage.memory import MemoryStore
-from fleetalign.storage.quarantine import read_quarantine, rows_as_json, write_quarantine
+from fleetalign.storage.quarantine import rows_as_json, write_quarantine
 
 DAY = Interval.parse("2024-05-01", "2024-05-02")
 

@@ -127,11 +127,11 @@ def test_a_repeated_entity_holds_the_partition() -> None:
 
 def test_data_docs_are_pages_that_say_why() -> None:
     tables = {"telemetry": keys(("a", A)), "entity_summary": fleet(4, bad=3, missing_share=1.0)}
-    pages = judge(tables, "web_2024-05-01", TIME, data_docs=True).pages
+    pages = judge(tables, "web_2024-05-01", TIME, data_docs=True).html
     assert "index.html" in pages
     assert all(path.endswith(".html") for path in pages)
     assert any(path.startswith("validations/entity_summary/web_2024-05-01/20240501T000000") for path in pages)
-    again = judge(tables, "web_2024-05-01", TIME, data_docs=True).pages
+    again = judge(tables, "web_2024-05-01", TIME, data_docs=True).html
     assert set(again) == set(pages), "pages of earlier partitions pile up, or names hold a clock reading"
 
 

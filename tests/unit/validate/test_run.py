@@ -8,6 +8,7 @@ from datetime import timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from unit.quarantined import read_quarantine
 
 from fleetalign.config import Config, ValidationConfig
 from fleetalign.errors import NotFound, PartitionHeld
@@ -15,7 +16,6 @@ from fleetalign.interval import Interval
 from fleetalign.storage import layout
 from fleetalign.storage.lake import get_partition, list_partitions, read_partition, write_partition
 from fleetalign.storage.memory import MemoryStore
-from fleetalign.storage.quarantine import read_quarantine
 from fleetalign.validate.run import validate_interval, validate_partition
 
 DAY = Interval.parse("2024-05-01", "2024-05-02")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,10 +13,15 @@ import pyarrow as pa
 import pytest
 
 from fleetalign.config import RegistryConfig
+from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.receipts import SnapshotReceipt
 from fleetalign.errors import ConfigError, Conflict, Corrupt, NotFound, StoreError
 from fleetalign.interval import Interval
 from fleetalign.storage import lake, layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
+from fleetalign.testing.plans import toy_plan
 from fleetalign.versioning import dvc
 from fleetalign.versioning.command import Workplace
 from fleetalign.versioning.registry import Registry
@@ -24,8 +30,8 @@ FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 CONFIG = RegistryConfig()
 
 
-def write_days(store: Store, days: int) -> dict:
-    """A plan over ``days`` validated partitions of one entity, ten samples each."""
+def write_days(store: Store, days: int) -> Plan:
+    """A stored plan, ``0001``, over ``days`` validated partitions of one entity, ten samples each."""
     entries = []
     for day in range(days):
         start = FIRST_DAY + timedelta(days=day)
@@ -41,7 +47,12 @@ def write_days(store: Store, days: int) -> dict:
         interval = Interval(start, start + timedelta(days=1))
         partition = lake.write_partition(store, "validated", "service", interval, "day", table, 60, {})
         entries.append(partition.as_plan_entry())
-    return {"schema_version": "1.0", "partitions": entries}
+    return stored(store, toy_plan(partitions=tuple(entries)), "0001")
+
+
+def stored(store: Store, plan: Plan, plan_id: str) -> Plan:
+    store.put(layout.plan(plan_id), readable_json(plan.as_document()))
+    return plan
 
 
 def delete_lake(store: Store) -> None:
@@ -62,7 +73,7 @@ def store(tmp_path: Path) -> Store:
 def assert_outlives_the_lake(store: Store, out_dir: Path) -> None:
     plan = write_days(store, 2)
     before = telemetry_bytes(store)
-    revision = dvc.snapshot(store, plan, "0001", CONFIG)["revision"]
+    revision = dvc.snapshot(store, plan, "0001", CONFIG).revision
     delete_lake(store)
     assert not telemetry_bytes(store)
     restored = open_store(str(dvc.restore(store, revision, out_dir)))
@@ -85,7 +96,7 @@ def test_same_bytes_after_the_lake_is_gone_s3(tmp_path: Path) -> None:
 def test_plain_dvc_get_needs_none_of_our_code(store: Store, tmp_path: Path) -> None:
     plan = write_days(store, 1)
     expected = telemetry_bytes(store)
-    revision = dvc.snapshot(store, plan, "0001", CONFIG)["revision"]
+    revision = dvc.snapshot(store, plan, "0001", CONFIG).revision
     delete_lake(store)
     clone = tmp_path / "clone"
     bundle = Path(store.uri.removeprefix("file://")) / layout.REGISTRY_BUNDLE
@@ -106,9 +117,9 @@ def test_second_snapshot_of_a_plan_changes_nothing(store: Store) -> None:
 
 def test_each_plan_keeps_its_own_bytes(store: Store, tmp_path: Path) -> None:
     plan = write_days(store, 2)
-    one_day = {**plan, "partitions": plan["partitions"][:1]}
-    first = dvc.snapshot(store, plan, "0001", CONFIG)["revision"]
-    second = dvc.snapshot(store, one_day, "0002", CONFIG)["revision"]
+    one_day = stored(store, replace(plan, partitions=plan.partitions[:1]), "0002")
+    first = dvc.snapshot(store, plan, "0001", CONFIG).revision
+    second = dvc.snapshot(store, one_day, "0002", CONFIG).revision
     assert first != second
     assert len(telemetry_bytes(open_store(str(dvc.restore(store, first, tmp_path / "first"))))) == 2
     assert len(telemetry_bytes(open_store(str(dvc.restore(store, "0002", tmp_path / "second"))))) == 1
@@ -117,13 +128,13 @@ def test_each_plan_keeps_its_own_bytes(store: Store, tmp_path: Path) -> None:
 def test_revision_depends_on_plan_not_on_clock_or_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(str(tmp_path / "store"))
     plan = write_days(store, 1)
-    first = dvc.snapshot(store, plan, "0001", CONFIG)["revision"]
+    first = dvc.snapshot(store, plan, "0001", CONFIG).revision
     store.delete(layout.REGISTRY_BUNDLE)
     home = tmp_path / "home"
     home.mkdir()
     (home / ".gitconfig").write_text("[user]\n\tname = somebody\n[commit]\n\tgpgsign = true\n")
     monkeypatch.setenv("HOME", str(home))
-    assert dvc.snapshot(store, plan, "0001", CONFIG)["revision"] == first
+    assert dvc.snapshot(store, plan, "0001", CONFIG).revision == first
 
 
 def test_git_remote_gets_commit_author_date_and_tag(store: Store, tmp_path: Path) -> None:
@@ -131,7 +142,7 @@ def test_git_remote_gets_commit_author_date_and_tag(store: Store, tmp_path: Path
     subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
     config = RegistryConfig(git_remote=str(remote), author="bot", email="bot@example.org")
     plan = write_days(store, 2)
-    revision = dvc.snapshot(store, plan, "0001", config)["revision"]
+    revision = dvc.snapshot(store, plan, "0001", config).revision
     shown = subprocess.run(
         ["git", "-C", str(remote), "log", "-1", "--format=%H %an %ae %aI %cI %s", "plan-0001"],
         check=True, capture_output=True, text=True,
@@ -139,7 +150,7 @@ def test_git_remote_gets_commit_author_date_and_tag(store: Store, tmp_path: Path
     date = "2026-03-04T00:00:00+00:00"
     assert shown == f"{revision} bot bot@example.org {date} {date} data: plan 0001"
     assert not store.exists(layout.REGISTRY_BUNDLE)
-    assert dvc.snapshot(store, plan, "0001", config)["revision"] == revision
+    assert dvc.snapshot(store, plan, "0001", config).revision == revision
 
 
 def test_loser_of_a_race_adds_its_commit_to_the_winners(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,16 +160,16 @@ def test_loser_of_a_race_adds_its_commit_to_the_winners(store: Store, monkeypatc
     def publish_late(self: Registry, plan_id: str) -> None:
         if not raced:
             raced.append(plan_id)
-            dvc.snapshot(store, plan, "0002", CONFIG)
+            dvc.snapshot(store, stored(store, plan, "0002"), "0002", CONFIG)
         publish(self, plan_id)
 
     monkeypatch.setattr(Registry, "publish", publish_late)
     monkeypatch.setattr(dvc, "CONFLICT_DELAY_SECONDS", 0.0)
-    revision = dvc.snapshot(store, plan, "0001", CONFIG)["revision"]
+    revision = dvc.snapshot(store, plan, "0001", CONFIG).revision
     monkeypatch.undo()
     assert raced == ["0001"]
-    assert dvc.snapshot(store, plan, "0001", CONFIG)["revision"] == revision
-    assert dvc.snapshot(store, plan, "0002", CONFIG)["revision"] != revision
+    assert dvc.snapshot(store, plan, "0001", CONFIG).revision == revision
+    assert dvc.snapshot(store, plan, "0002", CONFIG).revision != revision
 
 
 def test_endless_race_ends_with_conflict(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,8 +187,8 @@ def test_endless_race_ends_with_conflict(store: Store, monkeypatch: pytest.Monke
 
 def test_altered_lake_is_refused_and_publishes_nothing(store: Store) -> None:
     plan = write_days(store, 1)
-    entry = plan["partitions"][0]
-    store.put(entry["prefix"] + entry["files"][0]["name"], b"other bytes")
+    entry = plan.partitions[0]
+    store.put(entry.prefix + entry.files[0].name, b"other bytes")
     with pytest.raises(Corrupt):
         dvc.snapshot(store, plan, "0001", CONFIG)
     assert not store.exists(layout.REGISTRY_BUNDLE)
@@ -185,7 +196,7 @@ def test_altered_lake_is_refused_and_publishes_nothing(store: Store) -> None:
 
 def test_disabled_registry_does_nothing(store: Store) -> None:
     plan = write_days(store, 1)
-    assert dvc.snapshot(store, plan, "0001", RegistryConfig(enabled=False)) == {"revision": None, "remote": None}
+    assert dvc.snapshot(store, plan, "0001", RegistryConfig(enabled=False)) == SnapshotReceipt()
     assert not list(store.list(layout.DVC))
 
 
@@ -197,7 +208,7 @@ def test_unknown_name_says_where_to_look(store: Store, tmp_path: Path) -> None:
 
 def test_memory_store_is_refused() -> None:
     with pytest.raises(ConfigError, match="file:// or s3://"):
-        dvc.snapshot(open_store("memory://dvc"), {"partitions": []}, "0001", CONFIG)
+        dvc.snapshot(open_store("memory://dvc"), toy_plan(), "0001", CONFIG)
 
 
 def test_unreachable_git_remote_is_a_store_error(store: Store, tmp_path: Path) -> None:

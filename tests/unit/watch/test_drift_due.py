@@ -10,11 +10,12 @@ import pytest
 from fleetalign.config import Config
 from fleetalign.config.run import DriftConfig
 from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.plan import ReusedModel
 from fleetalign.interval import Interval
-from fleetalign.plan.document import PLAN_VERSION
 from fleetalign.storage import channel, lake, layout
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.storage.store import Store
+from fleetalign.testing.plans import toy_plan
 from fleetalign.testing.releases import toy_release, toy_telemetry
 from fleetalign.watch.due import Due, snapshot_due
 from fleetalign.watch.reports import rate_evidence, summary
@@ -37,12 +38,9 @@ class Champion:
         self.serve("trained", 1.0)
 
     def plan(self, plan_id: str, *partitions: lake.Partition, reuse: str | None = None) -> None:
-        document = {
-            "schema_version": PLAN_VERSION,
-            "partitions": [p.as_plan_entry() for p in partitions],
-            "reuse": reuse and {"plan_id": reuse},
-        }
-        self.store.put(layout.plan(plan_id), readable_json(document))
+        model = ReusedModel(plan_id=reuse, normalizer_id="n") if reuse else None
+        plan = toy_plan(partitions=tuple(p.as_plan_entry() for p in partitions), reuse=model)
+        self.store.put(layout.plan(plan_id), readable_json(plan.as_document()))
 
     def serve(self, plan_id: str, threshold: float) -> None:
         self.release_id = toy_release(self.store, threshold=threshold)

@@ -11,6 +11,7 @@ import pytest
 
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.manifest import Gate
 from fleetalign.contracts.tables import FLEET_ROW_GROUP_ROWS
 from fleetalign.errors import Corrupt, NotFound, UsageError
 from fleetalign.interval import Interval
@@ -178,13 +179,13 @@ def test_a_release_before_that_is_gone_is_as_none(store: MemoryStore) -> None:
 
 
 def test_gates_are_its_own_and_of_the_comparison_that_counts(store: MemoryStore) -> None:
-    gates = [{"name": name, "value": 1.0, "limit": 0.0, "verdict": "pass", "why": "w"} for name in ("own", "a", "b")]
+    gates = [Gate(name, 1.0, 0.0, "pass", "w") for name in ("own", "a", "b")]
     release_id = toy_release(store, gates=gates[:1])
     for champion_id, gate in ((None, gates[1]), ("0" * 16, gates[2])):
-        document = {"champion_id": champion_id, "verdict": "pass", "comparison_gates": [gate]}
+        document = {"champion_id": champion_id, "verdict": "pass", "comparison_gates": [gate.as_document()]}
         store.put(layout.promotion(release_id, champion_id), readable_json(document))
     release = read_release(store, release_id)
-    found = {c: [gate["name"] for gate in release.gates(c)] for c in (None, "0" * 16, "1" * 16)}
+    found = {c: [gate.name for gate in release.gates(c)] for c in (None, "0" * 16, "1" * 16)}
     assert found == {None: ["own", "a"], "0" * 16: ["own", "b"], "1" * 16: ["own"]}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleetalign.contracts.hashing import readable_json
+from fleetalign.contracts.manifest import Gate
 from fleetalign.storage import channel as channels
 from fleetalign.storage import layout
 from fleetalign.storage.memory import MemoryStore
@@ -18,9 +19,9 @@ from fleetalign.watch.health import Health, health
 
 NOW = datetime(2026, 3, 20, 12, tzinfo=UTC)
 DASHBOARD = Path(__file__).parents[3] / "infra" / "dashboards" / "fleetalign.json"
-GATE = {"name": "coverage", "value": 0.95, "limit": 0.9, "verdict": "pass", "why": "fine"}
-REFUSED = {"name": "beats_random", "value": -0.1, "limit": 0.0, "verdict": "fail", "why": "no better"}
-IDLE = {"name": "beats_shifted", "value": None, "limit": 0.0, "verdict": "not_applicable", "why": "no incident"}
+GATE = Gate("coverage", 0.95, 0.9, "pass", "fine")
+REFUSED = Gate("beats_random", -0.1, 0.0, "fail", "no better")
+IDLE = Gate("beats_shifted", None, 0.0, "not_applicable", "no incident")
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_the_reason_comes_first(store: MemoryStore) -> None:
     record = {
         "release_id": "f" * 16,
         "champion_id": release_id,
-        "absolute_gates": [GATE, REFUSED],
+        "absolute_gates": [GATE.as_document(), REFUSED.as_document()],
         "comparison_gates": [],
     }
     store.put(layout.promotion("f" * 16, release_id), readable_json(record))

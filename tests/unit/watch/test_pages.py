@@ -85,7 +85,7 @@ def test_what_changes_something_is_offered_to_who_may(view) -> None:
 def test_no_figure_without_its_controls(view) -> None:
     found, entities = view
     release = found.release
-    judged = Release(release.release_id, {**release.document, "evaluation": EVALUATION}, [])
+    judged = Release(dataclasses.replace(release.manifest, evaluation=EVALUATION), [])
     for page in (
         pages.fleet(SITE, "champion", dataclasses.replace(found, release=judged), entities, Query()),
         pages.release(SITE, judged, {}, []),
@@ -100,7 +100,7 @@ def test_no_figure_without_its_controls(view) -> None:
 def test_nothing_of_a_store_becomes_markup(view) -> None:
     found, entities = view
     promotion = {"champion_id": None, "verdict": "fail", "comparison_gates": [{"name": EVIL, "value": None, "limit": 1.0, "verdict": "fail", "why": EVIL}]}  # fmt: skip
-    release = Release(found.release.release_id, found.release.document, [promotion])
+    release = Release(found.release.manifest, [promotion])
     finding = {"expectation": EVIL, "column": EVIL, "success": False, "severity": EVIL, "unexpected_count": 1, "element_count": 2, "worst": EVIL, "why": EVIL}  # fmt: skip
     counts = {"raw_rows": 1, "kept": 1, "inserted": 0, "quarantined_rows": {EVIL: 1}, "quarantined_cells": {}}
     result = {"kind": EVIL, "start": "2026-03-02T00:00:00Z", "end": "2026-03-03T00:00:00Z", "verdict": EVIL, "counts": counts, "findings": [finding]}  # fmt: skip

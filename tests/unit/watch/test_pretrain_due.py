@@ -13,7 +13,7 @@ from fleetalign.config.run import AirflowConfig, SourceConfig, ValidationConfig
 from fleetalign.errors import BadInput
 from fleetalign.interval import Interval
 from fleetalign.storage import lake
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 from fleetalign.validate.run import validate_partition
 from fleetalign.watch.drift import newest_day
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import get_args
 
 from fleetalign.cli.options import shared
-from fleetalign.config.run import SourceType
 
 
 def simulate(p: argparse.ArgumentParser) -> None:
@@ -29,7 +27,11 @@ def ingest(p: argparse.ArgumentParser) -> None:
         metavar="FILE_OR_DIR",
         help="files to read (default: the configured source, which needs --from and --to)",
     )
-    p.add_argument("--source", choices=get_args(SourceType), help="configured source to use (default: source.type)")
+    p.add_argument(
+        "--source",
+        metavar="TYPE",
+        help="configured source to use: simulator, files, prometheus or an installed one (default: source.type)",
+    )
     p.add_argument("--prometheus", metavar="URL", help="server of --source prometheus (default: source.prometheus_url)")
     p.add_argument("--feedback", metavar="FILE", help="feedback to import")
     shared.files(p)

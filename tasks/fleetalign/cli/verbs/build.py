@@ -15,7 +15,7 @@ from fleetalign.config import Config
 from fleetalign.errors import BadInput, GateRefused, PartitionHeld
 from fleetalign.progress import Bar
 from fleetalign.storage import layout
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 
 def run(options: argparse.Namespace) -> int:
@@ -140,6 +140,8 @@ def tune(options: argparse.Namespace) -> int:
 
 def _release_lines(store_uri: str, released: dict[str, Any]) -> str:
     from fleetalign.explain.text import release_text
+    from fleetalign.storage.manifest import read_manifest
 
-    where = f"{open_store(store_uri).uri}/{layout.release(released['release_id'], 'report.html')}"
-    return f"{release_text(released)}\nreport {where}"
+    store, release_id = open_store(store_uri), released["release_id"]
+    where = f"{store.uri}/{layout.release(release_id, 'report.html')}"
+    return f"{release_text(read_manifest(store, release_id))}\nreport {where}"

@@ -29,11 +29,11 @@ def feedback_pages(options: argparse.Namespace) -> int:
 
 
 def feedback_list(options: argparse.Namespace) -> int:
-    from fleetalign.storage.inventory import Known
+    from fleetalign.storage.inventory import EntityInventory
     from fleetalign.storage.statements import read_feedback
 
     store = inputs.store(options)
-    only = Known(store).resolve(options.entity) if options.entity else None
+    only = EntityInventory(store).resolve(options.entity) if options.entity else None
     rows = read_feedback(store).to_pylist()
     taken_back = {row["retracts"] for row in rows}
     for row in rows:
@@ -57,12 +57,12 @@ def feedback_retract(options: argparse.Namespace) -> int:
 
 def feedback_import(options: argparse.Namespace) -> int:
     from fleetalign.feedback.files import read_feedback_file
-    from fleetalign.feedback.statements import hear_files
-    from fleetalign.ingest.run import DEFAULT_KIND
+    from fleetalign.feedback.statements import import_files
+    from fleetalign.ingest.mapping import DEFAULT_KIND
 
     store, kind = inputs.store(options), options.kind or inputs.config(options).source.kind or DEFAULT_KIND
     table = read_feedback_file(options.file, kind, store=store)
-    return tell(hear_files(store, table, options.file, _now()).as_json())
+    return tell(import_files(store, table, options.file, _now()).as_json())
 
 
 def feedback_collect(options: argparse.Namespace) -> int:
@@ -78,14 +78,14 @@ def feedback_collect(options: argparse.Namespace) -> int:
 
 
 def mute_add(options: argparse.Namespace) -> int:
-    from fleetalign.feedback.mutes import mute
+    from fleetalign.feedback.mutes import MuteRequest, mute
 
     start, end = (parse_time(text) if text else None for text in (options.start, options.end))
-    said = mute(
-        inputs.store(options), entity=options.entity, kind=options.kind, metric=options.metric,
+    request = MuteRequest(
+        entity=options.entity, kind=options.kind, metric=options.metric,
         start=start, end=end, by=options.by or inputs.user(), why=options.why,
     )  # fmt: skip
-    return tell({"mute_id": said})
+    return tell({"mute_id": mute(inputs.store(options), request)})
 
 
 def mute_list(options: argparse.Namespace) -> int:

@@ -52,27 +52,21 @@ def evaluate(options: argparse.Namespace) -> int:
     control = control_of(store, scorer.manifest)
     beside = control and control.score(telemetry, start=start)
     feedback = read_feedback_file(options.feedback, inputs.default_kind(options))
-    print(figures_text(judge_scores(store, scorer, scores, feedback, config, beside).table()))
+    print(figures_text(judge_scores(scorer, scores, feedback, config, beside).table()))
     return 0
 
 
 def backtest(options: argparse.Namespace) -> int:
     from fleetalign.explain.plots import backtest_plot
     from fleetalign.release import backtest as past
-    from fleetalign.scoring.scorer import Scorer
 
     config, store = inputs.config(options), inputs.store(options)
     span = inputs.interval(options)
     if options.budget is not None and not options.budget >= 0:
         raise UsageError(f"backtest: --budget is {options.budget:g}; give pages per entity and day, 0 or more")
-    first = Scorer.open(store, options.channel, options.release)
-    other = options.against or (first.release_id if options.budget is not None else inputs.newest_release(options))
-    sides = []
-    for scorer, budget in ((first, None), (Scorer.open(store, release=other), options.budget)):
-        name = scorer.release_id if budget is None else f"{scorer.release_id}, at most {budget:g}"
-        traces = past.stored_traces(store, scorer, span, config)
-        sides.append(past.sent(name, traces, config.align.merge_steps, budget))
-    found = past.document(*sides, span)
+    found = past.backtest(
+        store, config, span, options.channel, options.release, against=options.against, budget=options.budget
+    )
     print(past.text(found))
     if options.out:
         folder = Path(options.out)

@@ -11,7 +11,7 @@ from fleetalign.cli.output import tell
 from fleetalign.errors import BadInput, PartitionHeld, UsageError
 from fleetalign.progress import Bar
 from fleetalign.storage import lake
-from fleetalign.storage.store import open_store
+from fleetalign.storage.connect import open_store
 
 
 def simulate(options: argparse.Namespace) -> int:
@@ -26,14 +26,13 @@ def simulate(options: argparse.Namespace) -> int:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    from fleetalign.ingest import inspect as inspecting
-    from fleetalign.ingest.inspect_text import inspection_text, mapping_yaml
+    from fleetalign.ingest import inspect as inspection
 
     out = inputs.output(options.out) if options.out else None
-    found = inspecting.inspect(options.telemetry, inputs.mapping(options))
-    print(inspection_text(found))
+    found = inspection.inspect(options.telemetry, inputs.mapping(options))
+    print(inspection.inspection_text(found))
     if out:
-        out.write_text(mapping_yaml(found))
+        out.write_text(inspection.mapping_yaml(found))
     return 0
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from fleetalign.contracts.arrays import Floats, Ints
 from fleetalign.errors import BadInput, ConfigError, FleetalignError, StoreError
 
 MAX_POINTS = 11_000
@@ -32,24 +33,27 @@ READ_BYTES = 1 << 20
 
 
 class AnswerTooLarge(Exception):
-    """The answer exceeds what client or server hold in memory: ask for a shorter range."""
+    """The answer exceeds what client or server hold in memory: query a shorter range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """``times`` int64 [point] in seconds since 1970, ``values`` float64 [point]. Points that are absent are missing."""
+    """One series of an answer; points that are absent are missing."""
 
     labels: Mapping[str, str]
-    times: np.ndarray
-    values: np.ndarray
+    times: Ints
+    """Seconds since 1970 [point]."""
+    values: Floats
+    """[point]"""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``warnings``: what the server could not read; the series are then incomplete."""
+    """The answer to a range query."""
 
     series: tuple[Series, ...]
     warnings: tuple[str, ...]
+    """What the server could not read; the series are then incomplete."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -60,7 +64,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class PrometheusApi:
-    """``url`` may hold credentials (``https://user:password@host``), which appear in no message and no attribute ``url``."""
+    """A Prometheus server; ``url`` and messages hold no credentials."""
 
     def __init__(self, url: str, token_file: str = "") -> None:
         """Raises ConfigError when ``url`` is no URL or ``token_file`` cannot be read."""
@@ -71,7 +75,7 @@ class PrometheusApi:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def version(self) -> str:
-        """The server's version; ``unknown`` where a compatible server does not tell."""
+        """Return the server's version; ``unknown`` for a compatible server without one."""
         try:
             return str(self._call("/api/v1/status/buildinfo", None)["data"]["version"])
         except (BadInput, KeyError, TypeError):
@@ -104,7 +108,7 @@ class PrometheusApi:
             try:
                 request = urllib.request.Request(self.url + path, data, self._headers)
                 with self._opener.open(request, timeout=SILENCE_SECONDS) as answer:
-                    document = json.loads(_read(answer))
+                    document: dict[str, Any] = json.loads(_read(answer))
                 if document["status"] == "success":
                     return document
                 raise BadInput(f"{where}: {document.get('errorType')}: {document.get('error')}")
@@ -157,7 +161,7 @@ def _read(answer: IO[bytes]) -> bytearray:
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
-    """What the server says in its JSON, else the first words of whatever answered."""
+    """Return the error in the server's JSON, else the start of the body."""
     try:
         text = error.read(4096).decode(errors="replace")
     except (OSError, http.client.HTTPException):
@@ -177,7 +181,7 @@ def _refusal(code: int, reason: str, where: str) -> FleetalignError | AnswerTooL
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float:
-    """Seconds that the server asks to wait; 0 when it does not say so in seconds."""
+    """Return the seconds that the server asks to wait; 0 without such a number."""
     text = error.headers.get("Retry-After", "")
     return float(text) if text.isdigit() else 0.0
 
@@ -195,6 +199,6 @@ def _series(item: Mapping[str, Any], asked: range) -> Series:
 
 
 def _text(value: str) -> str:
-    """``value``, which must be text: JSON can also write half of a surrogate pair, which nothing can store."""
+    """Check that ``value`` is text; JSON can also write half of a surrogate pair."""
     value.encode()
     return value

@@ -8,41 +8,46 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from fleetalign.contracts.arrays import Floats, Ints
 from fleetalign.contracts.tables import TIME
 from fleetalign.errors import BadInput
 from fleetalign.ingest.prometheus.api import Series
 from fleetalign.interval import Interval, format_time
 
 ROWS_PER_TABLE = 65_536
-NOBODY = -1
+NO_SERIES = -1
 
 
 def grid_points(interval: Interval, step_seconds: int) -> range:
-    """The multiples of the step since 1970 inside ``interval``, in seconds."""
+    """Return the multiples of the step since 1970 inside ``interval``, in seconds."""
     first = -(-interval.start.timestamp() // step_seconds) * step_seconds
     return range(int(first), int(np.ceil(interval.end.timestamp())), step_seconds)
 
 
 @dataclass(slots=True)
 class _Column:
-    """One metric of one entity: ``values`` float64 [point], NaN = missing; ``owners`` int32 [point] into ``names``."""
+    """One metric of one entity."""
 
-    values: np.ndarray
-    owners: np.ndarray
+    values: Floats
+    """[point], NaN = missing."""
+    owners: npt.NDArray[np.int32]
+    """[point]: the series of each value, an index into ``names``."""
     names: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Grid:
-    """``points`` are seconds since 1970. Memory is 12 bytes per point and (kind, entity, metric)."""
+    """The series of one range by kind, entity and metric. Memory is 12 bytes per point of each."""
 
     points: range
+    """Seconds since 1970."""
     _columns: dict[tuple[str, str, str], _Column] = field(default_factory=dict)
 
     def add(self, key: tuple[str, str, str], name: str, series: Series) -> None:
-        """Put ``series`` into the column ``key`` (kind, entity id, metric); ``name`` says which series it is.
+        """Put ``series`` into the column ``key`` (kind, entity id, metric), as ``name`` in messages.
 
         Series may follow each other in one column, such as those of a restarted pod. Raises BadInput naming both when
         two have a point at one time.
@@ -52,11 +57,11 @@ class Grid:
         column = self._columns.get(key)
         if column is None:
             size = len(self.points)
-            column = self._columns[key] = _Column(np.full(size, np.nan), np.full(size, NOBODY, dtype=np.int32))
+            column = self._columns[key] = _Column(np.full(size, np.nan), np.full(size, NO_SERIES, dtype=np.int32))
         if name not in column.names:
             column.names.append(name)
         slots = (series.times - self.points.start) // self.points.step
-        taken = np.flatnonzero(column.owners[slots] != NOBODY)
+        taken = np.flatnonzero(column.owners[slots] != NO_SERIES)
         if len(taken):
             slot = slots[taken[0]]
             at = format_time(datetime.fromtimestamp(self.points[int(slot)], UTC))
@@ -69,7 +74,7 @@ class Grid:
 
     @property
     def is_empty(self) -> bool:
-        """Whether not one series has a value."""
+        """Whether no series has a value."""
         return all(np.isnan(column.values).all() for column in self._columns.values())
 
     @property
@@ -81,7 +86,7 @@ class Grid:
         return tuple(sorted({kind for kind, _, _ in self._columns}))
 
     def tables(self) -> Iterator[pa.Table]:
-        """Rows ``kind, entity_id, timestamp`` and the metrics of the kind, in pieces; times without a value have none."""
+        """Yield telemetry tables of one kind each, in pieces; times without any value have no row."""
         times = np.arange(self.points.start, self.points.stop, self.points.step, dtype=np.int64) * 1_000_000
         entities: dict[str, list[str]] = defaultdict(list)
         metrics: dict[str, list[str]] = defaultdict(list)
@@ -97,7 +102,7 @@ class Grid:
                 if table.num_rows:
                     yield table
 
-    def _table(self, kind: str, entities: list[str], metrics: list[str], times: np.ndarray) -> pa.Table:
+    def _table(self, kind: str, entities: list[str], metrics: list[str], times: Ints) -> pa.Table:
         missing = np.full(len(times), np.nan)
         values = {}
         for metric in metrics:

@@ -1,4 +1,4 @@
-"""What to ask a Prometheus server for, and which entity and metric each answered series is. A YAML file says it."""
+"""Queries to a Prometheus server, and the entity and metric of each series."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLACEHOLDER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeriesQuery:
-    """``kind``, ``entity`` and ``metric`` are templates: ``{label}`` is replaced by the series' label."""
+    """One query; ``{label}`` in its templates stands for a label of the series."""
 
     query: str = ""
     """PromQL: any instant vector for a gauge, a plain selector for a counter."""
@@ -32,7 +32,10 @@ class SeriesQuery:
                 raise ConfigError(f"prometheus mapping: {name} of the series {self.query!r} is missing")
 
     def name(self, labels: Mapping[str, str]) -> tuple[str, str, str]:
-        """(kind, entity id, metric) of a series. Raises BadInput when a label is missing or the metric is reserved."""
+        """Return (kind, entity id, metric).
+
+        Raises BadInput when a label is missing or the metric is reserved.
+        """
         kind, entity, metric = (self._fill(t, labels) for t in (self.kind, self.entity, self.metric))
         if metric in TELEMETRY.schema.names:
             raise BadInput(
@@ -52,8 +55,10 @@ class SeriesQuery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrometheusMapping:
+    """The queries of one mapping file."""
+
     step_seconds: int = 0
-    """Distance of the points that are asked for, which is the step of every kind in the file."""
+    """Distance between points, which is the step of every kind in the file."""
     scrape_seconds: int = 0
     """The server's scrape interval; 0 = ``step_seconds``."""
     series: tuple[SeriesQuery, ...] = ()
@@ -68,21 +73,22 @@ class PrometheusMapping:
 
     @property
     def rate_window_seconds(self) -> int:
-        """Four scrapes, so that one that fails leaves a rate; two steps, so that no increase falls between windows."""
+        """Four scrapes, so that one may fail; two steps, so that windows miss no increase."""
         return max(4 * (self.scrape_seconds or self.step_seconds), 2 * self.step_seconds)
 
     def expression(self, series: SeriesQuery) -> str:
-        """The PromQL that is sent."""
+        """Return the PromQL to send."""
         query = series.query.strip()
         return f"rate({query}[{self.rate_window_seconds}s])" if series.type == "counter" else query
 
 
 def load_prometheus_mapping(path: str) -> PrometheusMapping:
-    """The mapping in a YAML file. Raises ConfigError naming the field."""
-    return build(PrometheusMapping, read_yaml(path) or {}, path)
+    """Read a mapping from a YAML file. Raises ConfigError naming the field."""
+    mapping: PrometheusMapping = build(PrometheusMapping, read_yaml(path) or {}, path)
+    return mapping
 
 
 def describe(query: str, labels: Mapping[str, str]) -> str:
-    """A series for people: the query that answered with it, and its labels."""
+    """Describe a series in messages: its query and its labels."""
     pairs = ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items()))
     return f"query {query!r}, series {{{pairs}}}"

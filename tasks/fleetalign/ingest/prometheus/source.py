@@ -1,8 +1,8 @@
-"""Telemetry from a Prometheus server: what is asked for a range, how the answers become rows, and a record of both.
+"""A Prometheus server as a source of telemetry, with a record of the queries.
 
-Every query is evaluated on the grid of the step, by the server: gauges as it sees them at that instant, counters as
-``rate`` over a window, which handles their resets. A point that the server does not give (stale, gone, never there) is
-missing. An answer that is too large for either side is asked for again in halves.
+The server evaluates every query on the grid of the step: gauges as it sees them at that instant, counters as ``rate``
+over a window, which handles their resets. A point that the server does not return (stale, gone, never there) is
+missing. A range whose answer is too large for either side is queried again in halves.
 """
 
 from __future__ import annotations
@@ -10,29 +10,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fleetalign.config import SourceConfig, prometheus_url
+from fleetalign.config import Config, prometheus_url
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.ingest.prometheus.api import MAX_POINTS, Answer, AnswerTooLarge, PrometheusApi
 from fleetalign.ingest.prometheus.grid import Grid, grid_points
 from fleetalign.ingest.prometheus.queries import PrometheusMapping, describe, load_prometheus_mapping
-from fleetalign.interval import Interval
+from fleetalign.ingest.source import READING, Reading
+from fleetalign.interval import Interval, format_time, split
+from fleetalign.progress import Progress
 
 
 class PrometheusSource:
     """The server and the mapping of a configuration."""
 
-    def __init__(self, source: SourceConfig) -> None:
+    def __init__(self, config: Config) -> None:
         """Raises ConfigError for a setting, StoreError when the server cannot be reached."""
-        if not source.mapping_path:
+        if not config.source.mapping_path:
             raise ConfigError(
                 "source.type is prometheus but source.mapping_path is empty; name a mapping, see docs/data.md"
             )
-        self._mapping: PrometheusMapping = load_prometheus_mapping(source.mapping_path)
-        self._api = PrometheusApi(prometheus_url(source), source.prometheus_token_file)
+        self._config = config
+        self._mapping: PrometheusMapping = load_prometheus_mapping(config.source.mapping_path)
+        self._api = PrometheusApi(prometheus_url(config.source), config.source.prometheus_token_file)
         self._version = self._api.version()
 
     @property
-    def url(self) -> str:
+    def name(self) -> str:
+        """URL of the server, without credentials."""
         return self._api.url
 
     @property
@@ -40,41 +44,87 @@ class PrometheusSource:
         return self._mapping.step_seconds
 
     def num_points(self, interval: Interval) -> int:
-        """Points that ``read`` asks for, over all queries."""
+        """Count the points of ``interval``, over all queries."""
         return len(grid_points(interval, self.step_seconds)) * len(self._mapping.series)
 
-    def read(self, interval: Interval, tell: Callable[[int], None]) -> tuple[Grid, dict[str, Any]]:
-        """Every series in ``interval``, and a record of what was asked: it holds no credentials.
+    def read(self, interval: Interval, progress: Progress | None = None) -> Iterator[Reading]:
+        """Yield one reading per partition, so that memory does not grow with the range.
 
-        ``tell`` is called with the number of points of each answer.
+        A partition that lies only partly in ``interval`` is not replaced when that would lose rows. Raises BadInput
+        when no query finds a series, ConfigError when ``steps`` contradicts the mapping, and what ``query`` raises.
+        """
+        done, total = 0, self.num_points(interval)
+        any_found = False
+
+        def report(points: int) -> None:
+            nonlocal done
+            done += points
+            if progress:
+                progress(done, total, READING)
+
+        for partition in split(interval, self._config.partition):
+            inside = Interval(max(partition.start, interval.start), min(partition.end, interval.end))
+            grid, queries = self.query(inside, report)
+            if not grid.is_empty:
+                self._check_steps(grid)
+                any_found = True
+            yield Reading(
+                interval=inside,
+                origin=self.name,
+                objects=() if grid.is_empty else grid.tables(),
+                steps=dict.fromkeys(grid.kinds, self.step_seconds),
+                queries=queries,
+                replace=inside == partition,
+            )
+        if not any_found:
+            raise BadInput(
+                f"{self.name}: no query found a series from {format_time(interval.start)} to {format_time(interval.end)}; "
+                f"check the range, the server's retention and {self._config.source.mapping_path}"
+            )
+
+    def query(self, interval: Interval, report: Callable[[int], None]) -> tuple[Grid, dict[str, Any]]:
+        """Return every series in ``interval``, and a record of the queries without credentials.
+
+        ``report`` is called with the number of points of each answer.
         Memory is bounded by the largest answer and 12 bytes for each point of each series. Raises BadInput when the
         server refuses a query or two series have one name, StoreError when it cannot be reached.
         """
         grid = Grid(grid_points(interval, self.step_seconds))
-        queries, warnings = [], set()
+        queries: list[dict[str, Any]] = []
+        warnings: set[str] = set()
         for wanted in self._mapping.series:
-            expression, found = self._mapping.expression(wanted), set()
+            expression = self._mapping.expression(wanted)
+            names: set[str] = set()
             for points, answer in self._answers(expression, grid.points):
                 warnings.update(answer.warnings)
                 for series in answer.series:
                     name = describe(wanted.query, series.labels)
                     grid.add(wanted.name(series.labels), name, series)
-                    found.add(name)
-                tell(len(points))
-            queries.append({"query": expression, "type": wanted.type, "series": len(found)})
-        asked = {
+                    names.add(name)
+                report(len(points))
+            queries.append({"query": expression, "type": wanted.type, "series": len(names)})
+        record = {
             "type": "prometheus",
-            "url": self.url,
+            "url": self.name,
             "server_version": self._version,
             **interval.as_json(),
             "step_seconds": self.step_seconds,
             "queries": queries,
             "warnings": sorted(warnings),
         }
-        return grid, asked
+        return grid, record
+
+    def _check_steps(self, grid: Grid) -> None:
+        for kind in grid.kinds:
+            configured = self._config.steps.get(kind, self.step_seconds)
+            if configured != self.step_seconds:
+                raise ConfigError(
+                    f"steps.{kind} is {configured} but {self._config.source.mapping_path} says step_seconds: "
+                    f"{self.step_seconds}; make them equal"
+                )
 
     def _answers(self, query: str, points: range) -> Iterator[tuple[range, Answer]]:
-        """``points`` in pieces that the server and this process can hold, first to last."""
+        """Answers to ``points`` in pieces that the server and this process can hold, first to last."""
         waiting = [points[i : i + MAX_POINTS] for i in range(0, len(points), MAX_POINTS)][::-1]
         while waiting:
             piece = waiting.pop()
@@ -83,7 +133,7 @@ class PrometheusSource:
             except AnswerTooLarge:
                 if len(piece) == 1:
                     raise BadInput(
-                        f"{self.url}: query {query!r}: one point of all its series is too large; split the query by labels"
+                        f"{self.name}: query {query!r}: one point of all its series is too large; split the query by labels"
                     ) from None
                 middle = len(piece) // 2
                 waiting += [piece[middle:], piece[:middle]]

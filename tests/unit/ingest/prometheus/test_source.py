@@ -80,7 +80,7 @@ def test_the_grid_is_every_multiple_of_the_step_inside_the_range(start: int, mic
     interval = Interval(first, first + timedelta(seconds=3 * step))
     points = grid_points(interval, step)
     assert len(points) == 3 and all(p % step == 0 for p in points)
-    assert all(interval.contains(datetime.fromtimestamp(p, UTC)) for p in points)
+    assert all(interval.start <= datetime.fromtimestamp(p, UTC) < interval.end for p in points)
 
 
 def series(points: dict[int, float]) -> Series:
@@ -149,7 +149,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 def test_a_range_too_large_for_an_answer_is_asked_for_in_halves(config: Config, monkeypatch: Any) -> None:
     monkeypatch.setattr(FakeApi, "most", 400)
     told: list[int] = []
-    grid, _ = PrometheusSource(config.source).read(DAY, told.append)
+    grid, _ = PrometheusSource(config).query(DAY, told.append)
     assert told == [360] * 4
     assert [p for piece in FakeApi.asked for p in piece] == list(grid.points)
 
@@ -157,7 +157,7 @@ def test_a_range_too_large_for_an_answer_is_asked_for_in_halves(config: Config, 
 def test_a_point_too_large_for_an_answer_is_said(config: Config, monkeypatch: Any) -> None:
     monkeypatch.setattr(FakeApi, "most", 0)
     with pytest.raises(BadInput, match="split the query by labels"):
-        PrometheusSource(config.source).read(DAY, lambda points: None)
+        PrometheusSource(config).query(DAY, lambda points: None)
 
 
 def test_days_are_ingested_one_by_one_and_warnings_reported(config: Config) -> None:
@@ -168,7 +168,7 @@ def test_days_are_ingested_one_by_one_and_warnings_reported(config: Config) -> N
     )
     assert (result.read, result.kept, len(list_partitions(store, "raw"))) == (2880, 2880, 2)
     assert told == [(1440, 2880, "read telemetry"), (2880, 2880, "read telemetry")]
-    assert [asked["warnings"] for asked in result.asked] == [["a store was away"]] * 2
+    assert [record["warnings"] for record in result.queries] == [["a store was away"]] * 2
 
 
 def test_a_step_that_contradicts_the_mapping_is_refused(config: Config) -> None:
@@ -178,12 +178,12 @@ def test_a_step_that_contradicts_the_mapping_is_refused(config: Config) -> None:
 
 
 def test_the_server_may_be_named_in_the_environment(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = SourceConfig(type="prometheus", mapping_path=config.source.mapping_path)
+    bare = Config(source=SourceConfig(type="prometheus", mapping_path=config.source.mapping_path))
     monkeypatch.delenv(PROMETHEUS_VARIABLE, raising=False)
     with pytest.raises(ConfigError, match=PROMETHEUS_VARIABLE):
         PrometheusSource(bare)
     monkeypatch.setenv(PROMETHEUS_VARIABLE, "http://from-the-environment")
-    assert PrometheusSource(bare).url == "http://from-the-environment"
+    assert PrometheusSource(bare).name == "http://from-the-environment"
 
 
 def test_a_prometheus_source_needs_a_mapping() -> None:

@@ -1,0 +1,132 @@
+"""Parquet and CSV files as a source: one file, a folder, or an ``s3://`` prefix."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from fleetalign.config import Config, SourceConfig
+from fleetalign.errors import BadInput, ConfigError, UsageError
+from fleetalign.ingest.batch import Batch, read_batch, texts
+from fleetalign.ingest.files import read_batches
+from fleetalign.ingest.header import refuse_other_header
+from fleetalign.ingest.listing import SourceFile, list_files, with_path_columns
+from fleetalign.ingest.mapping import DEFAULT_KIND, Mapping, load_mapping, resolve
+from fleetalign.ingest.numbers import plain
+from fleetalign.ingest.source import READING, Reading, Refused
+from fleetalign.interval import Interval
+from fleetalign.progress import Progress
+
+
+class FileSource:
+    """The files of ``path``, whose columns ``mapping`` describes.
+
+    A file is read whole or refused whole: half of a file whose end is damaged must not look like all of it.
+    """
+
+    def __init__(self, path: str | Path, mapping: Mapping, *, replace: bool = True) -> None:
+        self.name = str(path)
+        self._mapping = mapping
+        self._replace = replace
+
+    @classmethod
+    def from_config(cls, config: Config) -> FileSource:
+        """Open ``source.path``. Raises ConfigError when it is empty or the mapping is wrong."""
+        if not config.source.path:
+            raise ConfigError("source.type is files but source.path is empty; name a file or folder in params.yaml")
+        return cls(config.source.path, _configured_mapping(config.source))
+
+    def read(self, interval: Interval | None, progress: Progress | None = None) -> Iterator[Reading]:
+        """Yield all files as one reading, of the rows in ``interval`` (None: all rows).
+
+        Raises UsageError when the columns of a file do not fit the mapping, or when a metric or an ignored column
+        that the mapping names is in none of them.
+        """
+        yield Reading(
+            interval=interval,
+            origin=Path(self.name).name,
+            objects=self._objects(list_files(self.name), interval, progress),
+            replace=self._replace,
+        )
+
+    def _objects(
+        self, files: list[SourceFile], interval: Interval | None, progress: Progress | None
+    ) -> Iterator[list[Batch] | Refused]:
+        total, before = sum(file.size for file in files), 0
+        names: set[str] = set()
+        any_read = False
+
+        def report(done: int) -> None:
+            if progress:
+                progress(min(before + done, total - 1), total, READING)
+
+        for file in files:
+            try:
+                batches = read_file(file, self._mapping, interval, names, report)
+            except BadInput as error:
+                yield Refused(file.origin, file.content(), str(error))
+            else:
+                any_read = True
+                yield batches
+            before += file.size
+        if progress:
+            progress(total, total, READING)
+        if any_read:
+            _check_all_found(self._mapping, names, self.name)
+
+
+def read_file(
+    file: SourceFile,
+    mapping: Mapping,
+    interval: Interval | None,
+    names: set[str],
+    report: Callable[[int], None] = lambda done: None,
+) -> list[Batch]:
+    """Read everything in one file; its columns (long layout: metrics) are added to ``names``.
+
+    ``report`` is called with the bytes read so far. Raises BadInput when the file cannot be read to its end,
+    UsageError when its columns do not fit ``mapping``.
+    """
+    resolved: Mapping | None = None
+    batches = []
+    for part in read_batches(file, mapping.csv_format):
+        if resolved is None:
+            resolved = _resolved(mapping, part.table, file)
+            names.update(part.table.schema.names, file.path_columns)
+        refuse_other_header(part, resolved, file.origin)
+        table = with_path_columns(part.table, file, resolved.key_columns)
+        if resolved.layout == "long":
+            names.update(texts(plain(table.column(resolved.metric_column))).drop_null().unique().to_pylist())
+        batches.append(read_batch(table, resolved, interval, file.origin, part.first_row, part.broken_lines))
+        report(part.bytes_done)
+    return batches
+
+
+def _resolved(mapping: Mapping, sample: pa.Table, file: SourceFile) -> Mapping:
+    """Resolve ``mapping`` for one file, whose kind is the default when nothing names one."""
+    resolved = resolve(mapping, sample, file.origin, tuple(file.path_columns))
+    return resolved if resolved.kind or resolved.kind_column else dataclasses.replace(resolved, kind=DEFAULT_KIND)
+
+
+def _configured_mapping(source: SourceConfig) -> Mapping:
+    """The mapping in the YAML file of ``source``, with its other settings on top."""
+    mapping = load_mapping(source.mapping_path) if source.mapping_path else Mapping()
+    return dataclasses.replace(
+        mapping,
+        kind=source.kind if source.kind and not mapping.kind_column else mapping.kind,
+        metrics=source.metrics or mapping.metrics,
+        ignore=source.ignore or mapping.ignore,
+    )
+
+
+def _check_all_found(mapping: Mapping, names: set[str], where: str) -> None:
+    """A misspelt --metrics or --ignore must not pass silently."""
+    for field in ("metrics", "ignore"):
+        for name in getattr(mapping, field):
+            if name not in names:
+                raise UsageError(
+                    f"{where}: --{field} {name} is in none of the files; they have {', '.join(sorted(names))}"
+                )
