@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from fleetalign.watch.measures import limit_share
-
 WIDTH_INCHES = 11.0
 INK, QUIET, DETECTOR, ALARM, INCIDENT = "#1a1a1a", "#8a8f98", "#2457a6", "#c0392b", "#f2c14e"
 MAX_POINTS = 2_000
@@ -47,7 +45,7 @@ class EntityTrace:
 
 def loss_plot(curve: LossCurve) -> str:
     """Training and validation loss over epochs; the chosen epoch is marked."""
-    figure, (axes,) = _figure(1, WIDTH_INCHES / 2, 2.6)
+    figure, (axes,) = stacked_axes(1, WIDTH_INCHES / 2, 2.6)
     epochs = np.arange(1, len(curve.train) + 1)
     axes.plot(epochs, curve.train, color=QUIET, marker="o", markersize=3, label="train")
     axes.plot(epochs, curve.validation, color=DETECTOR, marker="o", markersize=3, label="validation")
@@ -56,12 +54,12 @@ def loss_plot(curve: LossCurve) -> str:
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss (smooth L1)")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def trace_plot(trace: EntityTrace) -> str:
     """Score and margin over time; incidents shaded, pages as bars between the two."""
-    figure, (above, middle, below) = _figure(3, WIDTH_INCHES, 3.6, heights=(4, 1, 4))
+    figure, (above, middle, below) = stacked_axes(3, WIDTH_INCHES, 3.6, heights=(4, 1, 4))
     times = trace.times.astype("datetime64[ms]").astype("O")
     step = trace.times[1] - trace.times[0] if len(trace.times) > 1 else np.timedelta64(60, "s")
     ends = np.append(trace.times, trace.times[-1:] + step).astype("datetime64[ms]").astype("O")
@@ -83,7 +81,7 @@ def trace_plot(trace: EntityTrace) -> str:
     below.set_ylabel("margin")
     if len(times):
         below.set_xlim(ends[0], ends[-1])
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, int, int]]) -> str:
@@ -98,7 +96,7 @@ def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[st
     ]
     if changes:
         names, first, second = zip(*changes, strict=True)
-        rows.append(("pages of who moved most", [_short(name) for name in names], [list(first), list(second)]))
+        rows.append(("pages of who moved most", [shortened(name) for name in names], [list(first), list(second)]))
     for axes, (label, ticks, heights) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         at = np.arange(len(ticks))
         for offset, side, height, color in zip((-0.2, 0.2), sides, heights, (QUIET, DETECTOR), strict=True):
@@ -108,30 +106,10 @@ def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[st
         axes.spines[["top", "right"]].set_visible(False)
         axes.yaxis.get_major_locator().set_params(integer=True)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_text(figure)
 
 
-def drift_plot(measures: Sequence[Mapping[str, Any]]) -> str:
-    """Each measure of a drift report as a share of its limit: the day as a dot, control days as ticks, 1 = the limit."""
-    figure, (axes,) = _figure(1, WIDTH_INCHES, 0.6 + 0.24 * len(measures))
-    for row, one in enumerate(measures):
-        shares = [limit_share(one, value) for value in one["control"] if value is not None]
-        axes.plot(shares, [row] * len(shares), "|", color=QUIET, markersize=9)
-        if one["value"] is not None:
-            color = ALARM if one["drifted"] else DETECTOR
-            axes.plot(limit_share(one, one["value"]), row, "o", color=color, markersize=5)
-    axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
-    labels = [" ".join(filter(None, (m["kind"], m["name"], m["metric"]))) for m in measures]
-    axes.set_yticks(np.arange(len(labels)), [_short(label, 48) for label in labels], fontsize=8)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xscale("symlog", linthresh=1.0)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlim(left=-0.05)
-    axes.set_xlabel("share of the limit")
-    return _svg(figure)
-
-
-def _short(name: str, most: int = 18) -> str:
+def shortened(name: str, most: int = 18) -> str:
     return name if len(name) <= most else "…" + name[1 - most :]
 
 
@@ -152,7 +130,7 @@ def _peaks(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(peaks), peaks, np.nan)
 
 
-def _figure(rows: int, width: float, height: float, heights: Sequence[float] = (1,)):
+def stacked_axes(rows: int, width: float, height: float, heights: Sequence[float] = (1,)):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -165,7 +143,7 @@ def _figure(rows: int, width: float, height: float, heights: Sequence[float] = (
     return figure, axes
 
 
-def _svg(figure) -> str:
+def svg_text(figure) -> str:
     """The figure as an ``<svg>`` element without XML header, date or random ids."""
     import matplotlib
 

@@ -8,28 +8,10 @@ from importlib import resources
 from typing import Any
 
 from fleetalign.contracts.tables import STATES
-from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figure
 from fleetalign.evaluate.gates import Gate
 from fleetalign.explain.plots import EntityTrace, LossCurve, loss_plot, trace_plot
-
-FIGURE_LABELS = {
-    "event_f1": "Event F1 (pooled)",
-    "event_f1_mean_over_entities": "Event F1 (mean over entities)",
-    "event_precision": "Event precision",
-    "event_recall": "Event recall",
-    "false_pages_per_entity_day": "False pages per entity-day",
-    "median_delay_seconds": "Median delay of a hit",
-    "point_f1": "Point F1",
-    "point_adjusted_f1": "Point-adjusted F1 ¹",
-    "hits": "Incidents hit",
-    "missed": "Incidents missed",
-    "false_pages": "False pages",
-}
-PROTOCOLS = {
-    "judge_range": "judged on its own time range, which nothing was fitted on",
-    "leave_one_incident_out": "leave-one-incident-out on the calibrate range, because no judge range was given",
-}
+from fleetalign.explain.text import FIGURE_LABELS, PROTOCOLS, estimate_text, number_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +79,3 @@ def render(data: ReportData) -> bytes:
 def _own_ids(svg: str, prefix: str) -> str:
     """Element ids of several pictures in one page must differ: matplotlib numbers them from 1 in each."""
     return svg.replace('id="', f'id="{prefix}-').replace('"#', f'"#{prefix}-').replace("url(#", f"url(#{prefix}-")
-
-
-def number_text(value: float | None) -> str:
-    """Three significant digits, or a dash."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def estimate_text(estimate: Estimate | None) -> str:
-    if estimate is None or estimate.value is None:
-        return "–"
-    if estimate.low is None or estimate.high is None:
-        return number_text(estimate.value)
-    return f"{number_text(estimate.value)} [{number_text(estimate.low)}, {number_text(estimate.high)}]"

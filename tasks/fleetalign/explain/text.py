@@ -5,13 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import SIDES, Figure
 
 COLUMNS = ("figure", "detector [95 %]", "random score", "own alarms, shifted", "untrained network")
-PROTOCOLS = {
-    "judge_range": "judged on the judge range",
-    "leave_one_incident_out": "no judge range: incidents of the calibrate range, each held out in turn",
+FIGURE_LABELS = {
+    "event_f1": "Event F1 (pooled)",
+    "event_f1_mean_over_entities": "Event F1 (mean over entities)",
+    "event_precision": "Event precision",
+    "event_recall": "Event recall",
+    "false_pages_per_entity_day": "False pages per entity-day",
+    "median_delay_seconds": "Median delay of a hit",
+    "point_f1": "Point F1",
+    "point_adjusted_f1": "Point-adjusted F1 ¹",
+    "hits": "Incidents hit",
+    "missed": "Incidents missed",
+    "false_pages": "False pages",
 }
+PROTOCOLS = {
+    "judge_range": "judged on the judge range, which nothing was fitted on",
+    "leave_one_incident_out": "leave-one-incident-out on the calibrate range, because there is no judge range",
+}
+
+
+def number_text(value: float | None) -> str:
+    """Three significant digits, or a dash."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def estimate_text(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.value is None:
+        return "–"
+    if estimate.low is None or estimate.high is None:
+        return number_text(estimate.value)
+    return f"{number_text(estimate.value)} [{number_text(estimate.low)}, {number_text(estimate.high)}]"
 
 
 def figures_text(figures: Sequence[Figure]) -> str:

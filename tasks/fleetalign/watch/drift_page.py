@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from fleetalign.explain.plots import drift_plot
-from fleetalign.explain.release_page import number_text
+import numpy as np
+
+from fleetalign.explain.plots import ALARM, DETECTOR, INK, QUIET, WIDTH_INCHES, shortened, stacked_axes, svg_text
+from fleetalign.explain.text import number_text
 from fleetalign.watch.measures import limit_share
 
 MOST_PLOTTED = 40
@@ -91,3 +93,23 @@ def render(report: Mapping[str, Any]) -> bytes:
         "plotted": min(len(measures), MOST_PLOTTED),
     }
     return environment.from_string(source).render(context).encode()
+
+
+def drift_plot(measures: Sequence[Mapping[str, Any]]) -> str:
+    """Each measure of a drift report as a share of its limit: the day as a dot, control days as ticks, 1 = the limit."""
+    figure, (axes,) = stacked_axes(1, WIDTH_INCHES, 0.6 + 0.24 * len(measures))
+    for row, one in enumerate(measures):
+        shares = [limit_share(one, value) for value in one["control"] if value is not None]
+        axes.plot(shares, [row] * len(shares), "|", color=QUIET, markersize=9)
+        if one["value"] is not None:
+            color = ALARM if one["drifted"] else DETECTOR
+            axes.plot(limit_share(one, one["value"]), row, "o", color=color, markersize=5)
+    axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
+    labels = [" ".join(filter(None, (m["kind"], m["name"], m["metric"]))) for m in measures]
+    axes.set_yticks(np.arange(len(labels)), [shortened(label, 48) for label in labels], fontsize=8)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xscale("symlog", linthresh=1.0)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(left=-0.05)
+    axes.set_xlabel("share of the limit")
+    return svg_text(figure)

@@ -14,7 +14,7 @@ from typing import Any
 
 from fleetalign.errors import NotFound
 from fleetalign.explain.explain import STATES
-from fleetalign.explain.release_page import FIGURE_LABELS, PROTOCOLS, estimate_text, number_text
+from fleetalign.explain.text import FIGURE_LABELS, PROTOCOLS, estimate_text, number_text
 from fleetalign.interval import parse_time
 from fleetalign.watch.entity_list import EntityPage, Query
 from fleetalign.watch.fleet import CheckedDay, FleetView, Release
