@@ -16,7 +16,7 @@ from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_da
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
-from fleetalign_plugin import BASE, made, url
+from fleetalign_links import BASE, made, url
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from fleetalign.config import store_uri
