@@ -53,10 +53,10 @@ bench: env  ## Every benchmark, into docs/benchmarks.md: make bench DATA=FOLDER 
 	@$(BIN)/fleetalign bench scale --out docs
 	@$(BIN)/fleetalign bench kills --out docs
 
-lock: env  ## Resolve requirements.lock.txt anew; torch stays pinned plainly
+lock: env  ## Resolve requirements.lock.txt anew, for every Python; torch stays plain and brings the CUDA libraries of its build
 	@rm -f requirements.lock.txt
-	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile pyproject.toml --all-extras --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --output-file requirements.lock.txt
-	@sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock.txt
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links --output-file requirements.lock.txt
+	@sed -i -e 's/^\(torch==[0-9.]*\)+.*/\1/' -e '/^\(cuda-\|nvidia-\|triton=\)/d' requirements.lock.txt
 
 clean:  ## Stop demo and stack and delete what they made (.demo)
 	@if [ -d .demo ]; then $(BIN)/python infra/local/demo.py --down && rm -rf .demo; fi
