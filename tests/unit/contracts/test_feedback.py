@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetalign.contracts.feedback import feedback_id, intervals, labels_on_grid, unique
+from fleetalign.contracts.feedback import Statements, feedback_id, intervals, unique
 from fleetalign.contracts.tables import FEEDBACK
 
 START = datetime(2026, 3, 9, tzinfo=UTC)
@@ -36,7 +36,7 @@ def statement(start: float, end: float, verdict: str = "anomaly", recorded: floa
 def labels(*rows: dict, as_of: datetime | None = None) -> str:
     table = unique(pa.Table.from_pylist(list(rows), schema=FEEDBACK.schema), as_of)
     codes = {1: "A", 0: ".", -1: "?"}
-    return "".join(codes[int(code)] for code in labels_on_grid(table, "service", "a", TIMES))
+    return "".join(codes[int(code)] for code in Statements(table, "service").labels("a", TIMES))
 
 
 def test_time_nobody_spoke_about_is_unlabelled_and_intervals_are_half_open() -> None:

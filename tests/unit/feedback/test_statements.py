@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleetalign.contracts.feedback import in_force, labels_on_grid
+from fleetalign.contracts.feedback import Statements, in_force
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.feedback import statements
 from fleetalign.feedback.files import read_feedback_file
@@ -36,7 +36,7 @@ def say(store: Any, now: datetime = NOW, by: str = "ana", **changes: str) -> dic
 
 def labels(store: Any, entity: str = "a", kind: str = "web") -> str:
     times = np.datetime64("2026-03-03", "us") + np.arange(4) * np.timedelta64(3600, "s")
-    found = labels_on_grid(read_feedback(store), kind, entity, times)
+    found = Statements(read_feedback(store), kind).labels(entity, times)
     return "".join({1: "A", 0: ".", -1: "?"}[int(code)] for code in found)
 
 

@@ -149,7 +149,7 @@ def test_exactly_one_racer_wins_each_round_and_history_is_whole(kind_of_store: s
 KILLED_BETWEEN = """
 import os, signal, sys
 from datetime import UTC, datetime
-from fleetalign.release import channel
+from fleetalign.storage import channel
 from fleetalign.storage.file import FileStore
 
 class Dies(FileStore):
