@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetalign.contracts.arrays import Ints
+from fleetalign.contracts.arrays import Floats, Ints
 from fleetalign.contracts.feedback import ANOMALY, NORMAL, UNLABELLED, intervals
 from fleetalign.evaluate.points import needed_alarms
 
@@ -144,8 +144,10 @@ def _at_least(ordered: np.ndarray, cuts: np.ndarray) -> Ints:
     return counts
 
 
-def _harmonic(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.divide(2 * left * right, left + right, out=np.zeros(len(left)), where=left + right > 0)
+def _harmonic(left: np.ndarray, right: np.ndarray) -> Floats:
+    mean: Floats = np.zeros(len(left))
+    np.divide(2 * left * right, left + right, out=mean, where=left + right > 0)
+    return mean
 
 
 def _lowest_best(f1: np.ndarray, cuts: np.ndarray) -> Best:

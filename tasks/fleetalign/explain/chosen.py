@@ -1,4 +1,4 @@
-"""Which entities a report explains, and what it says of them: the lines of ``fleetalign explain``."""
+"""Chooses the entities that a report explains, with the lines of ``fleetalign explain``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleetalign.align.moves import compare
 from fleetalign.contracts.feedback import Statements
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, from_parquet
-from fleetalign.explain.explain import entity_lines, muted_of, said_about
+from fleetalign.explain.explain import entity_lines, mute_lines, statement_lines
 from fleetalign.explain.page import Pager
 from fleetalign.explain.release_page import ExplainedEntity
 from fleetalign.plan.document import partitions_of, plan_config, range_of, read_statements
@@ -21,34 +21,35 @@ from fleetalign.storage.manifest import aligner_table
 from fleetalign.storage.store import Store
 
 MOST_MOVED = 3
-"""How many entities whose threshold moved furthest are explained, beside those that page most."""
+"""How many entities whose threshold moved furthest are explained, besides those that page most."""
 Key = tuple[str, str]
 
 
 def explained_entities(
     store: Store, plan: Mapping[str, Any], aligned: Mapping[str, Any], scorer: Scorer
 ) -> list[ExplainedEntity]:
-    """The entities of a release that an operator is most likely to ask about, explained as of its plan.
+    """Explain the entities of a release that operators are most likely to ask about.
 
-    Those that page most (from ``aligned``, the receipt of the fleet step), and those whose threshold
-    moved furthest from the aligner before. Telemetry and statements are the plan's: the same plan, the same lines.
+    These are the entities that page most (from ``aligned``, the receipt of the fleet step), and those whose threshold
+    moved furthest from the previous aligner. Telemetry and statements are the plan's: the same plan, the same lines.
     """
     aligner = aligner_table(store, scorer.manifest)
-    said, mutes = (read_statements(store, plan, what) for what in ("feedback", "mutes"))
+    feedback, mutes = (read_statements(store, plan, what) for what in ("feedback", "mutes"))
     found = []
     for (kind, entity_id), why in _chosen(aligner, aligned, _before(store, plan)).items():
         row = scorer.aligner.rows(kind, [entity_id]).to_pylist()[0]
         lines = entity_lines(row, aligner, scorer.manifest.kinds[kind]["window_steps"], plan, aligned)
-        lines += said_about(said, kind, entity_id) + muted_of(mutes, kind, entity_id)
+        lines += statement_lines(feedback, kind, entity_id) + mute_lines(mutes, kind, entity_id)
         merge_steps, partitions = plan_config(plan).align.merge_steps, partitions_of(plan, kind)
-        pager = Pager(store, scorer, kind, Statements(said, kind), merge_steps, partitions)
-        end = (range_of(plan, kind, "judge") or range_of(plan, kind, "calibrate")).end
-        found.append(ExplainedEntity(kind, entity_id, "; ".join(why), [*lines, *pager.last_page(entity_id, end)]))
+        pager = Pager(store, scorer, kind, Statements(feedback, kind), merge_steps, partitions)
+        newest = range_of(plan, kind, "judge") or range_of(plan, kind, "calibrate")
+        page_lines = pager.last_page(entity_id, newest.end) if newest else []
+        found.append(ExplainedEntity(kind, entity_id, "; ".join(why), [*lines, *page_lines]))
     return found
 
 
 def _chosen(aligner: pa.Table, aligned: Mapping[str, Any], before: pa.Table) -> dict[Key, list[str]]:
-    """Entity to why it was chosen. ``before``: the aligner that this one follows, empty when it follows none."""
+    """Choose entities, each with the reasons; ``before`` is the previous aligner, empty if there is none."""
     chosen: dict[Key, list[str]] = {}
     for entry in aligned.get("most_paged", ()):
         key = (entry["kind"], entry["entity_id"])
@@ -63,7 +64,7 @@ def _chosen(aligner: pa.Table, aligned: Mapping[str, Any], before: pa.Table) -> 
 
 
 def _before(store: Store, plan: Mapping[str, Any]) -> pa.Table:
-    """The aligner that the plan follows; empty when it follows none."""
+    """Read the previous aligner of the plan; empty if there is none."""
     if not plan["previous_aligner"]:
         return ALIGNER.empty()
     key = layout.aligner(plan["previous_aligner"])

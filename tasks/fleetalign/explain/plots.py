@@ -1,13 +1,17 @@
-"""Pictures of the report, as SVG text (needs ``matplotlib``). Deterministic: no date, fixed element ids."""
+"""Plots of reports as deterministic SVG text, without a date and with fixed element ids (needs ``matplotlib``)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH_INCHES = 11.0
 INK, QUIET, DETECTOR, ALARM, INCIDENT = "#1a1a1a", "#8a8f98", "#2457a6", "#c0392b", "#f2c14e"
@@ -17,34 +21,38 @@ MAX_POINTS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class LossCurve:
-    """Mean loss per epoch; ``best_epoch`` counts from 0."""
+    """Mean loss per epoch."""
 
     train: Sequence[float]
     validation: Sequence[float]
     best_epoch: int
+    """Counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityTrace:
-    """One entity over time, on its grid. ``role``: why it is shown, such as best, median or worst.
-
-    ``times`` datetime64 [t]; ``score``, ``margin`` float [t], NaN where there is none; ``pages``, ``incidents`` int
-    [n, 2] half-open index pairs; ``summary`` is one sentence: state, threshold, hits, false pages.
-    """
+    """One entity over time, on its grid."""
 
     role: str
+    """Why it is shown, such as best, median or worst."""
     kind: str
     entity_id: str
     summary: str
+    """One sentence: event F1, hits, false pages."""
     times: np.ndarray
+    """datetime64 [t]"""
     score: np.ndarray
+    """float [t]; NaN without a score."""
     margin: np.ndarray
+    """float [t]; NaN without a score."""
     pages: np.ndarray
+    """int [n, 2]: half-open index pairs."""
     incidents: np.ndarray
+    """int [n, 2]: half-open index pairs."""
 
 
 def loss_plot(curve: LossCurve) -> str:
-    """Training and validation loss over epochs; the chosen epoch is marked."""
+    """Plot training and validation loss over epochs, and mark the chosen epoch."""
     figure, (axes,) = stacked_axes(1, WIDTH_INCHES / 2, 2.6)
     epochs = np.arange(1, len(curve.train) + 1)
     axes.plot(epochs, curve.train, color=QUIET, marker="o", markersize=3, label="train")
@@ -58,7 +66,7 @@ def loss_plot(curve: LossCurve) -> str:
 
 
 def trace_plot(trace: EntityTrace) -> str:
-    """Score and margin over time; incidents shaded, pages as bars between the two."""
+    """Plot score and margin over time, with incidents shaded and pages as bars between the two."""
     figure, (above, middle, below) = stacked_axes(3, WIDTH_INCHES, 3.6, heights=(4, 1, 4))
     times = trace.times.astype("datetime64[ms]").astype("O")
     step = trace.times[1] - trace.times[0] if len(trace.times) > 1 else np.timedelta64(60, "s")
@@ -85,19 +93,22 @@ def trace_plot(trace: EntityTrace) -> str:
 
 
 def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, int, int]]) -> str:
-    """Pages of two configurations (``release.backtest.document``): by day, by hour (UTC), and of who moved most."""
+    """Plot the pages of two configurations by day, by hour (UTC), and of the entities that changed most.
+
+    ``sides`` comes from ``release.backtest.document``.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, 5.6 if changes else 4.0), layout="constrained")
     days = sorted({day for side in sides for day in side["by_day"]})
-    rows: list[tuple[str, Sequence[str], list[list[int]]]] = [
+    charts: list[tuple[str, Sequence[str], list[list[int]]]] = [
         ("pages by day", [day[5:] for day in days], [[side["by_day"].get(d, 0) for d in days] for side in sides]),
         ("pages by hour, UTC", [str(hour) for hour in range(24)], [side["by_hour"] for side in sides]),
     ]
     if changes:
         names, first, second = zip(*changes, strict=True)
-        rows.append(("pages of who moved most", [shortened(name) for name in names], [list(first), list(second)]))
-    for axes, (label, ticks, heights) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+        charts.append(("pages of the entities that changed most", [shortened(n) for n in names], [[*first], [*second]]))
+    for axes, (label, ticks, heights) in zip(figure.subplots(len(charts), 1, squeeze=False)[:, 0], charts, strict=True):
         at = np.arange(len(ticks))
         for offset, side, height, color in zip((-0.2, 0.2), sides, heights, (QUIET, DETECTOR), strict=True):
             axes.bar(at + offset, height, width=0.4, color=color, label=side["name"])
@@ -110,6 +121,7 @@ def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[st
 
 
 def shortened(name: str, most: int = 18) -> str:
+    """Cut the beginning of a name longer than ``most`` characters."""
     return name if len(name) <= most else "…" + name[1 - most :]
 
 
@@ -122,7 +134,7 @@ def _bins(count: int) -> np.ndarray:
 
 
 def _peaks(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
-    """Largest value of each bin, NaN where a bin has none."""
+    """Take the largest value of each bin; NaN for a bin without any."""
     if len(values) == 0:
         return np.empty(0)
     filled = np.where(np.isfinite(values), values, -np.inf).astype(np.float64)
@@ -130,21 +142,24 @@ def _peaks(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(peaks), peaks, np.nan)
 
 
-def stacked_axes(rows: int, width: float, height: float, heights: Sequence[float] = (1,)):
+def stacked_axes(
+    count: int, width: float, height: float, heights: Sequence[float] = (1,)
+) -> tuple[Figure, Sequence[Axes]]:
+    """Create a figure with ``count`` axes below each other that share the x axis; sizes are in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    axes: list[Axes] = [*figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]]
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
         one.tick_params(labelsize=8)
-        one.yaxis.label.set_size(9)
-        one.xaxis.label.set_size(9)
+        one.yaxis.label.set_fontsize(9)
+        one.xaxis.label.set_fontsize(9)
     return figure, axes
 
 
-def svg_text(figure) -> str:
-    """The figure as an ``<svg>`` element without XML header, date or random ids."""
+def svg_text(figure: Figure) -> str:
+    """Write the figure as an ``<svg>`` element without XML header, date or random ids."""
     import matplotlib
 
     sink = StringIO()

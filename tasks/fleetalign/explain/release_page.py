@@ -1,4 +1,4 @@
-"""One self-contained HTML page per release: what it is, how good it is beside its controls, and what that looks like."""
+"""The report of a release: one self-contained HTML page with its parts, its quality with controls, and plots."""
 
 from __future__ import annotations
 
@@ -16,40 +16,45 @@ from fleetalign.explain.text import FIGURE_LABELS, PROTOCOLS, estimate_text, num
 
 @dataclass(frozen=True, slots=True)
 class ExplainedEntity:
-    """An entity, ``why`` it was chosen, and lines of (what about, what) that explain it."""
+    """An explained entity."""
 
     kind: str
     entity_id: str
     why: str
+    """Why it was chosen."""
     lines: Sequence[tuple[str, str]]
+    """(label, text) of each line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """Everything the page shows. ``kinds``: rows of the overview (column name -> text), one per kind.
-
-    ``ranges``: kind -> name -> ``{"start", "end"}`` or None, as in the manifest; ``coverage``: entities per aligner
-    state; ``protocol`` and ``figures`` are empty when nothing was judged, then ``unjudged_why`` says why.
-    """
+    """The content of the report."""
 
     release_id: str
     data_version: str
     kinds: Sequence[Mapping[str, str]]
+    """Rows of the overview (column name -> text), one per kind."""
     ranges: Mapping[str, Mapping[str, Mapping[str, str] | None]]
+    """Kind -> name -> ``{"start", "end"}`` or None, as in the manifest."""
     coverage: Mapping[str, int]
+    """Entities per aligner state."""
     gates: Sequence[Gate]
     figures: Sequence[Figure] = ()
+    """Empty if nothing was judged."""
     protocol: str = ""
+    """Empty if nothing was judged."""
     judged: str = ""
-    """How much was judged, in words: entities, incidents, days."""
+    """How much was judged, as text: entities, incidents, days."""
     unjudged_why: str = ""
+    """Why nothing was judged."""
     losses: Mapping[str, LossCurve] = field(default_factory=dict)
+    """By kind."""
     traces: Sequence[EntityTrace] = ()
     explained: Sequence[ExplainedEntity] = ()
 
 
 def render(data: ReportData) -> bytes:
-    """The page as UTF-8 HTML. It asks the network for nothing; the same data gives the same bytes."""
+    """Render the report as UTF-8 HTML without external resources; the same data gives the same bytes."""
     import jinja2
     from markupsafe import Markup
 
@@ -77,5 +82,5 @@ def render(data: ReportData) -> bytes:
 
 
 def _own_ids(svg: str, prefix: str) -> str:
-    """Element ids of several pictures in one page must differ: matplotlib numbers them from 1 in each."""
+    """Prefix the element ids of a plot, because matplotlib numbers them from 1 in every plot of the page."""
     return svg.replace('id="', f'id="{prefix}-').replace('"#', f'"#{prefix}-').replace("url(#", f"url(#{prefix}-")

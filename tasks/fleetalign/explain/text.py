@@ -1,4 +1,4 @@
-"""Figures, gates and coverage as text for a terminal. No figure is printed without its controls."""
+"""Text of figures, gates and coverage, for terminals and HTML pages; every figure is shown with its controls."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ PROTOCOLS = {
 
 
 def number_text(value: float | None) -> str:
-    """Three significant digits, or a dash."""
+    """Write a number with three significant digits, or a dash for None."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def estimate_text(estimate: Estimate | None) -> str:
+    """Write an estimate with its interval, or a dash for None."""
     if estimate is None or estimate.value is None:
         return "–"
     if estimate.low is None or estimate.high is None:
@@ -44,12 +45,12 @@ def estimate_text(estimate: Estimate | None) -> str:
 
 
 def figures_text(figures: Sequence[Figure]) -> str:
-    """One line per figure: the detector with its interval, then its controls."""
-    rows = [COLUMNS]
+    """Write one line per figure: the detector with its interval, then its controls."""
+    lines: list[tuple[str, ...]] = [COLUMNS]
     for figure in figures:
         cells = [_estimate(getattr(figure, side), side == "detector") for side in SIDES]
-        rows.append((f"{figure.name} {figure.unit}".rstrip(), *cells))
-    return _aligned(rows)
+        lines.append((f"{figure.name} {figure.unit}".rstrip(), *cells))
+    return _aligned(lines)
 
 
 def _estimate(estimate: Any, interval: bool) -> str:
@@ -62,22 +63,22 @@ def _estimate(estimate: Any, interval: bool) -> str:
 
 
 def gates_text(gates: Sequence[Mapping[str, Any]]) -> str:
-    """One line per gate: verdict, value, limit, why."""
-    rows = [("gate", "verdict", "value", "limit", "why")]
+    """Write one line per gate: verdict, value, limit, why."""
+    lines = [("gate", "verdict", "value", "limit", "why")]
     for gate in gates:
         value, limit = ("" if gate[n] is None else f"{gate[n]:.3g}" for n in ("value", "limit"))
-        rows.append((gate["name"], gate["verdict"].replace("_", " "), value, limit, gate["why"]))
-    return _aligned(rows)
+        lines.append((gate["name"], gate["verdict"].replace("_", " "), value, limit, gate["why"]))
+    return _aligned(lines)
 
 
 def release_text(release: Mapping[str, Any]) -> str:
-    """Coverage, figures beside their controls, and gates of a release (the result of the release step)."""
+    """Write the coverage, the figures with controls and the gates of a release (the release step's result)."""
     coverage = release["coverage"]
     states = ", ".join(f"{count} {state}" for state, count in coverage["by_state"].items())
     parts = [f"entities {coverage['entities']}, with a row of their own {coverage['own_rows']} ({states})"]
     evaluation = release["evaluation"]
     if evaluation is None:
-        parts.append("quality: nobody said anything to judge by; thresholds follow the page budget")
+        parts.append("quality: not judged, there is no feedback; thresholds follow the page budget")
     else:
         parts.append(
             f"quality: {PROTOCOLS[evaluation['protocol']]} "
@@ -88,10 +89,10 @@ def release_text(release: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+def _aligned(table: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]) - 1)]
     lines = []
-    for row in rows:
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
-        lines.append("  " + "  ".join([*cells, row[-1]]).rstrip())
+    for line in table:
+        cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)]
+        lines.append("  " + "  ".join([*cells, line[-1]]).rstrip())
     return "\n".join(lines)

@@ -137,13 +137,13 @@ def test_a_page_number_keeps_what_was_asked_for() -> None:
 
 def test_nothing_promoted_is_a_sentence() -> None:
     page = pages.fleet(SITE, "challenger", fleet_view(MemoryStore(), "challenger", NOW), None, Query())
-    assert "Nothing was promoted to challenger yet" in page
+    assert "No release was promoted to challenger yet" in page
 
 
 def test_a_release_of_another_tool_has_a_page() -> None:
     store = MemoryStore()
     release_id = toy_release(store)
-    assert "Nobody has asked to promote it yet" in pages.release(SITE, read_release(store, release_id), {}, [])
+    assert "No promotion was requested yet" in pages.release(SITE, read_release(store, release_id), {}, [])
 
 
 def test_assets_are_two() -> None:
