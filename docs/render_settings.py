@@ -1,4 +1,4 @@
-"""Renders docs/settings.md from the dataclasses in fleetalign.config. ``make docs`` writes it, a test compares it.
+"""Render docs/settings.md from the dataclasses in fleetalign.config; ``make docs`` writes it and a test compares it.
 
 python docs/render_settings.py > docs/settings.md
 """
@@ -13,7 +13,7 @@ from fleetalign.config import build, run
 
 HEAD = """# Settings
 
-Every setting with its default, rendered from `tasks/fleetalign/config/run.py` and `build.py` by `make docs`. Override any of them in a YAML
+Every setting with its default, rendered from `tasks/fleetalign/config/run.py` and `build.py` by `make docs`. To override settings, write a YAML
 file and name it with `--params FILE` or `FLEETALIGN_PARAMS`:
 
 ```yaml
@@ -23,8 +23,8 @@ align:
   pages_per_entity_day: 0.1
 ```
 
-`FLEETALIGN_STORE` names the store when no `--store` is given, `FLEETALIGN_PROMETHEUS_URL` a Prometheus server. An unknown or wrongly typed setting is refused by name. The
-sections {build} decide artifacts and are written into the plan; the others only say where and how to run.
+`FLEETALIGN_STORE` names the store when no `--store` is given, `FLEETALIGN_PROMETHEUS_URL` a Prometheus server. An unknown setting, or a value of the wrong type, is
+rejected by name. The sections {build} decide artifacts and are part of the plan; the others only decide where and how to run.
 """
 
 
@@ -36,7 +36,8 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str, str, str]]:
             text = ""
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
                 text = " ".join(str(following.value.value).split())
-            found.append((statement.target.id, ast.unparse(statement.annotation), ast.unparse(statement.value), text))
+            default = "{}" if "factory=dict" in ast.unparse(statement.value) else ast.unparse(statement.value)
+            found.append((statement.target.id, ast.unparse(statement.annotation), default, text))
     return found
 
 
@@ -48,7 +49,7 @@ def render() -> str:
         if annotation in classes:
             rows[name] = [(f"{name}.{n}", d, t) for n, _, d, t in _fields(classes[annotation])]
         else:
-            rows[""].append((name, "{}" if "factory=dict" in default else default, text))
+            rows[""].append((name, default, text))
     lines = [HEAD.format(build=", ".join(f"`{s}`" for s in run.BUILD_SECTIONS))]
     for section, entries in rows.items():
         lines += [f"## {section or 'Top level'}", "", "| setting | default | meaning |", "|---|---|---|"]

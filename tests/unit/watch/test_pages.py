@@ -72,7 +72,7 @@ def test_the_page_says_what_serves_and_what_moved(view) -> None:
     for said in ("3 h ago", "expires in 45 h", "▲ × 2", "2 of 2", "2 moved, 0 new, 0 gone", 'class="bar over"'):
         assert said in page, said
     assert page.count('class="bar') == 2
-    assert "there is no figure of quality" in page
+    assert "Not judged, because there is no feedback" in page
 
 
 def test_what_changes_something_is_offered_to_who_may(view) -> None:
