@@ -5,7 +5,7 @@ BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo stack down test fuzz lint format structure docs pictures bench lock clean
+.PHONY: help env demo stack down test fuzz lint format structure docs docs-site pictures bench lock clean
 
 help:  ## Show every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ structure: env  ## Rewrite tests/dags/structure.json from the DAGs
 
 docs: env  ## Rewrite the rendered pages (docs/settings.md)
 	@$(BIN)/python docs/render_settings.py > docs/settings.md
+
+docs-site: env  ## Build the documentation site into site/; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 pictures: env  ## Take the README's pictures: a demo of its own and the browser tests (Debian's chromium)
 	@FLEETALIGN_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/e2e/test_airflow_demo.py -k browser

@@ -1,17 +1,17 @@
-"""### Has the telemetry drifted from what the champion was built on?
+"""### Compare telemetry with what the champion was built on
 
-**What** Compares the newest whole day of validated telemetry with the champion's own last days: shifted metrics, clipped
-values, score quantile, new and silent entities, pages. Writes a page and a document. Where `drift.pretrain_when_drifted`
-is set, a finding makes a pre-training due, once per model.
+**What** Compares the newest complete day of validated telemetry with the last days that the champion was built on: shifted
+metrics, clipped values, score quantile, new and silent entities, pages. Writes a report and a document. With
+`drift.pretrain_when_drifted`, a finding makes a pre-training due, once per model.
 
-**When** `airflow.drift_cron`, or by hand. Skipped while no release is promoted.
+**When** `airflow.drift_cron`, or by hand. Skipped until a release is promoted.
 
 **In** `telemetry/validated/…`, `channels/<channel>.json` and its release, the release's plan
 **Out** `drift/<release_id>/<day>/report.html` and `.json`; a run `due__<snapshot>` of `shared_pretrain`
 
-**Rerun** Clear freely: the same store gives the same bytes, and the same state starts nothing twice.
+**Rerun** Safe at any time: the same store gives the same bytes, and the same state never starts a second pre-training.
 
-**Paged** Nobody by a finding: it is in the task's result and in the log. When the task fails: platform on-call.
+**Paged** Platform on-call when the task fails. A finding pages no one: it is in the task's result and in the log.
 """
 
 from __future__ import annotations

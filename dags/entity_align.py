@@ -1,15 +1,15 @@
-"""### Every entity's threshold: plan, shards, fleet
+"""### Align every entity: plan, shards, aligner table
 
-**What** Scores the calibration range with the exported graph, shard by shard, and reduces to one aligner row per
-entity. An entity that cannot be aligned gets a row with state and reason; when none can, the run fails, and when too
-few can, the release's coverage gate refuses promotion.
+**What** Scores the calibrate range with the exported graph, shard by shard, and reduces the shards to one aligner row per
+entity. An entity that cannot be aligned gets a row with state and reason. If no entity can be aligned, the run fails; if
+too few can, the release's coverage gate fails.
 
-**When** `airflow.align_cron`, and on every new `shared_model`. Uses the newest model; nothing new means the same plan.
+**When** `airflow.align_cron`, and on every new `shared_model`. Uses the newest model; without new input the plan is the same.
 
 **In** `models/`, `telemetry/validated/`, feedback
 **Out** `aligners/<id>/`, `normalizers/<id>/`, asset `aligner_table`
 
-**Rerun** Clear any task. Clear a shard *with* its downstream tasks, else the table stays as it was.
+**Rerun** Clear any task. Clear a shard *with* its downstream tasks, otherwise the table stays as it was.
 
 **Paged** ML on-call. Needs slots of the `align` pool.
 """

@@ -1,17 +1,17 @@
-"""### Is the channel well, and is its release about to expire?
+"""### Report the health of the channel and warn before its release expires
 
-**What** Sends gauges of the channel to Airflow's own metrics (StatsD or OpenTelemetry): when its release expires, how old
-telemetry is, coverage, the margin of every gate, pages against their budget. Fails while the release is about to expire:
-the task's error is the alarm, its reason first.
+**What** Sends gauges of the channel to Airflow's own metrics (StatsD or OpenTelemetry): expiry of its release, age of
+telemetry, coverage, the margin of every gate, pages against their budget. Fails while the release is about to expire:
+the task's error is the alarm and starts with the cause.
 
-**When** `airflow.health_cron`, or by hand. Skipped while no release is promoted.
+**When** `airflow.health_cron`, or by hand. Skipped until a release is promoted.
 
 **In** `channels/`, the release's manifest, `promotions/`, `drift/`, the newest validated partitions
 **Out** gauges `fleetalign.<channel>.…`
 
-**Rerun** Clear freely.
+**Rerun** Safe at any time.
 
-**Paged** ML on-call by `freshness`, every run until a newer release is promoted or the old one renewed.
+**Paged** ML on-call by `freshness`, on every run until a newer release is promoted or the old one is renewed.
 """
 
 from __future__ import annotations

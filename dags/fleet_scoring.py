@@ -1,17 +1,17 @@
-"""### Example: score the newest interval and page
+"""### Example: score the newest interval and send alerts
 
-**What** Scores each partition that was validated with the champion and sends scores and alarms to `emit.targets`:
-Parquet, OpenMetrics, Alertmanager. Pages of one fault are one alert.
+**What** Scores each validated partition with the champion and sends scores and alarms to `emit.targets`: Parquet,
+OpenMetrics, Alertmanager. All pages of one fault are one alert.
 
-**When** Off by default: paused until you have set `emit.targets` and unpause it. Then once per validated partition,
-under the same key. With `partition: day` it hears of a fault a day late; page on `partition: hour`, or score live.
+**When** Off by default: set `emit.targets` and unpause it. Then once per validated partition, under the same key. With
+`partition: day` it learns of a fault a day late; for alerts use `partition: hour`, or score live.
 
 **In** `telemetry/validated/…`, `channels/champion.json` and its release, `emit/<channel>/firing.json`
-**Out** what `emit.targets` names; `emit/<channel>/firing.json`
+**Out** the targets in `emit.targets`; `emit/<channel>/firing.json`
 
-**Rerun** Clear the task: files are replaced, alerts that fire are renewed and not doubled.
+**Rerun** Clear the task: files are replaced, and firing alerts are renewed without duplicates.
 
-**Paged** Who your Alertmanager routes `FleetalignIncident` to. When the task fails: platform on-call.
+**Paged** The receiver of `FleetalignIncident` in your Alertmanager. Platform on-call when the task fails.
 """
 
 from __future__ import annotations

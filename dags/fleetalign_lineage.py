@@ -1,4 +1,4 @@
-"""What a task made, for everybody who watches: the event of its asset, and OpenLineage where that is on."""
+"""Announce what a task made: in the event of its asset, and to OpenLineage where that is on."""
 
 from __future__ import annotations
 

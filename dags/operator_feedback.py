@@ -1,17 +1,17 @@
-"""### The operator's word: a form, and the inbox of other tools
+"""### Store operators' feedback: a form, and the inbox of other tools
 
-**What** The form stores one statement: what an interval of an entity was, or a page of a table of scores. Every run also
-reads what other tools dropped into `inbox/feedback/`; an object that cannot be read goes to `quarantine/` with the reason.
+**What** The form stores one statement about an interval of an entity, or about a page of a scores table. Every run also
+imports what other tools put into `inbox/feedback/`; an object that cannot be read goes to `quarantine/` with the reason.
 
 **When** `airflow.feedback_cron` (the inbox only), or by hand: `entity`, `start` and `end`, or `page` and `scores`, with a
-`verdict`. A form that is half filled in is refused with what is missing.
+`verdict`. An incomplete form is rejected, and the message names the missing fields.
 
 **In** the form; `inbox/feedback/*.{jsonl,csv,json}`
 **Out** `feedback/`, `inbox/receipts/`; the next `entity_align` uses it
 
-**Rerun** Safe for the inbox: nothing is read twice. A form that is cleared says its statement once more.
+**Rerun** Safe for the inbox: each object is read once. Clearing the run of a form repeats its statement.
 
-**Paged** Nobody. A quarantined object is in the task's result and log.
+**Paged** No one. A quarantined object is in the task's result and log.
 """
 
 from __future__ import annotations

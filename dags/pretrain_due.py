@@ -1,15 +1,15 @@
-"""### Is a new shared model due?
+"""### Start a pre-training when one is due
 
-**What** The bridge from keyed to un-keyed runs. Looks at the store, not at events: when `airflow.min_new_partitions`
-or more validated partitions per kind are newer than the last model, starts `shared_pretrain` once for that state; so
-does a drift report of the champion, where `drift.pretrain_when_drifted` is set. The result of `due` says why.
+**What** The bridge from keyed to un-keyed runs. Reads the store, not events: when `airflow.min_new_partitions`
+or more validated partitions per kind are newer than the last model, starts `shared_pretrain` once for that state. With
+`drift.pretrain_when_drifted`, a drift report of the champion does the same. The result of `due` gives the reason.
 
-**When** After validated partitions. Bursts fold into a few runs; each looks at the whole store.
+**When** After validated partitions. Airflow merges bursts into a few runs; each run reads the whole store.
 
 **In** `telemetry/validated/`, the newest pre-training receipt, the champion's newest drift report
 **Out** a run `due__<snapshot>` of `shared_pretrain`
 
-**Rerun** Clear freely: the run id names the state of the store, so the same state starts nothing twice.
+**Rerun** Safe at any time: the run id names the state of the store, so the same state never starts a second run.
 
 **Paged** Platform on-call.
 """

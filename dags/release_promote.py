@@ -1,18 +1,18 @@
-"""### Release and promotion
+"""### Build a release and promote it
 
-**What** Bundles the newest aligner table and its model into an immutable release, judges it (gates, report) and, when
-every gate and the comparison with the champion agree, moves the channel's pointer. A refusal is a red run with the
-reason; the release exists all the same and can be promoted by hand. Where `airflow.approval_hours` is set, somebody has
-to approve first: the task `approve` shows the verdict; rejected, or without an answer in time, the channel stays.
+**What** Bundles the newest aligner table and its model into an immutable release and evaluates it (gates, report). If every
+gate and the comparison with the champion pass, moves the channel's pointer. Otherwise the run fails with the reason; the
+release still exists and can be promoted by hand. With `airflow.approval_hours`, a user must approve first: the task
+`approve` shows the verdict; after a rejection, or without an answer in time, the channel stays.
 
-**When** On every new `aligner_table`, or by hand. A no-op when the channel already holds the same aligner table.
+**When** On every new `aligner_table`, or by hand. Changes nothing if the channel already has the same aligner table.
 
 **In** the newest plan with an aligner table
 **Out** `releases/<release_id>/`, `promotions/`, `channels/`, asset `release`
 
 **Rerun** Clear either task: releases are content-addressed, a second promotion of the champion changes nothing.
 
-**Paged** ML on-call when a gate refuses; `fleetalign explain` says why in one screen.
+**Paged** ML on-call when a gate fails; `fleetalign explain` shows why on one screen.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""### Rollback by form
+"""### Roll a channel back, by a form
 
-**What** Moves a channel back to an older release: a forward move of the pointer, so the history stays complete and
+**What** Moves a channel to an older release. The pointer's sequence still increases, so the history stays complete and
 scorers that poll the channel change model and thresholds together.
 
-**When** By hand only. `release`: a release id, or empty for the one before. `channel`, and a `reason` of at least
-10 characters. Keys that the form does not have are refused: a misspelt `reason` would pass unseen.
+**When** By hand only. `release`: a release id, or empty for the previous one. `channel`, and a `reason` of at least
+10 characters. Keys that the form does not define are rejected; otherwise a misspelt `reason` would be ignored.
 
 **In** `channels/<channel>.json` and its history
 **Out** the same, one sequence number later
 
-**Rerun** Trigger a new run; do not clear an old one with an empty `release`, it would go back one more.
+**Rerun** Trigger a new run; do not clear an old one with an empty `release`: it would go back one more release.
 
-**Paged** Nobody; the operator who asked sees it fail.
+**Paged** No one; the user who triggered it sees the failure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""### The shared model: plan, data version, pre-training
+"""### Train the shared model: plan, data version, pre-training
 
-**What** Writes an immutable plan, puts its partitions under version control (DVC), trains one model per kind on the
+**What** Writes an immutable plan, records its partitions in the data registry (DVC), trains one model per kind on the
 whole fleet and exports it. The same inputs give the same plan, and a plan that has its models is not trained again.
 
 **When** `airflow.pretrain_cron`, from `pretrain_due`, or by hand (`force` trains again and compares the bytes).
@@ -8,9 +8,9 @@ whole fleet and exports it. The same inputs give the same plan, and a plan that 
 **In** `telemetry/validated/`, feedback, mutes
 **Out** `plans/<plan_id>.json`, `models/<model_id>/`, asset `shared_model`
 
-**Rerun** Clear any task. A killed training goes on from its checkpoint to the same bytes.
+**Rerun** Clear any task. A killed training continues from its checkpoint to the same bytes.
 
-**Paged** ML on-call. Needs a slot of the `gpu` pool; `airflow.gpu_queue` and `airflow.gpu_executor` say where it runs.
+**Paged** ML on-call. Needs a slot of the `gpu` pool; `airflow.gpu_queue` and `airflow.gpu_executor` choose where it runs.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
-"""### Garbage collection of the store
+"""### Collect unreferenced objects of the store
 
-**What** Lists models, aligners, normalizers, plans and releases that no release, channel or history reaches.
-Deletes them only with `dry_run: false`. What partitions list now, every release, feedback and the data registry are never touched.
+**What** Lists models, aligners, normalizers, plans, drift reports, incomplete releases and replaced telemetry files that no
+release, channel, history or kept plan references. Deletes them only with `dry_run: false`. Complete releases, files of
+current partitions, feedback and the data registry are never touched.
 
 **When** `airflow.gc_cron` (dry run), or by hand.
 
 **In** the whole store
 **Out** the list in the task's XCom and log
 
-**Rerun** Safe at any time: objects younger than `min_age_hours` stay, a build in flight loses nothing.
+**Rerun** Safe at any time: objects younger than `min_age_hours` stay, so a build in progress loses nothing.
 
-**Paged** Nobody.
+**Paged** No one.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""### Telemetry in: one closed partition of every kind
+"""### Ingest one closed partition of every kind
 
 **What** Reads one day (or hour) from the configured source, converts it and writes the raw partition.
 Unreadable objects and rows go to `quarantine/` with a reason.
 
 **When** `airflow.ingest_cron`, for the partition that has just closed; UI or CLI backfill; REST with a key:
 `POST /api/v2/dags/telemetry_ingest/dagRuns {"logical_date": null, "partition_key": "2026-03-02"}`.
-A run without a key fails: it would be green and wake nobody.
+A run without a key fails, because its event would wake no consumer.
 
 **In** the `source` section of params.yaml
 **Out** `telemetry/raw/…/_partition.json`, asset `telemetry_raw`
 
-**Rerun** Clear the task or backfill: equal input changes no byte. A clear emits the event again, validation runs again.
+**Rerun** Clear the task or backfill: equal input changes no byte. A clear emits the event again, and validation runs again.
 
-**Paged** Platform on-call after the last retry. Bad rows page nobody; they are counted and quarantined.
+**Paged** Platform on-call after the last retry. Bad rows page no one; they are counted and quarantined.
 """
 
 from __future__ import annotations

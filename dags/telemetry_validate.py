@@ -1,14 +1,14 @@
-"""### Telemetry checked: raw partition to validated partition
+"""### Validate a raw partition
 
-**What** Per-series checks (Arrow) decide cells, rows and series; Great Expectations' critical expectations decide
-the whole partition. What fails goes to `quarantine/` with entity, column, time and rule.
+**What** Arrow checks decide about cells, rows and series; critical expectations of Great Expectations decide about
+the whole partition. Rejected cells and rows go to `quarantine/` with entity, column, time and rule.
 
-**When** Once per event of `telemetry_raw`, under the same partition key. REST with a key re-drives a lost event.
+**When** Once per event of `telemetry_raw`, under the same partition key. REST with a key replaces a lost event.
 
 **In** `telemetry/raw/…`
 **Out** `telemetry/validated/…/_partition.json`, `validation/…`, asset `telemetry_validated`
 
-**Rerun** Clear the task: equal input changes no byte. After a held partition: correct the source, ingest the day again.
+**Rerun** Clear the task: equal input changes no byte. After a held partition: correct the source and ingest the day again.
 
 **Paged** Data owner when a partition is held (the task fails with the expectation's name, no retry);
 platform on-call for store errors.

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.speed.exported import Exported
 from bench.speed.interleave import topic
+from bench.speed.product import Exported
 from bench.speed.synthetic import KIND, STEP_SECONDS, Telemetry
 from fleetalign.align.choice import Choice, choose
 from fleetalign.align.counts import EntityCounts

@@ -67,9 +67,9 @@ def _published(work: str):
 def _fleetalign(name: str, work: str, rest: list[str]):
     if work == "train":
         import fleetalign.model.train  # noqa: F401 - its imports count as imports
-        from bench.speed import exported
+        from bench.speed import product
 
-        return lambda telemetry, windows, side: exported.train(name, telemetry, windows)
+        return lambda telemetry, windows, side: product.train(name, telemetry, windows)
     import onnxruntime  # noqa: F401 - its imports count as imports
 
     from bench.speed import alignment

@@ -19,9 +19,9 @@ import numpy as np
 
 from bench import published
 from bench.machine import machine
-from bench.speed import alignment, exported, memory, sizes, synthetic, whole_build
-from bench.speed.exported import Exported
+from bench.speed import alignment, memory, product, sizes, synthetic, whole_build
 from bench.speed.interleave import interleave, spread, topic
+from bench.speed.product import Exported
 from bench.speed.report import plots, tables
 from bench.speed.synthetic import STEPS_PER_DAY, Telemetry
 from fleetalign.config import ModelConfig
@@ -86,13 +86,13 @@ def run(
 class _Bench:
     def __init__(self, size: Size, data: Path | None, progress: Progress | None) -> None:
         self.size, self.data, self.progress = size, data, progress
-        self.names = exported.names()
+        self.names = product.names()
 
     def measure(self, quick: bool) -> dict[str, Any]:
         size = self.size
         series = self._telemetry(2, max(size.align_samples + published.WINDOW_STEPS - 1, 2 * STEPS_PER_DAY))
         trained = self._fit(series, "cpu").network
-        exported = {n: exported.export(n, series, size.training_windows) for n in self.names}
+        exported = {n: product.export(n, series, size.training_windows) for n in self.names}
         topics = {
             "training": self._training(series, "cpu"),
             **{f"history_{b}": self._history(series, trained, exported, b) for b in size.batch_sizes},
@@ -132,7 +132,7 @@ class _Bench:
     def _training(self, series: Telemetry, device: str) -> dict[str, Any]:
         windows = self.size.training_windows
         sides: dict[str, Callable[[], object]] = {PUBLISHED: lambda: self._fit(series, device)}
-        sides |= {n: (lambda n=n: exported.train(n, series, windows, device)) for n in self.names}
+        sides |= {n: (lambda n=n: product.train(n, series, windows, device)) for n in self.names}
         return topic(
             f"Training ({device})",
             f"{windows} windows of {series.panel.values.shape[2]} metrics in each network's own batches, from raw "
@@ -155,7 +155,7 @@ class _Bench:
                 published.squared_errors(network, dataset, gradients=gradients, batch_size=batch), 11, 0.0
             )
 
-        scorers = {name: exported.scorer_of(side, series) for name, side in exported.items()}
+        scorers = {name: product.scorer_of(side, series) for name, side in exported.items()}
         sides: dict[str, Callable[[], object]] = {
             PUBLISHED: lambda: published_way(True),
             NO_GRADIENTS: lambda: published_way(False),
@@ -278,5 +278,5 @@ def curve_difference(name: str, series: Telemetry, windows: int, device: str) ->
 
     Without dropout and hidden metrics: their random draws come from each device's own generator.
     """
-    losses = [exported.train(name, series, windows, d, dropout=0.0).curve[0]["train_loss"] for d in ("cpu", device)]
+    losses = [product.train(name, series, windows, d, dropout=0.0).curve[0]["train_loss"] for d in ("cpu", device)]
     return {"cpu_loss": losses[0], "loss": losses[1], "relative_difference": abs(losses[1] - losses[0]) / losses[0]}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.speed.exported import Exported
+from bench.speed.product import Exported
 from bench.speed.synthetic import KIND, Telemetry
 from fleetalign.config import ModelConfig
 from fleetalign.contracts.tables import ALIGNER, to_parquet

@@ -122,6 +122,10 @@ def test_the_readmes_commands_run(tmp_path: Path):
     assert (tmp_path / "scores.parquet").exists()
 
 
+def test_getting_started_has_the_readmes_commands():
+    assert _blocks("own data") in text("getting-started.md")
+
+
 def test_the_readmes_figures_are_the_measured_ones():
     measured = json.loads((DOCS / "benchmarks" / "detection.json").read_text())
     page = (ROOT / "README.md").read_text()

@@ -28,11 +28,11 @@ SCRAPED_SECONDS = 120
 
 
 @contextmanager
-def prometheus(folder: Path) -> Iterator[str]:
-    """URL of a server that holds the history of one day and scrapes a node exporter every second."""
+def prometheus(folder: Path, lines: Iterable[str] | None = None) -> Iterator[str]:
+    """URL of a server that holds ``lines`` of OpenMetrics (default: one day) and scrapes a node exporter every second."""
     history = folder / "history.om"
     with history.open("w") as file:
-        file.writelines(_history())
+        file.writelines(_history() if lines is None else lines)
     storage, exporter_port, port = folder / "storage", free_port(), free_port()
     promtool = program("promtool", "prometheus")
     command = [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", history, storage]

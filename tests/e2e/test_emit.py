@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
-import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from debian import program
+from e2e import alertmanager_server
+from e2e.alertmanager_server import firing
 from e2e.conftest import fleetalign
+from e2e.prometheus_server import free_port
 
 from fleetalign import steps
 from fleetalign.config import Config
@@ -32,73 +29,14 @@ from fleetalign.storage.connect import open_store
 from fleetalign.storage.store import Store
 from fleetalign.testing.releases import toy_release, toy_telemetry
 
-READY_SECONDS = 20.0
-HOME = Path("/usr/share/prometheus/alertmanager")
-CONFIG = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 STEPS = 60
 DAY = Interval.parse("2026-03-09", "2026-03-10")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def server_program(folder: Path) -> tuple[Path, Path]:
-    """Debian's Alertmanager and the directory to start it in.
-
-    It reads a template at an absolute path, where nothing is when the package is only unpacked: a copy of it looks
-    below the directory it is started in.
-    """
-    found = program("prometheus-alertmanager")
-    if (HOME / "default.tmpl").exists():
-        return found, folder
-    absolute = str(HOME).encode()
-    relative = str(HOME.relative_to("/")).replace("/alertmanager", "//alertmanager").encode()
-    copy = folder / found.name
-    copy.write_bytes(found.read_bytes().replace(absolute, relative))
-    copy.chmod(0o755)
-    return copy, found.parents[2]
-
-
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[str]:
-    """URL of a server of its own, empty."""
-    (tmp_path / "alertmanager.yml").write_text(CONFIG)
-    url = f"http://127.0.0.1:{free_port()}"
-    binary, directory = server_program(tmp_path)
-    command = [
-        binary,
-        f"--config.file={tmp_path}/alertmanager.yml",
-        f"--storage.path={tmp_path}/alertmanager",
-        f"--web.listen-address={url.removeprefix('http://')}",
-        "--cluster.listen-address=",
-    ]
-    log = tmp_path / "alertmanager.log"
-    with open(log, "wb") as output:
-        server = subprocess.Popen(command, cwd=directory, stdout=output, stderr=output)
-    try:
-        until = time.monotonic() + READY_SECONDS
-        while not ready(url):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < until, log.read_text()
-            time.sleep(0.1)
+    with alertmanager_server.alertmanager(tmp_path) as url:
         yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=READY_SECONDS)
-
-
-def ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready", timeout=2).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
-def firing(url: str) -> list[dict[str, Any]]:
-    return httpx.get(f"{url}/api/v2/alerts", timeout=5).raise_for_status().json()
 
 
 @pytest.fixture

@@ -96,10 +96,13 @@ def prometheus_url(source: SourceConfig) -> str:
 def storage_settings() -> StorageConfig:
     """Read the ``storage`` section where a store is opened: a scorer has no params.yaml, only the environment."""
     settings = load().storage
-    mode = os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION", "").lower()
-    if mode == "when_supported" or mode == "when_required":
-        return dataclasses.replace(settings, checksums=mode)
-    return settings
+    match os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION", "").lower():
+        case "when_supported":
+            return dataclasses.replace(settings, checksums="when_supported")
+        case "when_required":
+            return dataclasses.replace(settings, checksums="when_required")
+        case _:
+            return settings
 
 
 def aws_endpoint() -> str | None:

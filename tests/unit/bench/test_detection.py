@@ -60,7 +60,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-def run(folder, out, size=SIZE):
+def measured(folder, out, size=SIZE):
     return run.run(folder, out, True, size=size, workers=0)
 
 
@@ -73,7 +73,7 @@ def timeless(value):
 def test_the_same_seeds_give_the_same_numbers(folder, tmp_path):
     calls = []
     first = run.run(folder, tmp_path / "a", True, lambda *c: calls.append(c), size=SIZE, workers=0)
-    second = run(folder, tmp_path / "b")
+    second = measured(folder, tmp_path / "b")
     assert timeless(first) == timeless(second)
     assert json.loads((tmp_path / "a" / "detection.json").read_text()) == first
     assert calls[-1][:2] == (len(calls), len(calls)) and calls[-1][0] == 2 * 7
@@ -92,7 +92,7 @@ def test_the_same_seeds_give_the_same_numbers(folder, tmp_path):
 
 
 def test_judged_labels_change_figures_but_no_choice(folder, tmp_path):
-    before = run(folder, tmp_path / "a", SMALL)
+    before = measured(folder, tmp_path / "a", SMALL)
     path = folder / "pumps.parquet"
     table = pq.read_table(path)
     rows = table.to_pandas()
@@ -103,7 +103,7 @@ def test_judged_labels_change_figures_but_no_choice(folder, tmp_path):
         label[late] = np.roll(label[late], 37)
     column = pa.array(np.nan_to_num(label).astype(np.uint8), mask=np.isnan(label))
     pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", column), path)
-    after = run(folder, tmp_path / "b", SMALL)
+    after = measured(folder, tmp_path / "b", SMALL)
     left, right = before["sets"]["pumps"], after["sets"]["pumps"]
     assert [d["chosen"] for d in left["decisions"]] == [d["chosen"] for d in right["decisions"]]
     assert left["ranking"] != right["ranking"]
@@ -111,7 +111,7 @@ def test_judged_labels_change_figures_but_no_choice(folder, tmp_path):
 
 
 def test_tables_and_small_pictures(folder, tmp_path):
-    result = run(folder, tmp_path, SMALL)
+    result = measured(folder, tmp_path, SMALL)
     point = {"vus_pr": 0.5, "event_f1": None, "false_pages_per_entity_day": 0.1}
     for found in result["sets"].values():
         found["masked_metrics"] = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import published
-from bench.speed import alignment, exported, memory, run, sizes, synthetic, whole_build
+from bench.speed import alignment, memory, product, run, sizes, synthetic, whole_build
 from bench.speed.interleave import interleave, speedup, spread, topic
 from fleetalign.errors import BadInput
 
@@ -120,12 +120,12 @@ def test_labelled_telemetry_is_read_and_refused_when_short(tmp_path):
 
 
 def test_every_network_of_the_settings_is_measured():
-    assert "sharead" in exported.names()
+    assert "sharead" in product.names()
 
 
-@pytest.fixture(scope="module", params=exported.names())
-def exported(request) -> exported.Exported:
-    return exported.export(request.param, synthetic.simulated(2, 700, 8), 128)
+@pytest.fixture(scope="module", params=product.names())
+def exported(request) -> product.Exported:
+    return product.export(request.param, synthetic.simulated(2, 700, 8), 128)
 
 
 def test_a_batch_feeds_every_role_of_the_graph(exported):
@@ -177,7 +177,7 @@ def test_a_process_tells_its_peak():
 
 def test_loss_curves_of_two_devices_are_compared_without_random_draws():
     series = synthetic.simulated(2, 400, 5)
-    for name in exported.names():
+    for name in product.names():
         same = run.curve_difference(name, series, 128, "cpu")
         assert same["relative_difference"] == 0 and same["loss"] > 0
 
@@ -198,7 +198,7 @@ def measured(tmp_path_factory):
 
 def test_a_run_holds_every_topic_for_every_network(measured):
     out, result, _ = measured
-    names = set(exported.names())
+    names = set(product.names())
     assert list(result["topics"]) == [
         "training", "history_1", "history_4", "scoring_1", "scoring_4", "alignment", "alignment_with_scoring", "build",
     ]  # fmt: skip
@@ -219,13 +219,13 @@ def test_a_run_holds_every_topic_for_every_network(measured):
 def test_alignment_has_a_row_per_way(measured):
     """Choosing for the fleet is no row of its own: every entity carries its share."""
     sides = measured[1]["topics"]["alignment"]["sides"]
-    ours = [row for name in exported.names() for row in (name, f"{name}, no controls")]
+    ours = [row for name in product.names() for row in (name, f"{name}, no controls")]
     assert list(sides) == ["published", "published_tpe", *ours]
 
 
 def test_progress_counts_every_call(measured):
     calls = [c for c in measured[2] if c[2] == "speed: train cpu"]
-    sides = 1 + len(exported.names())
+    sides = 1 + len(product.names())
     assert calls == [(i + 1, sides * (TINY.rounds + 1), "speed: train cpu") for i in range(len(calls))]
     assert len(calls) == sides * (TINY.rounds + 1)
 
