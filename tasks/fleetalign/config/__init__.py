@@ -1,4 +1,4 @@
-"""Settings: those that decide artifacts (``build``), those of a run (``run``), and their reader (``load``)."""
+"""Settings of artifacts (``build``), settings of a run (``run``), their reader (``load``)."""
 
 from fleetalign.config.build import AlignConfig, GatesConfig, ModelConfig, RangesConfig, TrainingConfig
 from fleetalign.config.load import (

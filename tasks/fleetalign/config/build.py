@@ -1,4 +1,6 @@
-"""The settings that decide artifacts, with their defaults and meanings; they are written into the plan.
+"""The settings that decide artifacts, with their defaults and meanings.
+
+They are written into the plan.
 
 ``fleetalign.config.run`` has the settings that say where and how to run, and ``Config``, which holds all sections.
 """

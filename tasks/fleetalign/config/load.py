@@ -24,7 +24,7 @@ PROMETHEUS_VARIABLE = "FLEETALIGN_PROMETHEUS_URL"
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Config:
-    """Read the settings: defaults, overridden by the YAML file ``path`` or ``$FLEETALIGN_PARAMS``.
+    """Read settings from the YAML file ``path`` or ``$FLEETALIGN_PARAMS``, else the defaults.
 
     Raises:
         ConfigError: The file cannot be read, or a setting in it is unknown or wrong.
@@ -80,7 +80,7 @@ def store_uri(uri: str | None = None) -> str:
 
 
 def prometheus_url(source: SourceConfig) -> str:
-    """Return the Prometheus server from the setting or ``$FLEETALIGN_PROMETHEUS_URL``, which suits passwords better.
+    """Return the Prometheus server from the setting or ``$FLEETALIGN_PROMETHEUS_URL``.
 
     Raises:
         ConfigError: Neither is set.
@@ -94,7 +94,10 @@ def prometheus_url(source: SourceConfig) -> str:
 
 
 def storage_settings() -> StorageConfig:
-    """Read the ``storage`` section where a store is opened: a scorer has no params.yaml, only the environment."""
+    """Read the ``storage`` section when a store is opened.
+
+    A scorer has no params.yaml, only the environment.
+    """
     settings = load().storage
     match os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION", "").lower():
         case "when_supported":
@@ -106,12 +109,17 @@ def storage_settings() -> StorageConfig:
 
 
 def aws_endpoint() -> str | None:
-    """Return the S3 endpoint if it is not AWS's own, for tools that do not read boto3's variables themselves."""
+    """Return the S3 endpoint if it is not AWS's own.
+
+    It is for tools that do not read boto3's variables themselves.
+    """
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def from_plain(cls: Any, document: Any, where: str) -> Any:
-    """Make the dataclass ``cls`` from plain values, as YAML gives them; ``where`` names them in errors.
+    """Make the dataclass ``cls`` from plain values, as YAML gives them.
+
+    ``where`` names them in errors.
 
     Raises:
         ConfigError: A field is unknown or has a wrong value.

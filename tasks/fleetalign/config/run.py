@@ -1,4 +1,4 @@
-"""The settings that say where and how to run, with their defaults and meanings, and ``Config``, which holds all sections.
+"""The settings of where and how to run, and ``Config``, which holds all sections.
 
 The sections in ``BUILD_SECTIONS`` decide artifacts and are written into the plan (``fleetalign.config.build``).
 """

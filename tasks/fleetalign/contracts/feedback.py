@@ -54,14 +54,20 @@ def unique(table: pa.Table, as_of: datetime | None = None) -> pa.Table:
 
 
 def in_force(feedback: pa.Table) -> pa.Table:
-    """Drop retractions and the statements they retract from ``feedback``, which comes from ``unique``."""
+    """Drop retractions and the statements they retract.
+
+    ``feedback`` comes from ``unique``.
+    """
     retracted = feedback["retracts"].drop_null().combine_chunks()
     gone = pc.or_(pc.is_valid(feedback["retracts"]), pc.is_in(feedback["feedback_id"], value_set=retracted))
     return feedback.filter(pc.invert(gone))
 
 
 class Statements:
-    """The statements about one kind, grouped by entity once, so that a look-up does not slow down with the fleet."""
+    """The statements about one kind.
+
+    They are grouped by entity once, so that a look-up does not slow down with the fleet.
+    """
 
     def __init__(self, feedback: pa.Table, kind: str) -> None:
         """Group the statements about ``kind`` by entity; ``feedback`` comes from ``unique``."""
@@ -125,7 +131,10 @@ class Statements:
 
 
 def _covering(times: np.ndarray, instants: np.ndarray) -> np.ndarray:
-    """Find the sample whose step holds each instant: an incident shorter than a step still has one sample."""
+    """Find the sample that covers each instant.
+
+    An incident shorter than the time between samples still has one sample.
+    """
     if len(times) < 2:
         return np.searchsorted(times, instants, side="left")
     index = np.maximum(np.searchsorted(times, instants, side="right") - 1, 0)

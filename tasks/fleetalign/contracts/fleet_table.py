@@ -1,4 +1,4 @@
-"""A table with rows for every entity of a fleet, read from its Parquet bytes some row groups at a time.
+"""A table with rows for every entity of a fleet, read a few Parquet row groups at a time.
 
 Its bytes stay compressed in memory: a scorer of a hundred thousand entities holds as much as one of a thousand.
 """
@@ -122,7 +122,10 @@ class Index:
 
 
 class FleetWriter:
-    """Writes a fleet table from rows that arrive in order; holds one row group and the compressed bytes."""
+    """Writes a fleet table from rows that arrive in order.
+
+    Holds one row group and the compressed bytes.
+    """
 
     def __init__(self, contract: TableContract, between: pa.Table | None = None) -> None:
         """Start an empty table; rows of ``between`` are merged in at their place in the order."""
@@ -134,7 +137,9 @@ class FleetWriter:
         self._last = ("", "")
 
     def add(self, rows: pa.Table) -> None:
-        """Add rows, in any order among themselves, of entities that sort after all entities added before.
+        """Add rows of entities that sort after all entities added before.
+
+        The rows may have any order among themselves.
 
         Raises:
             ValueError: An entity sorts before one that was added earlier.

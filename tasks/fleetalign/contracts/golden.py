@@ -1,4 +1,6 @@
-"""Golden vectors: inputs of a graph and the outputs it gave, stored beside it (contracts 3.6).
+"""Golden vectors: inputs of a graph and the outputs it gave, stored with it.
+
+Defined in contracts 3.6.
 
 One row per tensor of a case. A consumer in any language feeds the inputs and compares the outputs: that is the
 executable form of contracts 3. ``data`` is always float64, which holds float32 and int32 exactly; ``dtype`` is the
@@ -46,7 +48,10 @@ STATE_FLOOR = 0.1
 
 
 def to_table(cases: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Write ``cases`` as a table, each ``{"case": name, "inputs": {tensor: array}, "outputs": ...}``."""
+    """Write ``cases`` as a table.
+
+    Each case is ``{"case": name, "inputs": {tensor: array}, "outputs": {tensor: array}}``.
+    """
     rows = [
         {
             "case": case["case"],
@@ -64,7 +69,7 @@ def to_table(cases: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def cases(table: pa.Table) -> list[dict[str, Any]]:
-    """Read every case in name order, as ``to_table`` takes them, arrays in their own dtype and shape.
+    """Read every case in name order, with arrays in their own dtype and shape.
 
     Raises:
         BadInput: Data and shape of a tensor disagree, or there is no case at all.
@@ -107,7 +112,7 @@ def worst_difference(graph: Graph, table: pa.Table) -> float:
 
 
 def _size_of(expected: np.ndarray) -> Floats:
-    """Compute the size that states are compared relative to: their own, at least ``STATE_FLOOR``."""
+    """Compute the size that states are compared relative to, at least ``STATE_FLOOR``."""
     size: Floats = np.maximum(np.nan_to_num(np.abs(expected.astype(np.float64))), STATE_FLOOR)
     return size
 

@@ -95,7 +95,10 @@ class Graph:
         return Scored(*self.values(self._published, feeds))
 
     def values(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Compute the named outputs for one batch, also the internal values of a graph made by ``expose``."""
+        """Compute the named outputs for one batch.
+
+        They may be internal values of a graph made by ``expose``.
+        """
         arrays: list[np.ndarray] = self._session.run(
             list(outputs), {name: np.ascontiguousarray(feeds[name], dtype=ROLES[name][0]) for name in self.inputs}
         )

@@ -1,4 +1,7 @@
-"""Canonical JSON and content identifiers. An id is a prefix of a sha256 over canonical bytes."""
+"""Canonical JSON and content identifiers.
+
+An id is a prefix of a sha256 over canonical bytes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of scored telemetry: maximal runs of alarms of one entity (contracts 6.1), on the clock.
+"""Pages of scored telemetry: maximal runs of alarms of one entity (contracts 6.1).
 
 Two runs with fewer than ``merge_steps`` samples between them are one page; a missing sample counts as quiet there.
 """
@@ -65,7 +65,9 @@ def find_pages(scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: i
 
 
 def merge_pages(pages: Iterable[Page], step_seconds: Mapping[str, int], merge_steps: int) -> list[Page]:
-    """Sort ``pages`` by kind, entity and start, and merge those of one entity closer than ``merge_steps``.
+    """Merge the pages of an entity that are closer than ``merge_steps``.
+
+    The result is sorted by kind, entity and start.
 
     Merging is idempotent: a repeated run finds the same pages again.
     """

@@ -1,4 +1,7 @@
-"""Versions and schemas of JSON documents. The schemas ship in ``contracts/schemas/``; ``validate`` needs ``jsonschema``."""
+"""Versions and schemas of JSON documents.
+
+The schemas ship in ``contracts/schemas/``; ``validate`` needs ``jsonschema``.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def checked_major(document: Mapping[str, Any], supported: str, where: str) -> None:
-    """Check that a document has the major version of ``supported``; fields and minor versions may be newer.
+    """Check that a document has the major version of ``supported``.
+
+    Fields and minor versions may be newer.
 
     Raises:
         BadInput: The document has another major version.

@@ -87,7 +87,10 @@ class TableContract:
 
 
 def sort_indices(table: pa.Table, names: tuple[str, ...]) -> pa.Array:
-    """Compute the stable ascending row order by ``names``; Arrow does not document its own sort as stable."""
+    """Compute the stable ascending row order by ``names``.
+
+    Arrow does not document its own sort as stable.
+    """
     keyed = table.select(list(dict.fromkeys(names))).append_column(
         "__position__", pa.array(np.arange(table.num_rows, dtype=np.int64))
     )

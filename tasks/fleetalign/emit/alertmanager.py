@@ -27,7 +27,10 @@ BACKOFF_SECONDS = 0.5
 
 
 def as_json(alert: Alert, release_id: str, hold_until: datetime) -> dict[str, Any]:
-    """Write an alert as the API takes it; while its incident continues it ends at ``hold_until`` unless posted again."""
+    """Write an alert as the API takes it.
+
+    While its incident continues it ends at ``hold_until`` unless posted again.
+    """
     incident = alert.incident
     return {
         "labels": {

@@ -95,7 +95,7 @@ def metrics_text(incident: Incident) -> str:
 
 
 def report_lines(incidents: Sequence[Incident]) -> Iterator[str]:
-    """Yield the number of pages and incidents, and a line for each of the ``SHOWN`` newest incidents."""
+    """Yield the number of pages and incidents, then a line for each of the newest incidents."""
     yield f"{sum(len(i.pages) for i in incidents)} pages in {len(incidents)} incidents"
     for incident in incidents[-SHOWN:]:
         yield f"{incident.incident_id}  {format_time(incident.start)}  {format_time(incident.end)}  {describe(incident)}"

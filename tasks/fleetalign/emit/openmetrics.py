@@ -1,4 +1,6 @@
-"""The newest sample of every entity as OpenMetrics text, for a scrape or node_exporter's textfile collector.
+"""The newest sample of every entity as OpenMetrics text.
+
+It is made for a scrape or node_exporter's textfile collector.
 
 Gauges only: the text is valid in the older Prometheus format too.
 """
@@ -18,7 +20,7 @@ Samples = Iterable[tuple[dict[str, str], float]]
 
 
 def render(scores: pa.Table, aligner: FleetTable, release_id: str) -> bytes:
-    """Write OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) and of their rows of ``aligner`` (ALIGNER)."""
+    """Write OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) with their aligner rows."""
     newest = _newest(scores)
     scored = [row for row in newest if row["reason"] is None]
     judged = [row for row in newest if row["reason"] != "unknown_kind"]
@@ -58,7 +60,7 @@ def _newest(scores: pa.Table) -> list[dict[str, Any]]:
 
 
 def _aligner_rows(aligner: FleetTable, judged: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Read the rows of the entities of ``judged`` that have one, and the default rows of their kinds."""
+    """Read the aligner rows of the entities of ``judged`` and the default rows of their kinds."""
     ids: dict[str, set[str]] = {}
     for row in judged:
         ids.setdefault(row["kind"], {DEFAULT_ENTITY}).add(row["entity_id"])

@@ -1,4 +1,4 @@
-"""Scores one closed interval of the store and sends the scores and alarms, as the scoring DAG does in every run."""
+"""Scores one closed interval of the store and sends the result, as the scoring DAG does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fleetalign.storage.store import Store
 
 
 def score_interval(store: Store, config: Config, interval: Interval, now: datetime) -> dict[str, Any]:
-    """Score the validated partitions of ``interval`` with the channel's release and send them to ``emit.targets``.
+    """Score the validated partitions of ``interval`` and send the result to ``emit.targets``.
 
     ``interval`` is one or more whole partitions.
 
@@ -45,7 +45,7 @@ def score_interval(store: Store, config: Config, interval: Interval, now: dateti
 
 
 def _telemetry(store: Store, scorer: Scorer, interval: Interval) -> pa.Table:
-    """Read every kind's validated telemetry of ``interval``, and before it as much as the first windows need."""
+    """Read every kind's validated telemetry of ``interval`` and the history its windows need."""
     tables, new_rows = [], 0
     for kind, entry in scorer.manifest.kinds.items():
         history = timedelta(seconds=scorer.history_steps(kind) * entry["step_seconds"])

@@ -61,7 +61,10 @@ def _steps(scorer: Scorer) -> dict[str, int]:
 
 
 def _file(where: str, scores: pa.Table) -> str:
-    """Return the file to write: in a folder (``where`` ends in ``/``), one per interval, named by its first sample."""
+    """Return the file to write.
+
+    In a folder (``where`` ends in ``/``) it is one per interval, named by its first sample.
+    """
     if not where.endswith("/"):
         return where
     first = pc.min(scores["timestamp"]).as_py()

@@ -45,7 +45,10 @@ class Target:
 
 
 def parse_all(texts: Iterable[str]) -> list[Target]:
-    """Read every target; Alertmanager comes last, so that files exist before an operator is paged."""
+    """Read every target.
+
+    Alertmanager comes last, so that files exist before an operator is paged.
+    """
     return sorted((Target.parse(text) for text in texts), key=lambda target: target.name == "alertmanager")
 
 

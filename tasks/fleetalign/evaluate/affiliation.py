@@ -19,7 +19,7 @@ from fleetalign.evaluate.points import PrecisionRecall
 
 
 def affiliation(alarms: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
-    """Compute mean precision over the zones with an alarm (NaN: no alarm) and mean recall over all zones.
+    """Compute mean precision over the zones with an alarm and mean recall over all zones.
 
     Steps are intervals [i, i + 1) of continuous time and the integrals are exact. A random score gets about one half
     of each.
@@ -43,7 +43,7 @@ def affiliation(alarms: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
 
 
 def _cut(raised: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut raised intervals where zones end, float64 [r, 2], and return the zone of each, int64 [r]."""
+    """Cut raised intervals where zones end, float64 [r, 2], with the zone of each, int64 [r]."""
     starts, ends = raised[:, 0], raised[:, 1]
     over = np.searchsorted(starts, cuts, side="left") > np.searchsorted(ends, cuts, side="right")
     starts = np.sort(np.concatenate([starts, cuts[over]]))
@@ -62,7 +62,10 @@ def _precision(raised: np.ndarray, zone: np.ndarray, incidents: np.ndarray, zone
 
 
 def _farther(near: Floats, far: Floats, left: Floats, right: Floats, zone: Floats) -> Floats:
-    """Integrate the chance to be farther over the distances near..far: room beyond d on each side, over the zone."""
+    """Integrate the chance to be farther over the distances near..far.
+
+    The chance at distance d is the room beyond d on each side, over the zone.
+    """
     room_left, room_right = (_beyond(far, side) - _beyond(near, side) for side in (left, right))
     return (room_left + room_right) / zone
 
@@ -93,7 +96,9 @@ def _recall(raised: np.ndarray, zone: np.ndarray, incidents: np.ndarray, zones: 
 
 
 def _missed(low: Floats, high: Floats, alarm: Floats, edge: Floats) -> Floats:
-    """Integrate, over y in low..high, how much of the zone is nearer to y than ``alarm`` > y; ``edge`` < y ends it.
+    """Integrate, over y in low..high, how much of the zone is nearer to y than ``alarm`` > y.
+
+    ``edge`` < y ends it.
 
     That is (alarm - y) on the alarm's side and min(alarm - y, y - edge) on the other.
     """

@@ -1,4 +1,6 @@
-"""95 % intervals by resampling entities (contracts 6.3; Efron & Tibshirani 1993, ch. 13: percentile interval).
+"""95 % intervals by resampling entities.
+
+These are percentile intervals (contracts 6.3; Efron & Tibshirani 1993, ch. 13).
 
 Entities, not samples or incidents, are the units: incidents of one entity resemble each other.
 """
@@ -29,7 +31,10 @@ class Estimate:
 
 
 def rounded(value: float | None) -> float | None:
-    """Round to nine significant digits, so that equal figures give equal bytes; None if not finite."""
+    """Round to nine significant digits, so that equal figures give equal bytes.
+
+    None if not finite.
+    """
     return None if value is None or not np.isfinite(value) else float(f"{value:.9g}")
 
 

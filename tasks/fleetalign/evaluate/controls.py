@@ -23,7 +23,7 @@ def uniform_scores(kind: str, entity_id: str, seed: int, steps: int) -> np.ndarr
 
 
 def random_alarms(kind: str, entity_id: str, seed: int, scored: np.ndarray, tail_probability: float) -> np.ndarray:
-    """Alarm, bool [t], where the uniform score exceeds its 1 - p quantile, p being the entity's tail probability.
+    """Compute alarms, bool [t], of the uniform score at the entity's tail probability.
 
     Only samples that the detector could score (``scored`` bool [t]) can alarm, as with the detector itself.
     """
@@ -31,12 +31,15 @@ def random_alarms(kind: str, entity_id: str, seed: int, scored: np.ndarray, tail
 
 
 def shift_offsets(kind: str, entity_id: str, seeds: int, steps: int) -> np.ndarray:
-    """Draw circular offsets, int64 [seeds] in [1, steps), that do not depend on the entity's alarms."""
+    """Draw circular offsets, int64 [seeds] in [1, steps), independent of the entity's alarms."""
     if steps < 2:
         return np.zeros(seeds, dtype=np.int64)
     return generator(kind, entity_id, seeds, "shift").integers(1, steps, seeds)
 
 
 def shifted(alarms: np.ndarray, offset: int) -> np.ndarray:
-    """Shift the detector's own alarms bool [t] circularly, which keeps their rate and, except at one seam, their runs."""
+    """Shift the detector's own alarms bool [t] circularly.
+
+    This keeps their rate and, except at one seam, the lengths of their runs.
+    """
     return np.roll(alarms, offset)

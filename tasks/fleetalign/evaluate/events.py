@@ -1,4 +1,6 @@
-"""Events: incidents hit or missed, pages true or false, and how late a page came (contracts 6.1).
+"""Events: incidents hit or missed, pages true or false, and how late a page came.
+
+Defined in contracts 6.1.
 
 Shapes: t time steps, G incidents. A page is a maximal run of alarms, runs closer than ``merge_steps`` are one. Events
 live on the clock: alarms in unlabelled time belong to pages as any other, and a page is false only when it touches
@@ -33,7 +35,7 @@ def pages(alarms: np.ndarray, merge_steps: int) -> np.ndarray:
 
 
 def touches(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return whether each half-open interval of ``left`` [n, 2] overlaps any of ``right`` [m, 2], bool [n].
+    """Return whether each interval of ``left`` [n, 2] overlaps any of ``right`` [m, 2].
 
     The intervals of ``right`` are sorted and disjoint.
     """
@@ -81,12 +83,18 @@ def event_counts(
 
 
 def detection_delays(alarms: np.ndarray, incidents: np.ndarray, merge_steps: int) -> np.ndarray:
-    """Count the steps from each incident's start to its first page, float64 [G]: 0 if paged before, NaN if missed."""
+    """Count the steps from each incident's start to its first page, float64 [G].
+
+    It is 0 if a page began before, and NaN if the incident is missed.
+    """
     return _delays(pages(alarms, merge_steps), incidents)
 
 
 def false_pages_per_entity_day(false_pages: float, judged_steps: float, step_seconds: float) -> float:
-    """Compute false pages per day of labelled time; NaN without any. Both counts may be sums over entities."""
+    """Compute false pages per day of labelled time; NaN without any.
+
+    Both counts may be sums over entities.
+    """
     return false_pages * DAY_SECONDS / (judged_steps * step_seconds) if judged_steps > 0 else float("nan")
 
 

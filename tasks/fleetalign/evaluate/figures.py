@@ -43,7 +43,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Counts per entity of the detector and of its controls, in one order of entities, and their figures."""
+    """Counts per entity of the detector and its controls, in one order of entities."""
 
     protocol: Protocol
     detector: tuple[EntityCounts, ...]
@@ -108,7 +108,10 @@ class Figures:
         return {(counts.kind, counts.entity_id): counts for counts in self.detector}
 
     def table(self) -> list[Figure]:
-        """Compute every measure that the counts allow, event F1 first (He et al., TOSEM 2025; method G.2)."""
+        """Compute every measure that the counts allow, event F1 first.
+
+        Source: He et al., TOSEM 2025; method G.2.
+        """
         found: list[Figure] = []
         if not self.detector:
             return found

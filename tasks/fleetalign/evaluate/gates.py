@@ -74,7 +74,10 @@ def golden_parity(worst: float, limit: float) -> Gate:
 
 
 def pages_per_entity_day(rate: float | None, limit: float) -> Gate:
-    """Require at most ``limit`` pages, true or false, per entity-day; ``rate`` is None if no time was scored."""
+    """Require at most ``limit`` pages, true or false, per entity-day.
+
+    ``rate`` is None if no time was scored.
+    """
     name = "pages_per_entity_day"
     if rate is None:
         return Gate(name, None, limit, "not_applicable", "no time was scored after training")
@@ -82,12 +85,12 @@ def pages_per_entity_day(rate: float | None, limit: float) -> Gate:
 
 
 def beats_random(figures: Figures | None) -> Gate:
-    """Require a pooled event F1 above that of a random score through the same aligner, with 95 % confidence."""
+    """Require a pooled event F1 above that of a random score, with 95 % confidence."""
     return _beats("random", "a random score through the same aligner", figures)
 
 
 def beats_shifted(figures: Figures | None) -> Gate:
-    """Require a pooled event F1 above that of the detector's alarms at random times, with 95 % confidence."""
+    """Require a pooled event F1 above that of shifted alarms, with 95 % confidence."""
     return _beats("shifted", "its own alarms at shifted times", figures)
 
 
@@ -151,7 +154,10 @@ def pages_vs_champion(
 
 
 def coverage_vs_champion(candidate: Mapping[str, int], champion: Mapping[str, int] | None) -> Gate:
-    """Require a coverage at most ``COVERAGE_DROP`` below the champion's; both count entities per aligner state."""
+    """Require a coverage at most ``COVERAGE_DROP`` below the champion's.
+
+    Both count entities per aligner state.
+    """
     name = "coverage_vs_champion"
     before = None if champion is None else coverage_share(champion)
     if before is None:

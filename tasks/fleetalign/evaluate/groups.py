@@ -1,4 +1,4 @@
-"""Measures of a grouping of pages, over pairs of pages, because two groupings share no names of groups."""
+"""Measures of a grouping of pages, over pairs, because groupings share no names of groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Judges alarms against labels: counts every entity's events and those of its controls (contracts 6)."""
+"""Judges alarms against labels: counts every entity's events and those of its controls.
+
+Defined in contracts 6.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every measure of one entity's scores or alarms against its labels, in one place (contracts 6.1).
+"""Every measure of one entity's scores or alarms against its labels, in one place.
+
+Defined in contracts 6.1.
 
 Shapes: t time steps, G incidents. ``scores`` float [t], higher is more anomalous, NaN where there is no score;
 ``alarms`` bool [t]; ``labels`` int8 [t]: 1 anomaly, 0 normal, -1 unlabelled. No measure judges unlabelled samples; each

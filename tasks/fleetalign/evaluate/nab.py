@@ -1,4 +1,6 @@
-"""The Numenta Anomaly Benchmark's score (Lavin and Ahmad, ICMLA 2015): early detection in windows, few false alarms.
+"""The score of the Numenta Anomaly Benchmark (Lavin and Ahmad, ICMLA 2015).
+
+It rewards early detection in windows and few false alarms.
 
 Shapes: t rows, s series. A window is a run of anomalous labels. The first rows of a series are probation: min(15 % of
 its rows, 750) of them are not judged. With sigma(y) = 2 / (1 + exp(5 y)) - 1, a window earns the value of its earliest
@@ -68,7 +70,7 @@ def nab_score(
     profile: NabProfile = NAB_PROFILES["standard"],
     threshold: float | None = None,
 ) -> NabScore:
-    """Score a corpus of (scores float [t], labels int8 [t]) at ``threshold``, or at the best one if None.
+    """Score a corpus of (scores float [t], labels int8 [t]) at ``threshold`` (None: the best).
 
     Among equal thresholds the highest is taken; +inf means that no alarm is best.
 
@@ -95,7 +97,10 @@ def nab_score(
 
 
 def _gains(scores: np.ndarray, labels: np.ndarray, profile: NabProfile) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the scores of judged rows, what each adds to the sum as the threshold falls to it, and the window count."""
+    """Return the scores of judged rows, the gain of each, and the number of windows.
+
+    The gain is the change of the sum when the threshold falls to that score.
+    """
     if scores.ndim != 1 or scores.shape != np.shape(labels):
         raise ValueError(f"scores {scores.shape} and labels {np.shape(labels)} must be one series each, equally long")
     rows = np.arange(len(scores))

@@ -59,7 +59,7 @@ def count(
     step_seconds: int,
     merge_steps: int,
 ) -> EntityCounts:
-    """Count ``alarms`` bool [t] against ``labels`` int8 [t] where ``judged`` bool [t] and labelled.
+    """Count ``alarms`` bool [t] against ``labels`` int8 [t] in labelled ``judged`` time.
 
     An incident counts when it lies wholly inside judged time: one that straddles a cut belongs to neither side
     (contracts 1.4), and a page that touches it is not false either.
@@ -84,7 +84,10 @@ def count(
 
 
 def mean(runs: Sequence[EntityCounts]) -> EntityCounts:
-    """Average the counts of one entity over several seeds of a control; delays of all seeds are kept."""
+    """Average the counts of one entity over several seeds of a control.
+
+    Delays of all seeds are kept.
+    """
     first = runs[0]
     return EntityCounts(
         first.kind,

@@ -46,7 +46,9 @@ def point_counts(alarms: np.ndarray, labels: np.ndarray) -> PointCounts:
 
 
 def point_adjusted_counts(alarms: np.ndarray, labels: np.ndarray) -> PointCounts:
-    """Count with point adjustment (Xu et al., WWW 2018): one alarm in an incident credits all its samples.
+    """Count with point adjustment (Xu et al., WWW 2018).
+
+    One alarm in an incident credits all its samples.
 
     Random scores do well on it (Kim et al., AAAI 2022): never show it without its random control.
     """
@@ -57,7 +59,10 @@ def point_adjusted_counts(alarms: np.ndarray, labels: np.ndarray) -> PointCounts
 
 
 def needed_alarms(lengths: np.ndarray, percent: float) -> np.ndarray:
-    """Compute the fewest alarms above ``percent`` of each length, int64: length + 1 (never) at 100 %."""
+    """Compute the fewest alarms above ``percent`` of each length, int64.
+
+    At 100 % it is the length + 1, so never.
+    """
     return np.floor(lengths * percent / 100).astype(np.int64) + 1
 
 
@@ -121,7 +126,10 @@ class PrecisionRecall:
 
 
 def composite(alarms: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
-    """Compute precision over samples and recall over segments; their F1 is Fc1 (Garg et al., TNNLS 2021)."""
+    """Compute precision over samples and recall over segments.
+
+    Their F1 is Fc1 (Garg et al., TNNLS 2021).
+    """
     counts = point_counts(alarms, labels)
     raised = counts.true + counts.false
     segments = intervals(labels == ANOMALY)

@@ -1,4 +1,6 @@
-"""Measures as functions of per-entity counts, on every row of a bootstrap at once (contracts 6.1, method G.2).
+"""Measures as functions of per-entity counts, on every row of a bootstrap at once.
+
+Defined in contracts 6.1 and method G.2.
 
 Shapes: e entities, b draws. ``side`` is the counts of one detector or control, ``draws`` float64 [b, e] how often each
 entity was drawn; every measure returns float64 [b], NaN where it is undefined.

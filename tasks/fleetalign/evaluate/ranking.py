@@ -1,4 +1,4 @@
-"""Measures of a score before any threshold: average precision, range AUC and the volume under the surface.
+"""Measures of a score without a threshold: average precision, range AUC, VUS.
 
 Shapes: t time steps, n labelled steps, G incidents, b buffer lengths, k thresholds. ``scores`` float [t], higher is
 more anomalous; ``labels`` int8 [t]: 1 anomaly, 0 normal, -1 unlabelled.
@@ -76,12 +76,15 @@ def vus_roc(
     buffers: Sequence[int] | None = None,
     thresholds: int = NUM_THRESHOLDS,
 ) -> float:
-    """Compute the volume under the ROC surface as ``vus_pr`` does; NaN also where no labelled step is normal."""
+    """Compute the volume under the ROC surface as ``vus_pr`` does.
+
+    NaN also where no labelled step is normal.
+    """
     return float(range_aucs(scores, labels, range(buffer + 1) if buffers is None else buffers, thresholds)[1].mean())
 
 
 def range_pr_auc(scores: np.ndarray, labels: np.ndarray, buffer: int, *, thresholds: int = NUM_THRESHOLDS) -> float:
-    """Compute the area under the range-based precision-recall curve at one buffer length in steps."""
+    """Compute the area under the range-based precision-recall curve at one buffer length."""
     return float(range_aucs(scores, labels, [buffer], thresholds)[0][0])
 
 
@@ -175,7 +178,7 @@ def _cumulated(first: np.ndarray, weights: np.ndarray | None, thresholds: int) -
 
 
 def _slopes(first: np.ndarray, pieces: _Pieces, lengths: np.ndarray, thresholds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the soft labels of alarms outside incidents [b, k], and of all steps outside incidents [b].
+    """Sum the soft labels outside incidents: of alarms [b, k], and of all steps [b].
 
     At distance d from an incident the slope of length l is sqrt(1 - d / l); slopes add up, to at most 1.
     """
@@ -207,7 +210,10 @@ def _slopes(first: np.ndarray, pieces: _Pieces, lengths: np.ndarray, thresholds:
 
 
 def _existence(first: np.ndarray, pieces: _Pieces, halves: np.ndarray, thresholds: int) -> np.ndarray:
-    """Compute the share of softened incidents with an alarm, [b, k]; incidents whose slopes meet are one."""
+    """Compute the share of softened incidents with an alarm, [b, k].
+
+    Incidents whose slopes meet are one.
+    """
     reach = int(halves.max())
     starts, ends = pieces.incidents[:, 0], pieces.incidents[:, 1]
     core = np.minimum.reduceat(np.append(first, thresholds), pieces.incidents.ravel())[::2]

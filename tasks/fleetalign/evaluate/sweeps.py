@@ -1,4 +1,6 @@
-"""Best F1 over every threshold: exact sweeps of the sorted scores, O(n log n), no grid (method H.1).
+"""Best F1 over every threshold: exact sweeps of the sorted scores, O(n log n), no grid.
+
+See method H.1.
 
 Shapes: t time steps, G segments, A anomalous samples. An alarm is ``score >= threshold``; NaN (and -inf) scores never
 are. Best-threshold figures choose the threshold on the labels they are judged by: they are oracles, upper bounds.
@@ -83,19 +85,25 @@ def best_composite_f1(scores: np.ndarray, labels: np.ndarray) -> Best:
 
 
 def pa_k_curve(scores: np.ndarray, labels: np.ndarray, percents: Sequence[float] = tuple(range(101))) -> np.ndarray:
-    """Find the best PA%K F1 at each K, float64 [K], choosing a threshold for each; it falls as K grows."""
+    """Find the best PA%K F1 at each K, float64 [K], choosing a threshold for each.
+
+    It falls as K grows.
+    """
     scores = _without_nan(scores, labels)
     normal = np.sort(scores[labels == NORMAL])
     return np.array([_best(raised, normal, ordered=True).f1 for raised in _raised(scores, labels, percents)])
 
 
 def pa_k_area(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Compute the area under the best PA%K F1 over K = 0..100 by trapezoids; K is a share, so 1 is perfect."""
+    """Compute the area under the best PA%K F1 over K = 0..100 by trapezoids.
+
+    K is a share, so 1 is perfect.
+    """
     return float(np.trapezoid(pa_k_curve(scores, labels), dx=0.01))
 
 
 def best_event_f1(scores: np.ndarray, labels: np.ndarray, merge_steps: int, *, max_alarm_share: float = 1.0) -> Best:
-    """Find the best event F1 of pages merged by ``merge_steps``, as ``event_counts`` counts them in labelled time.
+    """Find the best event F1 of pages merged by ``merge_steps``, as ``event_counts`` counts.
 
     An alarm that never ends is one page and hits every incident: without ``max_alarm_share``, the largest share of
     labelled steps that may be alarmed, even a random score reaches 1.
@@ -159,7 +167,10 @@ def _lowest_best(f1: np.ndarray, cuts: np.ndarray) -> Best:
 
 
 def _best(anomalous: np.ndarray, normal: np.ndarray, ordered: bool = False) -> Best:
-    """Find the best F1 of samples; only anomalous scores can be best, as only false alarms change between them."""
+    """Find the best F1 of samples.
+
+    Only anomalous scores can be best, as only false alarms change between them.
+    """
     if len(anomalous) == 0:
         return NOTHING_TO_FIND
     normal = normal if ordered else np.sort(normal)
@@ -192,7 +203,7 @@ def _raised(scores: np.ndarray, labels: np.ndarray, percents: Sequence[float]) -
 
 
 def _reach(ahead: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """Find, for each x, the highest threshold at which a page with an alarm at x reaches the next p > x in ``goal``.
+    """Find the highest threshold at which a page from x reaches the next p > x in ``goal``.
 
     ``ahead[y]`` is the maximum of the samples of the window that begins at y; -inf where no goal follows.
     """
@@ -206,7 +217,10 @@ def _reach(ahead: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 
 def _hit_threshold(scores: np.ndarray, start: int, end: int, width: int) -> float:
-    """Find the highest threshold that hits [start, end): an alarm inside, or two that merge across it."""
+    """Find the highest threshold that hits [start, end).
+
+    A hit is an alarm inside, or two alarms that merge across it.
+    """
     highest = float(scores[start:end].max())
     first = max(end - width, 0)
     if first < start and end < len(scores):

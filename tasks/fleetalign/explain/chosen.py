@@ -49,7 +49,10 @@ def explained_entities(
 
 
 def _chosen(aligner: pa.Table, aligned: Mapping[str, Any], before: pa.Table) -> dict[Key, list[str]]:
-    """Choose entities, each with the reasons; ``before`` is the previous aligner, empty if there is none."""
+    """Choose entities, each with the reasons.
+
+    ``before`` is the previous aligner, empty if there is none.
+    """
     chosen: dict[Key, list[str]] = {}
     for entry in aligned.get("most_paged", ()):
         key = (entry["kind"], entry["entity_id"])

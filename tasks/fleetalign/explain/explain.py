@@ -62,7 +62,7 @@ def explain_release(store: Store, release_id: str) -> str:
 
 
 def explain_entity(store: Store, release_id: str, name: str, at: datetime | None = None) -> str:
-    """Explain the aligner row of an entity (``ID`` or ``KIND/ID``) and its page at the time ``at``.
+    """Explain the aligner row of an entity (``ID`` or ``KIND/ID``) and its page at ``at``.
 
     Raises:
         NotFound: There is no such release or entity.
@@ -150,7 +150,10 @@ def _alarm(row: Mapping[str, Any], window: int) -> str:
 
 
 def statement_lines(feedback: pa.Table, kind: str, entity_id: str) -> list[Line]:
-    """Describe the newest statements about an entity, retracted or not; ``feedback`` comes from ``unique``."""
+    """Describe the newest statements about an entity, retracted or not.
+
+    ``feedback`` comes from ``unique``.
+    """
     retracted_by = dict(zip(feedback["retracts"].to_pylist(), feedback["source"].to_pylist(), strict=True))
     mine = feedback.filter(pc.and_(pc.equal(feedback["kind"], kind), pc.equal(feedback["entity_id"], entity_id)))
     statements = [statement for statement in mine.to_pylist() if statement["verdict"] != RETRACTED]

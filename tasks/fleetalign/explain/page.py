@@ -1,4 +1,4 @@
-"""Explains one page of one entity: its largest margin, the metrics that caused it, and similar earlier pages.
+"""Explains a page of an entity: its largest margin, its metrics, and similar earlier pages.
 
 Shapes: t samples, M metrics, n pages.
 """
@@ -88,7 +88,7 @@ class Pager:
         return self._lines(pages, len(pages) - 1) if pages else [("page", f"none in {LOOKBACK_DAYS} days")]
 
     def _lines(self, pages: Sequence[ExplainedPage], index: int) -> list[Line]:
-        """Describe ``pages[index]``, the metrics that caused it, and the earlier pages most similar to it."""
+        """Describe ``pages[index]``, the metrics that caused it, and similar earlier pages."""
         here, metrics = pages[index], self.scorer.manifest.kinds[self.kind]["metrics"]
         lines = [
             ("page", f"{_span(here)}{here.verdict and f', {here.verdict}'}"),
@@ -162,7 +162,10 @@ class _Seen:
 
 
 def likeness(left: np.ndarray, right: np.ndarray) -> float:
-    """Compute the cosine of two vectors of shares [M]: 1 = the same metrics to the same extent, 0 = none in common."""
+    """Compute the cosine of two vectors of shares [M].
+
+    1 = the same metrics to the same extent, 0 = no metric in common.
+    """
     size = np.linalg.norm(left) * np.linalg.norm(right)
     return float(left @ right / size) if size > 0 else 0.0
 

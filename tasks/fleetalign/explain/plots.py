@@ -1,4 +1,7 @@
-"""Plots of reports as deterministic SVG text, without a date and with fixed element ids (needs ``matplotlib``)."""
+"""Plots of reports as deterministic SVG text, without a date and with fixed element ids.
+
+It needs ``matplotlib``.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,7 @@ def trace_plot(trace: EntityTrace) -> str:
 
 
 def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, int, int]]) -> str:
-    """Plot the pages of two configurations by day, by hour (UTC), and of the entities that changed most.
+    """Plot the pages of two configurations by day, by hour (UTC), and by entity.
 
     ``sides`` comes from ``release.backtest.document``.
     """
@@ -145,7 +148,10 @@ def _peaks(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
 def stacked_axes(
     count: int, width: float, height: float, heights: Sequence[float] = (1,)
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Create a figure with ``count`` axes below each other that share the x axis; sizes are in inches."""
+    """Create a figure with ``count`` axes below each other that share the x axis.
+
+    Sizes are in inches.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -1,4 +1,4 @@
-"""The report of a release: one self-contained HTML page with its parts, its quality with controls, and plots."""
+"""The report of a release: a self-contained HTML page of its parts, quality and plots."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ class ReportData:
 
 
 def render(data: ReportData) -> bytes:
-    """Render the report as UTF-8 HTML without external resources; the same data gives the same bytes."""
+    """Render the report as UTF-8 HTML without external resources.
+
+    The same data gives the same bytes.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -82,5 +85,5 @@ def render(data: ReportData) -> bytes:
 
 
 def _own_ids(svg: str, prefix: str) -> str:
-    """Prefix the element ids of a plot, because matplotlib numbers them from 1 in every plot of the page."""
+    """Prefix the element ids of a plot, which matplotlib numbers from 1 in every plot."""
     return svg.replace('id="', f'id="{prefix}-').replace('"#', f'"#{prefix}-').replace("url(#", f"url(#{prefix}-")

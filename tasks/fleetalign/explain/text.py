@@ -1,4 +1,7 @@
-"""Text of figures, gates and coverage, for terminals and HTML pages; every figure is shown with its controls."""
+"""Text of figures, gates and coverage, for terminals and HTML pages.
+
+Every figure is shown with its controls.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ def gates_text(gates: Sequence[Mapping[str, Any]]) -> str:
 
 
 def release_text(release: Mapping[str, Any]) -> str:
-    """Write the coverage, the figures with controls and the gates of a release (the release step's result)."""
+    """Write the coverage, figures and gates of a release (the release step's result)."""
     coverage = release["coverage"]
     states = ", ".join(f"{count} {state}" for state, count in coverage["by_state"].items())
     parts = [f"entities {coverage['entities']}, with a row of their own {coverage['own_rows']} ({states})"]

@@ -1,1 +1,4 @@
-"""The consumer of a release: scores telemetry. It imports only contracts, storage, errors and interval."""
+"""The consumer of a release: scores telemetry.
+
+It imports only contracts, storage, errors and interval.
+"""

@@ -1,4 +1,7 @@
-"""The parameters of each entity of a kind, from the normalizer and aligner tables (contracts 2.6, 2.7)."""
+"""The parameters of each entity of a kind, from the normalizer and aligner tables.
+
+Defined in contracts 2.6, 2.7.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ class _Block:
 
 
 class EntityRows:
-    """Parameters of every entity of one kind; an unknown entity or metric has those of the default row."""
+    """Parameters of every entity of one kind.
+
+    An unknown entity or metric has those of the default row.
+    """
 
     def __init__(
         self, kind: str, metrics: Sequence[str], statistics: Sequence[str], normalizer: FleetTable, aligner: FleetTable
@@ -124,7 +130,7 @@ def _aligned(table: pa.Table) -> _Block:
 
 
 def _normalized(table: pa.Table, metrics: Sequence[str], names: Sequence[str]) -> _Block:
-    """Read ``values`` float64 [entity, name, metric], NaN where the table has no row for a metric."""
+    """Read ``values`` float64 [entity, name, metric], NaN for a metric without a row."""
     ids = pc.unique(table["entity_id"])
     entities = pc.index_in(table["entity_id"], value_set=ids).to_numpy()
     positions = pc.fill_null(pc.index_in(table["metric"], value_set=pa.array(metrics, pa.string())), -1).to_numpy()

@@ -1,4 +1,4 @@
-"""Scores the entities of one kind: gathers windows and feeds the roles that the manifest lists (contracts 3.1)."""
+"""Scores the entities of one kind: gathers windows and feeds the graph (contracts 3.1)."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class KindScorer:
 
     @property
     def history_steps(self) -> int:
-        """Number of samples needed before the first score: the window's reach, and the state's settling time."""
+        """Number of samples needed before the first score: the window's reach and the settling time."""
         return self.context_steps + (self.settle_steps or 0)
 
     def settling(self, index: int) -> int:
@@ -127,12 +127,18 @@ class KindScorer:
         return 0 if self.settle_steps is None else max(index - self.settle_steps, 0)
 
     def location(self, entity_id: str) -> np.ndarray:
-        """Return the usual level of every metric of an entity in raw units, float64 [metric]; NaN if unknown."""
+        """Return the usual level of every metric of an entity in raw units, float64 [metric].
+
+        NaN if unknown.
+        """
         row = self._rows.of(entity_id)
         return np.where(row.usable, row.location, np.nan)
 
     def scale(self, entity_id: str) -> np.ndarray:
-        """Return the scale of every metric of an entity in raw units, float64 [metric]; NaN if unknown."""
+        """Return the scale of every metric of an entity in raw units, float64 [metric].
+
+        NaN if unknown.
+        """
         row = self._rows.of(entity_id)
         return np.where(row.usable, row.scale, np.nan)
 
@@ -200,7 +206,10 @@ class KindScorer:
             yield task.series, task.scores
 
     def _states(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> np.ndarray:
-        """Return the state of each piece's first window; NaN, which stands for the row before, for the others."""
+        """Return the state of each piece's first window.
+
+        NaN, which stands for the row before, for the others.
+        """
         states = np.full((sum(len(chunk) for _, chunk in pieces), self._state_size), np.nan, dtype=np.float32)
         at = 0
         for task, chunk in pieces:
@@ -235,7 +244,10 @@ class KindScorer:
 
 
 def _packed(group: Sequence[_Task], size: int) -> Iterator[list[tuple[_Task, np.ndarray]]]:
-    """Pack the wanted windows, in order, into lists of (task, indices into its positions) of at most ``size``."""
+    """Pack the wanted windows, in order, into lists of at most ``size``.
+
+    An entry is (task, indices into its positions).
+    """
     pieces: list[tuple[_Task, np.ndarray]] = []
     room = size
     for task in group:

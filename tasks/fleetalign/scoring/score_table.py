@@ -1,4 +1,7 @@
-"""Converts telemetry rows to series for a kind's scorer, and its scores to rows of SCORES (contracts 2.8)."""
+"""Converts telemetry rows to series for a kind's scorer, and its scores to rows of SCORES.
+
+Defined in contracts 2.8.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ def kinds_of(telemetry: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 
 def measured(rows: pa.Table, metrics: tuple[str, ...]) -> pa.Table:
-    """Select the key columns and the catalogue's metrics, sorted by entity and time; ignore other columns."""
+    """Select the key columns and the catalogue's metrics, sorted by entity and time.
+
+    Ignore other columns.
+    """
     return TELEMETRY.conform(rows.select([*KEY_COLUMNS, *(m for m in metrics if m in rows.schema.names)]))
 
 
@@ -91,7 +97,9 @@ def score_table(
 
 
 def grids(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None = None) -> Iterator[Series]:
-    """Yield every entity of ``rows`` on its own grid; of several rows in one slot the last counts.
+    """Yield every entity of ``rows`` on its own grid.
+
+    Of several rows in one slot the last counts.
 
     Raises:
         BadInput: An entity's times lie impossibly far apart.

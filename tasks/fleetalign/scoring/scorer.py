@@ -1,4 +1,6 @@
-"""The reference consumer of a release; it needs only numpy, pyarrow and onnxruntime (contracts 2.8 and 3).
+"""The reference consumer of a release; it needs only numpy, pyarrow and onnxruntime.
+
+Defined in contracts 2.8 and 3.
 
 It follows one pointer, then only immutable keys, and checks every sha256. Scorers in other languages restate this
 file; ``fleetalign.testing.scorers`` checks them.
@@ -152,11 +154,14 @@ class Scorer:
         return found.score[first - begin :], found.margin[first - begin :]
 
     def history_steps(self, kind: str) -> int:
-        """Return how many samples before the first score of ``kind`` make it equal to scoring in bulk."""
+        """Return how many samples must precede the first score of ``kind`` to match scoring in bulk."""
         return self._kinds[kind].history_steps
 
     def verify(self) -> float:
-        """Return the worst relative difference of any graph from its golden vectors on this machine (contracts 3.6)."""
+        """Return the worst relative difference of any graph from its golden vectors on this machine.
+
+        Defined in contracts 3.6.
+        """
         worst = 0.0
         for kind, scorer in self._kinds.items():
             key = self.manifest.kinds[kind]["golden"]

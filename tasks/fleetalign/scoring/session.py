@@ -1,4 +1,4 @@
-"""Scores telemetry as it arrives, in pieces of any size, with the results of scoring in bulk (to 1e-5).
+"""Scores telemetry as it arrives, with the results of scoring in bulk (to 1e-5).
 
 A session keeps, for every entity, the samples that the next window reaches back to and the graph's state. It lives in
 memory: after a restart, feed it ``Scorer.history_steps`` of telemetry first.

@@ -1,4 +1,6 @@
-"""A store in a local directory. Network file systems are not supported: they may break ``link`` and ``flock``.
+"""A store in a local directory.
+
+Network file systems are not supported: they may break ``link`` and ``flock``.
 
 Create = temporary file, fsync, ``link()``; swap = lock, compare, ``rename()``. A kill at any point leaves either
 the old object or the new one; ``list`` does not show temporary files that were left behind.

@@ -1,4 +1,6 @@
-"""Telemetry partitions: immutable content-named parts, and ``_partition.json`` that lists them, written last.
+"""Telemetry partitions: immutable parts, and ``_partition.json``, which lists them.
+
+Parts are named by their content; the list is written last.
 
 Readers see only the parts that ``_partition.json`` lists. Rewriting a partition adds new parts, then replaces that
 one object; equal content gives equal bytes, so ingesting a day again changes nothing.
@@ -72,7 +74,10 @@ class Partition:
         return files
 
     def as_plan_entry(self) -> dict[str, Any]:
-        """Return a plan's entry: enough to read exactly these bytes, even after the partition was rewritten."""
+        """Return the entry of a plan.
+
+        It suffices to read exactly these bytes, even after the partition was rewritten.
+        """
         keep = ("kind", "start", "end", "step_seconds", "metrics", "rows", "files")
         return {"prefix": self.prefix, "sha256": self.digest, **{k: self.document[k] for k in keep}}
 

@@ -111,7 +111,7 @@ def mute_lift(digest: str) -> str:
 
 
 def inbox_receipt(digest: str) -> str:
-    """Return the key of the result of reading one inbox object, which keeps it from being read twice."""
+    """Return the key of an inbox object's receipt, which keeps it from being read twice."""
     return f"inbox/receipts/{digest}.json"
 
 
@@ -126,7 +126,7 @@ def plan_input(digest: str) -> str:
 
 
 def receipt(plan_id: str, step: str) -> str:
-    """Return the key of a step's receipt: ids and keys of its artifacts, written when the step is done."""
+    """Return the key of a step's receipt, which holds the ids and keys of its artifacts."""
     return f"plans/{plan_id}/{step}.json"
 
 
@@ -174,7 +174,7 @@ def release(release_id: str, name: str) -> str:
 
 
 def promotion(release_id: str, champion_id: str | None) -> str:
-    """Return the key of the verdict on a release against a champion (None: the channel was empty)."""
+    """Return the key of the verdict on a release against a champion (None: empty channel)."""
     return f"promotions/{release_id}-vs-{champion_id or 'none'}.json"
 
 
@@ -184,7 +184,7 @@ def promotions_of(release_id: str) -> str:
 
 
 def drift(release_id: str, day: str | None = None, name: str = "report.json") -> str:
-    """Return the key of a drift report of a release on an ISO date, or the prefix of all its reports.
+    """Return the key of a release's drift report of a day, or the prefix of all its reports.
 
     ``name`` is ``report.json`` or ``report.html``.
     """

@@ -1,4 +1,4 @@
-"""Dense telemetry of many entities on one regular grid, as training, alignment and scoring read it.
+"""Dense telemetry of many entities on one grid, for training, alignment and scoring.
 
 Panels larger than ``memory_mb`` live in a memory-mapped scratch file. So that resident memory does not grow with the
 fleet, a reader drops the memory pages it has read (``forget``, ``entities_of``).
@@ -105,7 +105,7 @@ def forget(values: np.ndarray) -> None:
 
 
 def entities_of(*arrays: np.ndarray) -> Iterator[int]:
-    """Yield the entities of ``arrays`` [entity, time, metric], keeping about ``RESIDENT_BYTES`` resident."""
+    """Yield the entities of ``arrays`` [entity, time, metric] with bounded resident memory."""
     at_once = max(RESIDENT_BYTES // max(sum(a[:1].nbytes for a in arrays), 1), 1)
     for entity in range(len(arrays[0])):
         yield entity
@@ -145,7 +145,7 @@ def read_panel(
     memory_mb: int = 512,
     scratch_dir: str | None = None,
 ) -> Panel:
-    """Read the panel of ``entity_ids`` (sorted) over ``interval``, part by part from ``partitions``.
+    """Read the panel of ``entity_ids`` (sorted) over ``interval``, part by part.
 
     Raises:
         Corrupt: A part differs from its recorded sha256.

@@ -1,4 +1,4 @@
-"""Quarantined rows and cells with their rules: content-named parts, and one listing per stage, written last.
+"""Quarantined rows and cells: immutable parts, and a listing per stage, written last.
 
 Two stages quarantine from a partition: ``ingest`` and ``validate``. Each replaces only its own listing, and readers
 see only the parts that the listings name, so that repeating a stage changes no byte and counts no row twice.
@@ -61,7 +61,7 @@ CONTRACTS: dict[str, TableContract] = {"rows": QUARANTINED_ROWS, "cells": QUARAN
 def write_quarantine(
     store: Store, what: What, stage: Stage, kind: str, interval: Interval, granularity: Granularity, table: pa.Table
 ) -> dict[str, int]:
-    """Replace the rows or cells that ``stage`` quarantined from a partition and return the count per rule.
+    """Replace what ``stage`` quarantined from a partition and return the count per rule.
 
     An empty table is written only if an earlier run listed a row or cell.
     """
@@ -127,7 +127,10 @@ def count_rules(table: pa.Table) -> dict[str, int]:
 
 
 def taken_out(rows: Mapping[str, int], cells: Mapping[str, int]) -> str:
-    """Write the counts by rule as text, such as ``2 bad_kind, 1 infinite (cells)``; empty without any."""
+    """Write the counts by rule as text, such as ``2 bad_kind, 1 infinite (cells)``.
+
+    Empty without any.
+    """
     return ", ".join(
         [*(f"{n} {rule}" for rule, n in rows.items()), *(f"{n} {rule} (cells)" for rule, n in cells.items())]
     )
@@ -151,7 +154,7 @@ def first_taken_out(rows: pa.Table, cells: pa.Table, origin: str) -> str:
 
 
 def rows_as_json(table: pa.Table) -> list[str]:
-    """Write each row as a JSON object of column name to text or null, which keeps infinities and times."""
+    """Write each row as a JSON object of text or null, which keeps infinities and times."""
 
     def text(value: object) -> str | None:
         return None if value is None else str(value)
@@ -166,7 +169,10 @@ def rows_as_json(table: pa.Table) -> list[str]:
 
 
 def plain_values(column: pa.ChunkedArray) -> list[Any]:
-    """Convert to Python values; a time beyond Python's calendar becomes the text of its number since 1970."""
+    """Convert to Python values.
+
+    A time beyond Python's calendar becomes the text of its number since 1970.
+    """
 
     def value(scalar: pa.Scalar) -> object:
         try:

@@ -18,7 +18,10 @@ CONDITION_ATTEMPTS = 5
 
 
 class S3Store(Store):
-    """A store in an S3 bucket; needs GetObject, PutObject, DeleteObject and ListBucket on ``bucket/prefix``."""
+    """A store in an S3 bucket.
+
+    Needs GetObject, PutObject, DeleteObject and ListBucket on ``bucket/prefix``.
+    """
 
     def __init__(self, bucket: str, prefix: str = "") -> None:
         """Create a client for ``bucket``; every key gets ``prefix``.
@@ -82,7 +85,10 @@ class S3Store(Store):
             raise Conflict(f"{self.uri}/{key} was changed by another writer; read it again and retry")
 
     def _conditional(self, key: str, data: bytes, condition: dict[str, Any]) -> bool:
-        """Write if the condition holds and return whether it did; a 409 means another write was in flight."""
+        """Write if the condition holds and return whether it did.
+
+        A 409 means another write was in flight.
+        """
         from botocore.exceptions import ClientError
 
         for _ in range(CONDITION_ATTEMPTS):

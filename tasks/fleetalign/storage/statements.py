@@ -21,7 +21,7 @@ from fleetalign.storage.store import Store
 
 
 def append_feedback(store: Store, table: pa.Table) -> int:
-    """Store the statements of ``table`` (FEEDBACK) that are not stored yet and return how many were new.
+    """Store the statements of ``table`` (FEEDBACK) and return how many were new.
 
     Raises:
         BadInput: A column is missing or has another type.
@@ -48,13 +48,16 @@ def append_mutes(store: Store, table: pa.Table) -> None:
 
 
 def lift_mute(store: Store, mute: str, at: datetime, by: str, why: str) -> None:
-    """End the mute with the id ``mute`` at ``at``; of several lifts of one mute the earliest end counts."""
+    """End the mute with the id ``mute`` at ``at``.
+
+    Of several lifts of one mute the earliest end counts.
+    """
     data = readable_json({"mute_id": mute, "at": format_time(at), "by": by, "why": why})
     store.put_immutable(layout.mute_lift(sha256(data)[:32]), data)
 
 
 def list_mutes(store: Store) -> list[dict[str, Any]]:
-    """Read every mute ever stored: MUTES columns, ``mute_id``, and ``lifts`` sorted by their ``at``."""
+    """Read every stored mute: MUTES columns, ``mute_id``, and ``lifts`` sorted by ``at``."""
     lifts: dict[str, list[dict[str, Any]]] = {}
     for info in store.list(layout.MUTE_LIFTS):
         lift = store.get_json(info.key)
@@ -68,7 +71,10 @@ def list_mutes(store: Store) -> list[dict[str, Any]]:
 
 
 def read_mutes(store: Store) -> pa.Table:
-    """Read the mutes in force (MUTES): a lifted one ends at its lift, or is left out if it never began."""
+    """Read the mutes in force (MUTES).
+
+    A lifted mute ends at its lift, or is left out if it never began.
+    """
     in_force = []
     for mute in list_mutes(store):
         ends = [mute["until"], *(lift["at"] for lift in mute["lifts"][:1])]

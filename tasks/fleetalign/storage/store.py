@@ -39,7 +39,9 @@ class Versioned:
 
 
 class Store(ABC):
-    """Holds whole objects under keys that are relative and separated by ``/``. Every call is bounded in time.
+    """Holds whole objects under keys that are relative and separated by ``/``.
+
+    Every call is bounded in time.
 
     Every method raises StoreError when the disk or the network fails.
     """

@@ -1,4 +1,4 @@
-"""Which windows a panel holds, which of them an epoch draws, and their samples, in bounded memory.
+"""The windows of a panel, the random choice of an epoch, and their samples.
 
 A window is the pair (entity, end): the W grid positions ``end - W + 1 .. end`` of one entity. It exists when they all
 lie inside the index range and not before the entity's first row. Windows are numbered entity after entity by
@@ -53,19 +53,22 @@ class WindowIndex:
         return entity, self._first_end[entity] + numbers - before
 
     def sample(self, limit: int, seed: int, epoch: int) -> np.ndarray:
-        """Draw at most ``limit`` window numbers without repeats, the same for the same (seed, epoch)."""
+        """Draw at most ``limit`` window numbers without repeats, the same for equal seed and epoch."""
         random = np.random.default_rng([seed, epoch])
         return random.choice(len(self), size=min(limit, len(self)), replace=False, shuffle=True)
 
     def usable(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``(entity, end)`` of the windows ``numbers`` whose newest sample has at least one metric."""
+        """Return ``(entity, end)`` of the windows whose newest sample has at least one metric."""
         entity, end = self.locate(numbers)
         usable = np.isfinite(self._panel.values[entity, end]).any(axis=1)
         forget(self._panel.values)
         return entity[usable], end[usable]
 
     def places(self, numbers: np.ndarray, batch_size: int, skip: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield ``usable`` of ``numbers`` in slices of ``batch_size`` from slice ``skip`` on; a slice may be empty."""
+        """Yield ``usable`` of ``numbers`` in slices of ``batch_size`` from slice ``skip`` on.
+
+        A slice may be empty.
+        """
         for at in range(skip * batch_size, len(numbers), batch_size):
             yield self.usable(numbers[at : at + batch_size])
 
@@ -81,7 +84,10 @@ class WindowIndex:
         return Batch(entity, windows, lagged.transpose(0, 2, 1))
 
     def batches(self, numbers: np.ndarray, batch_size: int, skip: int = 0) -> Iterator[Batch]:
-        """Yield ``numbers`` as batches of ``batch_size`` from batch ``skip`` on; a batch may be smaller or empty."""
+        """Yield ``numbers`` as batches of ``batch_size`` from batch ``skip`` on.
+
+        A batch may be smaller or empty.
+        """
         for at in range(skip * batch_size, len(numbers), batch_size):
             yield self.gather(numbers[at : at + batch_size])
 
@@ -89,7 +95,7 @@ class WindowIndex:
 def split(
     panel: Panel, start_index: int, stop_index: int, window_steps: int, validation_share: float
 ) -> tuple[WindowIndex, WindowIndex | None]:
-    """Split a range into training windows and, from its last ``validation_share``, validation windows.
+    """Split a range into training windows and, from its end, validation windows.
 
     A gap of one window lies between them, so that no sample is in both. A range too short for two parts is all
     training and has no validation windows (None).

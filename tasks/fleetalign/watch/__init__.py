@@ -1,1 +1,1 @@
-"""Watches a published release: drift of telemetry, health of channels, the HTML pages of the UI."""
+"""Watches published releases: drift of telemetry, health of channels, HTML pages of the UI."""

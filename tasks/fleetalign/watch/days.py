@@ -1,4 +1,4 @@
-"""Reads days of one kind for the drift check: standardised telemetry, scores, and the pages a release would send.
+"""Reads days of one kind for the drift check: standardised telemetry, scores and pages.
 
 Entities come in blocks; a few numbers of each are kept.
 """
@@ -57,7 +57,10 @@ class Alarms:
 
 
 class DayReader:
-    """Reads days with the release of a scorer; ``plan`` is the plan that the release was built from."""
+    """Reads days with the release of a scorer.
+
+    ``plan`` is the plan that the release was built from.
+    """
 
     def __init__(self, store: Store, config: Config, scorer: Scorer, progress: Progress | None = None) -> None:
         """Read the plan of the release of ``scorer``."""
@@ -74,7 +77,10 @@ class DayReader:
         return {entity_id for of, entity_id in self._tails if of == kind} - {DEFAULT_ENTITY}
 
     def measurable(self, kind: str) -> set[str]:
-        """Return the aligned entities with a location of their own: by the default's, all would look shifted."""
+        """Return the aligned entities with a location of their own.
+
+        By the default's location, all would look shifted.
+        """
         scorer = self._scorer.kind(kind)
         return {entity_id for entity_id in self.aligned(kind) if scorer and scorer.has_own_location(entity_id)}
 

@@ -1,4 +1,4 @@
-"""Checks whether the telemetry of a day has moved away from the data that a release was built on.
+"""Checks whether a day's telemetry has moved away from the data of a release.
 
 The day is compared with the last days of that data, the control days. They are read as the release's plan froze them,
 so repeating a check on the same store gives the same result. ``watch.measures`` defines the measures, ``watch.days``
@@ -73,7 +73,7 @@ class _Kind:
 def check(
     store: Store, config: Config, scorer: Scorer, day: Interval | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Compare a day with the data that the release of ``scorer`` was built on, and write the report.
+    """Compare a day with the data that a release was built on, and write the report.
 
     Args:
         store: The store.
@@ -119,7 +119,7 @@ def check(
 
 
 def check_channel(store: Store, config: Config) -> dict[str, Any] | None:
-    """Check the release that ``release.channel`` points to on the newest whole day, and summarise its report.
+    """Check the release of ``release.channel`` on the newest whole day and summarise its report.
 
     Returns:
         The summary; None while the channel points to no release.
@@ -201,7 +201,10 @@ def _coverage(kinds: Sequence[_Kind], limits: DriftConfig) -> list[Measure]:
 def _alarm_rate(
     kinds: Sequence[_Kind], scorer: Scorer, day: Interval, config: Config
 ) -> tuple[dict[str, Any], Measure]:
-    """Apply the release's gate on pages to the day; return the document and the same as a measure."""
+    """Apply the release's gate on pages to the day.
+
+    Return the document and the same as a measure.
+    """
     by_day: dict[Interval, Alarms] = {day: Alarms()}
     for one in kinds:
         for when, alarms in one.alarms.items():

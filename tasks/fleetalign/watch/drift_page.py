@@ -35,7 +35,7 @@ def by_urgency(measures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
 
 
 def text(report: Mapping[str, Any]) -> str:
-    """Write the findings, each with its control days and worst entities, then the alarm rate and the coverage."""
+    """Write the findings with control days and worst entities, the alarm rate and the coverage."""
     found = [m for m in by_urgency(report["measures"]) if m["drifted"]]
     head = f"{report['day']} against release {report['release_id']}: "
     lines = [head + (f"{len(found)} of {len(report['measures'])} measures drifted" if found else "no drift")]
@@ -79,7 +79,10 @@ def worst_text(measure: Mapping[str, Any]) -> str:
 
 
 def render(report: Mapping[str, Any]) -> bytes:
-    """Render the page as UTF-8 HTML without external resources; the same report gives the same bytes."""
+    """Render the page as UTF-8 HTML without external resources.
+
+    The same report gives the same bytes.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -100,7 +103,7 @@ def render(report: Mapping[str, Any]) -> bytes:
 
 
 def drift_plot(measures: Sequence[Mapping[str, Any]]) -> str:
-    """Draw each measure as a share of its limit: the day as a dot, control days as ticks, 1 = the limit."""
+    """Draw each measure as a share of its limit, the day as a dot, control days as ticks."""
     figure, (axes,) = stacked_axes(1, WIDTH_INCHES, 0.6 + 0.24 * len(measures))
     for row, one in enumerate(measures):
         shares = [limit_share(one, value) for value in one["control"] if value is not None]

@@ -1,4 +1,7 @@
-"""Decides whether a pre-training is due, from the content of the store, not from events (docs/decisions/0001)."""
+"""Decides whether a pre-training is due.
+
+The decision follows from the content of the store, not from events (docs/decisions/0001).
+"""
 
 from __future__ import annotations
 

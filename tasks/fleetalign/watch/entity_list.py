@@ -78,7 +78,9 @@ class EntityPages:
         self._compared = lru_cache(COMPARISONS_KEPT)(self._compare)
 
     def page(self, release_id: str, before_id: str | None, query: Query) -> EntityPage:
-        """Return one slice; a number beyond the last slice gives the last. A deleted predecessor counts as none.
+        """Return one slice; a number beyond the last slice gives the last.
+
+        A deleted predecessor counts as none.
 
         Raises:
             NotFound: There is no such release.
@@ -129,7 +131,10 @@ def _wanted(table: FleetTable, moves: Moves, query: Query) -> np.ndarray:
 
 
 def _beginning_with(table: FleetTable, kind: str, text: str) -> list[int]:
-    """Find the rows of a kind's entities whose id begins with ``text``; they lie in a few row groups."""
+    """Find the rows of a kind's entities whose id begins with ``text``.
+
+    They lie in a few row groups.
+    """
     found: list[int] = []
     starts = table.group_starts
     for number, first, last in table.spans(kind):

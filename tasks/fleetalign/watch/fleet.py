@@ -202,7 +202,10 @@ def _freshness(store: Store, release: Release, channel: Channel, now: datetime) 
 
 
 def _checked_days(store: Store, pointer: Pointer) -> list[CheckedDay]:
-    """Read the newest drift checks, newest last; a day with several belongs to the release that served later."""
+    """Read the newest drift checks, newest last.
+
+    A day with several belongs to the release that served later.
+    """
     served = [pointer.release_id, *(p.release_id for p in channels.recent(store, pointer, MOVES_READ))]
     newest: dict[str, str] = {}
     checks = {key for info in store.list(layout.DRIFT) if (key := info.key).endswith(".json")}

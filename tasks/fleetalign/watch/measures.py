@@ -1,4 +1,4 @@
-"""Measures of how far a day of a kind has moved from the data of a release, and how far undrifted days move.
+"""Measures of how far a day has moved from the data of a release, with control days.
 
 This module only computes; ``watch.drift`` decides what is read and when. Shapes: E entity, M metric.
 
@@ -130,7 +130,10 @@ def measures(
     control: Sequence[KindDay],
     limits: DriftConfig,
 ) -> list[Measure]:
-    """Compute every measure of a kind; ``day`` and all of ``control`` are about ``entity_ids``, in this order."""
+    """Compute every measure of a kind.
+
+    ``day`` and all of ``control`` are about ``entity_ids``, in this order.
+    """
     days = [day, *control]
     shifted = np.array([_shifted_share(d, limits.shift_scales) for d in days])
     spread = np.array([median_over_entities(d.spread) for d in days])
@@ -154,7 +157,10 @@ def measures(
 
 
 def share(kind: str, name: str, some: Sequence[str], among: int, limit: float) -> Measure:
-    """Measure the share that ``some`` (sorted) are of ``among`` entities; it names them without a value."""
+    """Measure the share that ``some`` (sorted) are of ``among`` entities.
+
+    It names them without a value.
+    """
     value = len(some) / among if among else None
     drifted = value is not None and value > limit
     return Measure(kind, name, None, value, limit, drifted, worst=tuple((e, None) for e in some[:WORST]))
@@ -174,7 +180,7 @@ def limit_share(measure: Mapping[str, Any], value: float) -> float:
 
 
 def _score_ratio(kind: str, entity_ids: Sequence[str], days: Sequence[KindDay], limits: DriftConfig) -> Measure:
-    """Measure the ratio of scores to those of the control days, up or down, for the median entity."""
+    """Measure the ratio of scores to those of the control days for the median entity."""
     control = days[1:]
     # A control day is compared with the others only: including itself would bias the ratio towards 1.
     others = [control, *([c for c in control if c is not one] for one in control)]
@@ -201,7 +207,7 @@ def _measure(
 
 
 def _shifted_share(day: KindDay, scales: float) -> np.ndarray:
-    """Compute the share of entities whose level lies more than ``scales`` from their location, float64 [M]."""
+    """Compute the share of entities more than ``scales`` from their location, float64 [M]."""
     measured = np.isfinite(day.level)
     far = np.abs(np.where(measured, day.level, 0.0)) > scales
     shares: Floats = np.full(far.shape[1], np.nan)

@@ -1,4 +1,4 @@
-"""The HTML pages about a fleet, rendered from what ``watch.fleet`` and ``watch.entity_list`` read.
+"""The HTML pages about a fleet, from the data of ``watch.fleet`` and ``watch.entity_list``.
 
 All values are escaped, and a page loads only its own style sheet and script (``asset``).
 """
@@ -52,12 +52,15 @@ def asset(name: str) -> tuple[bytes, str]:
 
 
 def fleet(site: Site, name: str, view: FleetView, entities: EntityPage | None, query: Query) -> str:
-    """Render the Fleet page of the channel ``name``; ``entities`` is None if it points to no release."""
+    """Render the Fleet page of the channel ``name``.
+
+    ``entities`` is None if it points to no release.
+    """
     return _render("fleet", site, name=name, view=view, entities=entities, query=query, chart=chart(view.days))
 
 
 def release(site: Site, found: Release, provenance: Mapping[str, Any], channels: Sequence[str]) -> str:
-    """Render a release: its parts, its quality with controls, its verdicts, the ``channels`` that point to it."""
+    """Render a release: its parts, its quality, its verdicts, and the channels that point to it."""
     return _render("release", site, release=found, provenance=provenance, channels=channels)
 
 
@@ -67,7 +70,10 @@ def entity(site: Site, release_id: str, name: str, lines: Sequence[tuple[str, st
 
 
 def validation(site: Site, key: str, result: Mapping[str, Any], docs: Sequence[str]) -> str:
-    """Render the validation of one partition from the object ``key``; ``docs`` are keys of its Data Docs."""
+    """Render the validation of one partition from the object ``key``.
+
+    ``docs`` are keys of its Data Docs.
+    """
     return _render("validation", site, key=key, result=result, docs=docs)
 
 

@@ -1,4 +1,4 @@
-"""Drift reports in the store: an HTML page and a document per release and day, and their summaries."""
+"""Drift reports in the store: an HTML page and a document per release and day."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rate_evidence(store: Store, release_id: str) -> str:
-    """Describe the pages that the newest check of a release counted, for the gate on pages; empty without a check."""
+    """Describe the pages that the newest check of a release counted, for the gate on pages.
+
+    Empty without a check.
+    """
     report = newest(store, release_id)
     if report is None or report["alarm_rate"]["value"] is None:
         return ""
