@@ -1,4 +1,4 @@
-"""The addresses of fleetalign's HTML pages in Airflow, and which of them a run of a DAG leads to."""
+"""Addresses of fleetalign's HTML pages in Airflow, and the links from a run to them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MADE: dict[str, tuple[str, Callable[[Any], dict[str, str]]]] = {
 
 
 def made(dag_id: str, run_id: str) -> dict[str, str]:
-    """Return title -> address of every HTML page about the artifacts of a run; empty while there is none."""
+    """Return title -> address of the HTML pages about a run's artifacts; empty without any."""
     from airflow.models.dagrun import DagRun
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session

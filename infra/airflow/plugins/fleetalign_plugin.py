@@ -1,4 +1,4 @@
-"""fleetalign in Airflow's UI: a page about the fleet, a tab on each run, and links from tasks to their artifacts.
+"""fleetalign in Airflow's UI: a Fleet page, a tab on each run, and links from tasks.
 
 Every Airflow process loads its plugins; only the API server loads the HTML pages (``fleetalign_pages``).
 """
@@ -29,7 +29,7 @@ class PageLink(BaseOperatorLink):
 
 
 class FleetalignPlugin(AirflowPlugin):
-    """Registers the Fleet page, the Release tab, the links on tasks and the app that serves them."""
+    """Registers the Fleet page, the Release tab, the links on tasks and their app."""
 
     name = "fleetalign"
     external_views: ClassVar = [
