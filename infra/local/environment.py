@@ -1,4 +1,4 @@
-"""``make env``: the project's environment from the committed lock, into .venv. Standard library only.
+"""``make env``: installs the committed lock into .venv, with the standard library only.
 
 uv installs the lock; what pip is configured to use (find-links, indexes, certificate) is handed on to it, because uv
 reads no pip configuration. The environment is left alone while lock and pyproject are the ones it was made from.
@@ -33,7 +33,7 @@ PIP_TO_UV = {
 
 
 class Stop(Exception):
-    """One line for the user and the process's exit code."""
+    """Ends the program with one line for the user and an exit code."""
 
     def __init__(self, line: str, exit_code: int = EXIT_USAGE) -> None:
         super().__init__(line)
@@ -41,7 +41,11 @@ class Stop(Exception):
 
 
 def check_prerequisites() -> None:
-    """Raises Stop naming the first tool that is missing and how to get it."""
+    """Check that the tools are there.
+
+    Raises:
+        Stop: A tool is missing; the message says how to get it.
+    """
     if sys.version_info[:2] != (3, 11):
         found = ".".join(map(str, sys.version_info[:2]))
         raise Stop(f"this is Python {found}; fleetalign needs 3.11: install it and run make PYTHON=/path/to/python3.11")
@@ -54,7 +58,7 @@ def check_prerequisites() -> None:
 
 
 def pip_settings() -> dict[str, list[str]]:
-    """What pip would use: its configuration files, overridden by ``PIP_*`` variables."""
+    """Read pip's settings: its configuration files, overridden by ``PIP_*`` variables."""
     command = [str(VENV / "bin" / "python"), "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     settings: dict[str, list[str]] = {}
@@ -68,7 +72,7 @@ def pip_settings() -> dict[str, list[str]]:
 
 
 def uv_environment(settings: dict[str, list[str]]) -> dict[str, str]:
-    """The process's environment with pip's settings in uv's names; uv's own variables win."""
+    """Return the environment with pip's settings under uv's names; uv's own variables win."""
     environment = dict(os.environ)
     for option, values in settings.items():
         variable, separator = PIP_TO_UV[option]
@@ -80,7 +84,7 @@ def uv_environment(settings: dict[str, list[str]]) -> dict[str, str]:
 
 
 def torch_download(find_links: list[str]) -> str:
-    """One line about the size of the largest download, said before it starts."""
+    """Describe the size of the largest download, before it starts."""
     version = re.search(r"^torch==([^\s;]+)", LOCK.read_text(), re.MULTILINE)[1]
     for place in find_links:
         wheels = [w for w in Path(place.removeprefix("file://")).glob(f"torch-{version}*cp311*.whl") if w.is_file()]
@@ -103,7 +107,11 @@ def up_to_date() -> bool:
 
 
 def make() -> None:
-    """Build or update .venv. Raises Stop when a download or an installation fails."""
+    """Build or update .venv.
+
+    Raises:
+        Stop: A download or an installation failed.
+    """
     started = time.monotonic()
     if not (VENV / "bin" / "pip").exists():
         _run([sys.executable, "-m", "venv", str(VENV)], dict(os.environ))
