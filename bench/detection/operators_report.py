@@ -84,7 +84,7 @@ def _marks(found: Mapping[str, Any]) -> str:
 
 
 def _marked(header: str, key: str) -> list[Column]:
-    """A measure's value, and what the last marks changed."""
+    """Make the column of a measure's value and of the change by the last marks."""
     return [(header, lambda p: number(p["measures"][key]["value"])), change("Δ", key, "measures", "step")]
 
 
@@ -149,7 +149,7 @@ def _against(measures: Mapping[str, Any]) -> str:
 
 
 def _muted(header: str, key: str) -> list[Column]:
-    """A measure's value, what mutes changed, and what random mutes come to."""
+    """Make the column of a measure's value, the change by mutes, and that by random mutes."""
     return [
         (header, lambda row: number(row["measures"][key]["value"])),
         change("Δ", key, "measures", "gain"),

@@ -1,4 +1,4 @@
-"""Shows what ``detection.run`` measured, as Markdown tables; pictures are in ``bench.detection_plots``."""
+"""Writes the results of ``detection.run`` as Markdown tables; ``detection.plots`` draws them."""
 
 from __future__ import annotations
 
@@ -41,8 +41,11 @@ def tables(result: Mapping[str, Any]) -> str:
 
 
 def headline(result: Mapping[str, Any]) -> str:
-    """The figures that matter to somebody on call, for every set: the default network beside the published way, its
-    untrained self and a random score, each through its aligner."""
+    """Write the figures that matter to an operator on call, for every set.
+
+    They compare the default network with the published way, the untrained network and a random score, each through its
+    aligner.
+    """
     sides = ((VIEWS, EVENTS), (SHAREAD, PUBLISHED), (UNTRAINED, EVENTS), (RANDOM, EVENTS))
 
     def ranked(found: Mapping[str, Any], method: str) -> str:

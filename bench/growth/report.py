@@ -24,7 +24,7 @@ small fleets do not fill what is bounded (row groups of 8,192 rows, blocks of te
 
 
 def tables(result: Mapping[str, Any]) -> str:
-    """Findings in words, then seconds, peak memory and bytes of every fleet, as Markdown."""
+    """Write findings, then seconds, peak memory and bytes of every fleet, as Markdown."""
     machine, settings, sizes = result["machine"], result["settings"], result["sizes"]
     numbers = [f"{s['entities']:,}" for s in sizes]
     names = list(dict.fromkeys(name for s in sizes for name in s["steps"]))
