@@ -21,7 +21,7 @@ from fleetalign.release.comparison import promote_release  # noqa: F401 - loaded
 
 HISTORY = fleet.History(days=7, step_seconds=300)
 WORKERS = 2
-"""Processes of align, each with its share of the shards: as many as the Airflow beside it has slots."""
+"""Processes of align, each with its share of the shards: as many as the compared Airflow has slots."""
 
 
 def main(arguments: Sequence[str]) -> None:

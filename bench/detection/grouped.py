@@ -67,7 +67,7 @@ def experiment(
 
 
 def grouping(pages: Sequence[Page]) -> list[int]:
-    """Number the incident of each page, as the product groups them."""
+    """Return the number of each page's incident, as the product groups them."""
     settings = EmitConfig()
     incidents = group_pages(pages, timedelta(minutes=settings.group_minutes), settings.min_overlap)
     number = {page: n for n, incident in enumerate(incidents) for page in incident.pages}

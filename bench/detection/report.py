@@ -131,7 +131,7 @@ def _pages(rows: Sequence[Mapping[str, Any]]) -> str:
         figure("median delay, min", "median_delay_seconds", "measures", 1 / 60),
     ]
     return (
-        "**Pages**: what somebody on call feels. *shifted*: event F1 of the same alarms at random times; the random score "
+        "**Pages**: what an operator on call experiences. *shifted*: event F1 of the same alarms at random times; the random score "
         f"through the same aligner has rows of its own. *per entity*: mean over entities.\n\n{table(rows, columns)}"
     )
 
@@ -149,7 +149,7 @@ def _points(rows: Sequence[Mapping[str, Any]]) -> str:
         change("Δ affiliation F1", "affiliation_f1", "measures"),
     ]
     return (
-        "**Points**. Point-adjusted F1 credits a whole incident for one alarm: read it beside the random score's through "
+        "**Points**. Point-adjusted F1 credits a whole incident for one alarm: compare it with the random score's through "
         f"the same aligner. Affiliation F1 of random alarms is near one half or above.\n\n{table(rows, columns)}"
     )
 
