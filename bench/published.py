@@ -100,7 +100,7 @@ def _power_of_two(x: int) -> int:
 
 
 def weights_of(sharead: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of ``PublishedShareAD`` that holds the weights of fleetalign's own ShareAD."""
+    """Convert the weights of fleetalign's ShareAD to the state dict of ``PublishedShareAD``."""
     moved, projections = {}, {}
     for name, tensor in sharead.items():
         for ours, theirs in (

@@ -72,14 +72,16 @@ def masked(
 
 
 def again(decision: Decision, method: Method) -> Decision:
-    """The thresholds of ``decision`` on other margins of the same method."""
+    """Apply the thresholds of ``decision`` to other margins of the same method."""
     alarms = [method.margins[e][c] > limit for e, (c, limit) in enumerate(decision.points)]
     return replace(decision, alarms=tuple(alarms))
 
 
 def history(given: Given, truth: Truth, training: TrainingConfig, samples: int, seed: int) -> list[dict[str, Any]]:
-    """Figures of newcomers against days of history: the network has never seen them, location, scale and statistics are
-    fitted on the last days of their train part, and everything else is as for all. Thresholds come from feedback.
+    """Measure figures of new entities against their days of history.
+
+    The network has never seen them. Location, scale and statistics are fitted on the last days of their train part;
+    thresholds come from feedback, as for all entities.
     """
     config = AlignConfig()
     if given.entities < 4:
@@ -151,7 +153,7 @@ def transfer(source: Learned, own: Learned, given: Given, truth: Truth) -> dict[
 
 
 def _since(given: Given, begin: int) -> Given:
-    """The same without anything before grid step ``begin``."""
+    """Drop everything before grid step ``begin``."""
     p = given.panel
     values = p.values.copy()
     values[:, :begin] = np.nan

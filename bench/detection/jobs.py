@@ -110,7 +110,7 @@ def work(job: Job) -> Done:
 
 
 def _baselines(job: Job, given: Given, truth: Truth) -> Done:
-    """The random score has a seed; the other two are the same for all."""
+    """Score the baselines; the random score has a seed, the other two are the same for all."""
     config = AlignConfig()
     found = [methods.random(given, config, job.seed)]
     first = job.seed == job.size.seeds[0]
@@ -179,7 +179,7 @@ def _transfer(job: Job, given: Given, truth: Truth) -> Done:
 
 
 def _operators(job: Job, given: Given, truth: Truth) -> Done:
-    """What operators do and feel beyond full labels: few marks, mutes, pages grouped. Each network scores once."""
+    """Run the experiments on few marks, mutes and grouped pages; each network scores once."""
     config, fitted, plain = AlignConfig(), job.models[VIEWS], job.models[SHAREAD]
     method = learned.views(methods.VIEWS, fitted, given, config)
     score, how = learned.sharead(plain, given, config)[0], (job.seed, job.size.bootstrap_samples)

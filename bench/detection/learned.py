@@ -38,7 +38,7 @@ class Learned:
     seconds: dict[str, float]
 
     def signal(self, config: AlignConfig, lags: Sequence[int] | None = None) -> Signal:
-        """What alignment chooses among; ``lags`` replace the model's seasonal lags (another set's period)."""
+        """Build the candidates of alignment; ``lags`` replace the model's seasonal lags."""
         card = self.card if lags is None else {**self.card, "seasonal_lags_steps": list(lags)}
         return create(card, expose(self.model), grid_of(self.card, config))
 
@@ -111,7 +111,7 @@ def views(
 
 
 def untold(method: Method, name: str = methods.UNTOLD) -> Method:
-    """The default candidate of ``method`` alone: its weights and smoothing while nobody has said anything."""
+    """Keep only the default candidate of ``method``: its weights and smoothing without feedback."""
     at = method.grid.default
     grid = replace(method.grid, candidates=method.grid.candidates[at : at + 1], default=0)
     rows = tuple(one[at : at + 1] for one in method.margins)
@@ -121,7 +121,7 @@ def untold(method: Method, name: str = methods.UNTOLD) -> Method:
 def sharead(
     learned: Learned, given: Given, config: AlignConfig, *, series: Sequence[EntitySeries] | None = None
 ) -> list[Method]:
-    """The published score E[W-1] with the conditions C as candidates, and the same score smoothed."""
+    """Build the published score E[W-1] with the conditions C as candidates, and the same smoothed."""
     started = time.process_time()
     signal = learned.signal(config)
     assert isinstance(signal, ConditionSignal)

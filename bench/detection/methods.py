@@ -53,7 +53,7 @@ class Method:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def ranked(self, candidate: int) -> tuple[np.ndarray, ...]:
-        """What is ranked when alignment chose ``candidate``: float32 [t] per entity."""
+        """Return the ranked score of ``candidate``, float32 [t] per entity."""
         return self.scores or tuple(rows[candidate] for rows in self.margins)
 
 
@@ -65,7 +65,7 @@ def of_scores(
     profiles: Sequence[np.ndarray] | None = None,
     seconds: dict[str, float] | None = None,
 ) -> Method:
-    """A method without candidates: its margin is its score ([t] per entity)."""
+    """Make a method without candidates: its margin is its score ([t] per entity)."""
     kept = tuple(np.asarray(one, dtype=np.float32) for one in scores)
     grid = Grid(("score",), make_tails(config), shared_candidate=True)
     margins = tuple(one[None] for one in kept)
@@ -96,7 +96,7 @@ def simple(given: Given, config: AlignConfig) -> list[Method]:
 
 
 def random(given: Given, config: AlignConfig, seed: int) -> Method:
-    """A score that knows nothing, and the window of it that the published aligner looks at."""
+    """Make a random score, and the window of it that the published aligner reads."""
     scores, profiles = [], []
     for e, entity_id in enumerate(given.panel.entity_ids):
         steps = given.test_steps(e)

@@ -82,7 +82,7 @@ def experiment(
 def published(
     learned: Learned, method: Method, given: Given, truth: Truth, config: AlignConfig, seed: int, samples: int
 ) -> dict[str, Any]:
-    """The same for the published score ``method`` under the published aligner, on its own noisiest entities."""
+    """Run it for the published score and aligner, on their own noisiest entities."""
     noise = noisiest(learned, method, given, config)
     rows = list(noise)
     part, said = given.subset(rows), truth.subset(rows)
@@ -104,7 +104,7 @@ def _figures(
     truth: Truth,
     config: AlignConfig,
 ) -> _Figures:
-    """Counts of all, and the ranking of ``scores``, those of the entities ``noisy``."""
+    """Count all entities, and rank ``scores``, those of the entities ``noisy``."""
     counts = {how: judged(d, d.tails, given, truth, config, 1).counts for how, d in decisions.items()}
     return _Figures(counts, rank(scores, truth.subset(noisy), area=False).vus_pr)
 
@@ -134,7 +134,7 @@ def _beside_random(
 
 
 def noisiest(learned: Learned, method: Method, given: Given, config: AlignConfig) -> dict[int, list[str]]:
-    """The entities with most false pages in the feedback part, each with its noisy metrics, noisiest first.
+    """Find the entities with most false pages in the feedback part, with their noisy metrics.
 
     A metric is noisy when its mean share in the entity's false pages is larger than in its true ones: what shows real
     incidents nobody mutes.
@@ -167,7 +167,7 @@ def _noisy_metrics(false: Sequence[Mapping[str, float]], true: Sequence[Mapping[
 def muted(
     learned: Learned, method: Method, given: Given, names: Mapping[int, Sequence[str]], config: AlignConfig
 ) -> Method:
-    """``method`` where the metrics ``names`` of each entity are muted from the beginning."""
+    """Mute the metrics ``names`` of each entity from the beginning."""
     panel = given.panel
     rows = [
         {

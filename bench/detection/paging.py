@@ -38,8 +38,10 @@ def pages_between(
     parts: Sequence[tuple[int, int]],
     config: AlignConfig,
 ) -> list[Page]:
-    """Pages of ``decision`` on ``method`` in each entity's ``parts`` (half-open, in samples of its test part), sorted by
-    entity and start."""
+    """Find the pages of ``decision`` on ``method``, sorted by entity and start.
+
+    ``parts`` is one half-open range for each entity, in samples of its test part.
+    """
     scorer = _scorer(learned, method, decision, given)
     series, kept = [], []
     for e, (begin, end) in enumerate(parts):
@@ -61,13 +63,13 @@ def pages_between(
 
 
 def position(given: Given, instant: datetime) -> int:
-    """The sample of the test part that begins at ``instant``."""
+    """Find the sample of the test part that begins at ``instant``."""
     since = np.datetime64(instant.replace(tzinfo=None), "us") - given.panel.start
     return int(since / np.timedelta64(given.panel.step_seconds, "s")) - given.start
 
 
 def _scorer(learned: Learned, method: Method, decision: Decision, given: Given) -> KindScorer:
-    """The scorer of a release that holds ``decision``."""
+    """Make the scorer of a release that holds ``decision``."""
     panel, card, numbers = given.panel, learned.card, learned.normalizer
     if not card["condition_used"]:
         chosen = dict(zip(FLEET_STATISTICS, method.grid.candidates[decision.candidate], strict=True))

@@ -29,13 +29,16 @@ NO_CONTROLS = ", no controls"
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What tabulating one entity needs beside its scores: ``labels`` int8 [t], ``incidents`` int64 [G, 2], the uniform
-    ``random`` float64 [t] and the ``shifts`` of the two controls (no shifts: that control is left out)."""
+    """The inputs of tabulating one entity besides its scores."""
 
     labels: np.ndarray
+    """int8 [t]"""
     incidents: np.ndarray
+    """int64 [G, 2]"""
     random: np.ndarray
+    """Uniform random score, float64 [t]."""
     shifts: np.ndarray
+    """Offsets of the shifted control; empty leaves that control out."""
 
 
 def calibration(telemetry: Telemetry, entity: int, first: int, *, controls: bool = True) -> Calibration:
@@ -48,7 +51,7 @@ def calibration(telemetry: Telemetry, entity: int, first: int, *, controls: bool
 
 
 def signal_of(card: Mapping[str, Any], model: bytes) -> tuple[Signal, Grid]:
-    """What an align worker makes of a model; ``card`` as in ``networks.Exported``."""
+    """Read a model as an align worker does; ``card`` is as in ``product.Exported``."""
     grid = grid_of(card, AlignConfig())
     return create(card, expose(model), grid), grid
 
@@ -62,7 +65,7 @@ def own_series(card: Mapping[str, Any], telemetry: Telemetry, entity: int) -> En
 
 
 def tables(d: np.ndarray, given: Calibration, signal: Signal, grid: Grid) -> EntityTables:
-    """The tables of one entity from its margins ``d`` float32 [R, t] at threshold 0, as an align worker makes them."""
+    """Tabulate one entity from its margins float32 [R, t] at threshold 0, as an align worker does."""
     config = AlignConfig()
     return tabulate(
         d, given.labels, given.incidents, grid.tails, config.merge_steps,
@@ -84,7 +87,7 @@ def choose_for(fleet: list[EntityTables], grid: Grid, steps: int) -> Choice:
 def topics(
     telemetry: Telemetry, network: Any, exported: Mapping[str, Exported], samples: int, fleet: int, turns: Turns
 ) -> dict[str, Any]:
-    """The topics ``alignment`` and ``alignment_with_scoring``, on the last ``samples`` samples of the first entity.
+    """Measure the topics ``alignment`` and ``alignment_with_scoring`` on the first entity.
 
     ``network`` is the published one; ``fleet`` entities share one choice.
     """
@@ -170,7 +173,7 @@ class _Worker:
 
 
 def _averaged_search(errors: np.ndarray, labels: np.ndarray, telemetry: Telemetry) -> Callable[[], object]:
-    """The published search of ``fleetalign.align.tpe``, its errors averaged beforehand, as the graph gives them."""
+    """Run the published search of ``fleetalign.align.tpe`` with errors averaged beforehand."""
     from fleetalign.align import tpe
 
     profile = np.ascontiguousarray(errors.mean(axis=2))

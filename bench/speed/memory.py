@@ -27,7 +27,7 @@ def peak(side: str, work: str, entities: int, steps: int, windows: int, model: P
 
 
 def highest_resident_bytes() -> int:
-    """The most that this process had resident so far.
+    """Return the peak resident memory of this process.
 
     Linux keeps the parent's peak in ru_maxrss when a process is spawned; VmHWM belongs to this program alone.
     """

@@ -38,7 +38,7 @@ def training_settings(windows: int, device: str = "cpu") -> TrainingConfig:
 
 
 def train(name: str, telemetry: Telemetry, windows: int, device: str = "cpu", dropout: float | None = None) -> Any:
-    """A ``TrainedModel`` of ``windows`` windows; ``dropout`` None keeps the network's own."""
+    """Make a ``TrainedModel`` of ``windows`` windows; ``dropout`` None keeps the network's own."""
     from fleetalign.model.train import train as product_train
 
     model = ModelConfig(network=name) if dropout is None else ModelConfig(network=name, dropout=dropout)
@@ -62,7 +62,7 @@ class Exported:
     card: dict[str, Any]
 
     def feeds(self, telemetry: Telemetry, entity: int, count: int) -> dict[str, np.ndarray]:
-        """What a scorer feeds for ``count`` windows of one entity: every role that the graph lists.
+        """Make a scorer's feeds for ``count`` windows of one entity: every role that the graph lists.
 
         Statistics are all 1, the state is that of a first sample and earlier periods repeat the newest one: time does
         not depend on them.
@@ -84,7 +84,7 @@ class Exported:
 
 
 def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
-    """The reference consumer with ``side``'s graph and a row of location and scale for every entity."""
+    """Make the reference consumer with ``side``'s graph and parameters for every entity."""
     panel, columns = telemetry.panel, side.card["statistics_columns"]
     rows = normalizer.to_table(
         panel.kind, panel.entity_ids, panel.metrics, telemetry.location, telemetry.scale,

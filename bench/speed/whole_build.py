@@ -29,7 +29,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def settings(network: str) -> Config:
-    """The defaults; the snapshot in the data registry is git's and DVC's work and is left out."""
+    """Return the defaults without the data registry, whose work is that of git and DVC."""
     return Config(model=ModelConfig(network=network), registry=RegistryConfig(enabled=False))
 
 

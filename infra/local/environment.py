@@ -1,4 +1,4 @@
-"""``make env``: the project's environment from the committed lock, into .venv. Standard library only.
+"""``make env``: installs the committed lock into .venv, with the standard library only.
 
 uv installs the lock; what pip is configured to use (find-links, indexes, certificate) is handed on to it, because uv
 reads no pip configuration. The environment is left alone while lock and pyproject are the ones it was made from.
@@ -34,7 +34,7 @@ PIP_TO_UV = {
 
 
 class Stop(Exception):
-    """One line for the user and the process's exit code."""
+    """Ends the program with one line for the user and an exit code."""
 
     def __init__(self, line: str, exit_code: int = EXIT_USAGE) -> None:
         super().__init__(line)
@@ -42,7 +42,7 @@ class Stop(Exception):
 
 
 def check_prerequisites() -> None:
-    """Raises Stop naming the first tool that is missing and how to get it."""
+    """Check that the tools are there.
     if sys.version_info[:2] not in SUPPORTED:
         raise Stop(
             f"this is {_python_name()}; fleetalign needs Python 3.11, 3.12 or 3.13: "
@@ -57,12 +57,12 @@ def check_prerequisites() -> None:
 
 
 def _python_name() -> str:
-    """The name of this interpreter's program, also in an environment made by it."""
+    """Name the program of this interpreter, as in an environment made by it."""
     return f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def pip_settings() -> dict[str, list[str]]:
-    """What pip would use: its configuration files, overridden by ``PIP_*`` variables."""
+    """Read pip's settings: its configuration files, overridden by ``PIP_*`` variables."""
     command = [str(VENV / "bin" / "python"), "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     settings: dict[str, list[str]] = {}
@@ -76,7 +76,7 @@ def pip_settings() -> dict[str, list[str]]:
 
 
 def uv_environment(settings: dict[str, list[str]]) -> dict[str, str]:
-    """The process's environment with pip's settings in uv's names; uv's own variables win."""
+    """Return the environment with pip's settings under uv's names; uv's own variables win."""
     environment = dict(os.environ)
     for option, values in settings.items():
         variable, separator = PIP_TO_UV[option]
@@ -88,7 +88,7 @@ def uv_environment(settings: dict[str, list[str]]) -> dict[str, str]:
 
 
 def torch_download(find_links: list[str]) -> str:
-    """One line about the size of the largest download, said before it starts."""
+    """Describe the size of the largest download, before it starts."""
     version = re.search(r"^torch==([^\s;]+)", LOCK.read_text(), re.MULTILINE)[1]
     pattern = f"torch-{version}*cp{sys.version_info[0]}{sys.version_info[1]}*.whl"
     for place in find_links:
@@ -112,7 +112,11 @@ def up_to_date() -> bool:
 
 
 def make() -> None:
-    """Build or update .venv. Raises Stop when a download or an installation fails."""
+    """Build or update .venv.
+
+    Raises:
+        Stop: A download or an installation failed.
+    """
     started = time.monotonic()
     if not all((VENV / "bin" / program).exists() for program in (_python_name(), "pip")):
         _run([sys.executable, "-m", "venv", "--clear", str(VENV)], dict(os.environ))

@@ -166,7 +166,7 @@ def test_explain_tells_a_page_its_metrics_and_its_likes(build: Build, tmp_path: 
     quiet = fleetalign("explain", *arguments, "--entity", entity, "--at", then).stdout
     assert "no page: margin -" in quiet
     gone = fleetalign("explain", *arguments, "--entity", entity, "--at", "2031-01-01", check=3)
-    assert "no validated telemetry of it at 2031-01-01" in gone.stderr
+    assert "no validated telemetry of this entity at 2031-01-01" in gone.stderr
     assert "--at needs --entity" in fleetalign("explain", *arguments, "--at", "2031-01-01", check=2).stderr
 
 

@@ -1,4 +1,4 @@
-"""Scores one closed interval of the store and sends what it finds: what the scoring DAG does at every run."""
+"""Scores one closed interval of the store and sends the result, as the scoring DAG does."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from fleetalign.storage.store import Store
 
 
 def score_interval(store: Store, config: Config, interval: Interval, now: datetime) -> dict[str, Any]:
-    """Score the validated partitions of ``interval`` with the channel's release and send them to ``emit.targets``.
+    """Score the validated partitions of ``interval`` and send the result to ``emit.targets``.
 
-    ``interval`` is one or more whole partitions. Raises ConfigError without targets, BadInput when no kind of the
-    release has a validated partition there, and what ``Scorer.open`` and ``emit`` raise.
+    ``interval`` is one or more whole partitions.
+
+    Raises:
+        ConfigError: ``emit.targets`` is empty.
+        BadInput: No kind of the release has a validated partition there.
     """
     if not config.emit.targets:
         raise ConfigError(
-            "emit.targets is empty: say where scores and alarms go, such as [alertmanager=http://am:9093]"
+            "emit.targets is empty: set where scores and alarms go, such as [alertmanager=http://am:9093]"
         )
     targets = parse_all(config.emit.targets)
     scorer = Scorer.open(store, config.release.channel)
@@ -42,7 +45,7 @@ def score_interval(store: Store, config: Config, interval: Interval, now: dateti
 
 
 def _telemetry(store: Store, scorer: Scorer, interval: Interval) -> pa.Table:
-    """Every kind's validated telemetry of ``interval``, behind as much as its first windows reach back to."""
+    """Read every kind's validated telemetry of ``interval`` and the history its windows need."""
     tables, new_rows = [], 0
     for kind, entry in scorer.manifest.kinds.items():
         history = timedelta(seconds=scorer.history_steps(kind) * entry.step_seconds)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from fleetalign.config import ModelConfig
 from fleetalign.contracts.tables import DEFAULT_ENTITY, NORMALIZER
+from fleetalign.evaluate.medians import median_over_entities
 from fleetalign.storage.panel import Panel, entities_of
 
 RELATIVE_FLOOR = 1e-6
@@ -80,7 +81,7 @@ def kept(location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def fleet_scale(scale: np.ndarray) -> np.ndarray:
     """Median positive scale of each metric, [E, M] -> [M]; NaN where no entity moves (dead copies tell no scale)."""
-    return _median(np.where(scale > 0, scale, np.nan))
+    return median_over_entities(np.where(scale > 0, scale, np.nan))
 
 
 def floored(location: np.ndarray, scale: np.ndarray, fleet: np.ndarray, config: ModelConfig) -> np.ndarray:
@@ -105,17 +106,9 @@ def defaults(location: np.ndarray, scale: np.ndarray, config: ModelConfig) -> tu
     The scale's median is over entities whose metric moves: a floored scale would make a newcomer's first day one
     long alarm.
     """
-    typical = _median(location)
+    typical = median_over_entities(location)
     fleet = fleet_scale(scale)
     return typical, np.where(np.isnan(typical), np.nan, floored(typical, np.nan_to_num(fleet, nan=0.0), fleet, config))
-
-
-def _median(values: np.ndarray) -> np.ndarray:
-    out = np.full(values.shape[1], np.nan)
-    seen = np.isfinite(values).any(axis=0)
-    if seen.any():
-        out[seen] = np.nanmedian(values[:, seen], axis=0)
-    return out
 
 
 @dataclass(frozen=True, slots=True)
