@@ -43,6 +43,10 @@ class Stop(Exception):
 
 def check_prerequisites() -> None:
     """Check that the tools are there.
+
+    Raises:
+        Stop: A tool is missing; the message says how to get it.
+    """
     if sys.version_info[:2] not in SUPPORTED:
         raise Stop(
             f"this is {_python_name()}; fleetalign needs Python 3.11, 3.12 or 3.13: "
