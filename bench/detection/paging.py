@@ -20,7 +20,7 @@ from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.pages import Page, find_pages
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER
-from fleetalign.detectors.views.roles import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
+from fleetalign.detectors.views.roles import SETTLE_STEPS
 from fleetalign.evaluate import events
 from fleetalign.model import normalizer
 from fleetalign.scoring.kind_scorer import KindScorer, Series
@@ -68,9 +68,9 @@ def position(given: Given, instant: datetime) -> int:
 def _scorer(learned: Learned, method: Method, decision: Decision, given: Given) -> KindScorer:
     """The scorer of a release that holds ``decision``."""
     panel, card, numbers = given.panel, learned.card, learned.normalizer
-    if not card["condition_used"]:
-        chosen = dict(zip(FLEET_STATISTICS, method.grid.candidates[decision.candidate], strict=True))
-        numbers = normalizer.with_constants(numbers, chosen)
+    if learned.detector.fleet_statistics:
+        chosen = zip(learned.detector.fleet_statistics, method.grid.candidates[decision.candidate], strict=True)
+        numbers = normalizer.with_constants(numbers, dict(chosen))
     inputs = Graph(learned.model).inputs
     entry = {
         "window_steps": card["window_steps"],
@@ -81,7 +81,10 @@ def _scorer(learned: Learned, method: Method, decision: Decision, given: Given) 
         "statistics_columns": card["statistics_columns"],
     }
     if "state" in inputs:
-        entry |= {"state_size": STATE_SIZE, "state_chains": True, "state_settle_steps": SETTLE_STEPS}
+        detector = learned.detector
+        entry |= {
+            "state_size": detector.state_size, "state_chains": True, "state_settle_steps": detector.settle_steps
+        }  # fmt: skip
     return KindScorer(
         panel.kind,
         entry,

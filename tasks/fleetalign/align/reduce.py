@@ -15,8 +15,8 @@ from fleetalign.align.threshold_drift import Previous
 from fleetalign.contracts.fleet_table import FleetTable, FleetWriter
 from fleetalign.contracts.hashing import ID_LENGTH, sha256
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, TableContract, fleet_parquet, from_parquet
-from fleetalign.detectors.grid import Grid, grid_of
-from fleetalign.detectors.views.roles import FLEET_STATISTICS
+from fleetalign.detectors.grid import Grid
+from fleetalign.detectors.registry import detector
 from fleetalign.errors import BadInput, ConfigError, NotFound
 from fleetalign.model.normalizer import with_constants
 from fleetalign.plan import receipts
@@ -59,9 +59,8 @@ def _fleet_table(store: Store, contract: TableContract, key: str) -> FleetTable:
 def _grid(store: Store, plan: Mapping[str, Any], models: Mapping[str, str]) -> Grid:
     """The grid of all the plan's kinds. Raises ConfigError when their networks differ: their counts cannot be added."""
     config = plan_config(plan).align
-    grids = {
-        kind: grid_of(store.get_json(layout.model(model_id, "card.json")), config) for kind, model_id in models.items()
-    }
+    cards = {kind: store.get_json(layout.model(model_id, "card.json")) for kind, model_id in models.items()}
+    grids = {kind: detector(card["network"]).grid(config, card["window_steps"]) for kind, card in cards.items()}
     first = next(iter(grids.values()))
     odd = [kind for kind, grid in grids.items() if grid.candidates != first.candidates]
     if odd:
@@ -89,9 +88,9 @@ def _shards(store: Store, plan: Mapping[str, Any], plan_id: str, key_of: Callabl
 
 def _with_fleet(table: pa.Table, reduced: Reduced, grid: Grid) -> pa.Table:
     """``table`` with what the fleet chose in the columns that hold the fleet's numbers."""
-    if not grid.shared_candidate:
+    if not grid.fleet_statistics:
         return NORMALIZER.conform(table)
-    return with_constants(table, dict(zip(FLEET_STATISTICS, reduced.summary["shared"]["candidate"], strict=True)))
+    return with_constants(table, dict(zip(grid.fleet_statistics, reduced.summary["shared"]["candidate"], strict=True)))
 
 
 def _judges_control(plan: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from fleetalign.config.detectors import find
 from fleetalign.errors import ConfigError
 
 
@@ -36,19 +37,12 @@ class RangesConfig:
         check(0 < self.calibrate_share < 1, f"ranges.calibrate_share is {self.calibrate_share}; must be in (0, 1)")
 
 
-WINDOW_STEPS = {"views": 32, "sharead": 100}
-TRAINING = {
-    "views": {"epochs": 4, "batch_size": 256, "learning_rate": 3e-3, "max_windows_per_epoch": 25_600},
-    "sharead": {"epochs": 4, "batch_size": 128, "learning_rate": 1e-3, "max_windows_per_epoch": 40_000},
-}
-"""What suits each network where ``training`` leaves it open."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    network: Literal["views", "sharead"] = "views"
-    """The shared network: ``views`` (docs/method.md), or ``sharead``, the published one (He et al., TOSEM 2025)."""
-    window_steps: int | None = None
+    network: str = "views"
+    """The detector: ``views`` (docs/method.md), ``sharead``, the published one (He et al., TOSEM 2025), or one of an installed
+    package (docs/detectors.md)."""
+    window_steps: int = None  # type: ignore[assignment]  # filled in from the detector when the object is made
     """Samples of one window: what the network sees, and how long a new entity warms up. Empty = the network's own: 32
     for ``views``, 100 for ``sharead``."""
     blocks: int = 2
@@ -67,8 +61,9 @@ class ModelConfig:
     """Seed of weights, window sampling and dropout."""
 
     def __post_init__(self) -> None:
+        suits = find(self.network).defaults
         if self.window_steps is None:
-            object.__setattr__(self, "window_steps", WINDOW_STEPS[self.network])
+            object.__setattr__(self, "window_steps", suits.window_steps)
         check(8 <= self.window_steps <= 1024, f"model.window_steps is {self.window_steps}; must be in [8, 1024]")
         check(0 <= self.dropout <= 0.9, f"model.dropout is {self.dropout}; must be in [0, 0.9]")
         check(self.latent_size >= 1, f"model.latent_size is {self.latent_size}; must be at least 1")
@@ -77,14 +72,14 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
-    epochs: int | None = None
+    epochs: int = None  # type: ignore[assignment]  # this and the next three: filled in by for_network
     """Most epochs. This and the next three: empty = what suits the network (4, 256, 0.003 and 25,600 for ``views``; 4,
     128, 0.001 and 40,000 for ``sharead``)."""
-    batch_size: int | None = None
+    batch_size: int = None  # type: ignore[assignment]  # see epochs
     """Windows of one training step."""
-    learning_rate: float | None = None
+    learning_rate: float = None  # type: ignore[assignment]  # see epochs
     """Adam's learning rate: in the first epoch for ``sharead``, at the top of the cycle for ``views``."""
-    max_windows_per_epoch: int | None = None
+    max_windows_per_epoch: int = None  # type: ignore[assignment]  # see epochs
     """Training windows drawn per epoch: bounds time whatever the fleet's size."""
     learning_rate_decay: float = 0.5
     """The learning rate of ``sharead`` is multiplied by this after each epoch."""
@@ -118,7 +113,8 @@ class TrainingConfig:
 
 def for_network(training: TrainingConfig, network: str) -> TrainingConfig:
     """``training`` with what it leaves open filled in for ``network``."""
-    suited = {name: value for name, value in TRAINING[network].items() if getattr(training, name) is None}
+    suits = find(network).defaults.training()
+    suited = {name: value for name, value in suits.items() if getattr(training, name) is None}
     return dataclasses.replace(training, **suited) if suited else training
 
 

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleetalign.config import Config
+from fleetalign.config.detectors import find
 from fleetalign.errors import ConfigError
 from fleetalign.interval import Interval
 
-SECONDS_PER_SAMPLE = {"views": 2.3e-6, "sharead": 6.2e-6}
-"""CPU seconds to score and tabulate one sample of one metric."""
 SECONDS_PER_ENTITY = 1.5e-3
 SHARD_SECONDS = 30.0
 """Work of one shard: Airflow and the libraries take a second or two of each task instance, whatever it does."""
@@ -52,7 +51,7 @@ def _seconds(facts: Mapping[str, Any], network: str) -> float:
     """CPU seconds of one entity of a kind of the plan."""
     calibrate = facts["ranges"]["calibrate"]
     steps = Interval.parse(calibrate["start"], calibrate["end"]).seconds / facts["step_seconds"]
-    return SECONDS_PER_ENTITY + steps * len(facts["metrics"]) * SECONDS_PER_SAMPLE[network]
+    return SECONDS_PER_ENTITY + steps * len(facts["metrics"]) * find(network).seconds_per_sample
 
 
 def require_affordable(plan_id: str, plan: Mapping[str, Any], max_cpu_hours: float) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import ID_LENGTH, readable_json
-from fleetalign.detectors.views.roles import SETTLE_STEPS
+from fleetalign.detectors.registry import detector
 from fleetalign.errors import NotFound
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.figures import Figures
@@ -141,7 +141,7 @@ def _body(store: Store, built: Built, verdicts: list[dict[str, Any]], judged: Fi
             kinds[kind] |= {
                 "state_size": card["state_size"],
                 "state_chains": True,
-                "state_settle_steps": SETTLE_STEPS,
+                "state_settle_steps": detector(card["network"]).settle_steps,
             }
     aligned = built.aligned
     return publish.build_manifest(

@@ -16,6 +16,7 @@ import numpy as np
 
 from fleetalign.config.run import DriftConfig
 from fleetalign.evaluate.bootstrap import rounded
+from fleetalign.model.normalizer import fleet_median
 
 SCORE_QUANTILE = 0.95
 """High enough to be the tail that thresholds cut, low enough that one incident on one day does not move it."""
@@ -115,7 +116,7 @@ def measures(
     """Every measure of a kind. ``day`` and all of ``control`` are about ``entity_ids``, in this order."""
     days = [day, *control]
     shifted = np.array([_shifted_share(d, limits.shift_scales) for d in days])
-    spread = np.array([_median(d.spread) for d in days])
+    spread = np.array([fleet_median(d.spread) for d in days])
     clipped = np.array([d.clipped.sum(axis=0) / np.maximum(d.samples.sum(axis=0), 1) for d in days])
     usual = np.nan_to_num(clipped[1:].mean(axis=0)) if control else np.zeros(len(metrics))
     found = []
@@ -161,7 +162,7 @@ def _score_ratio(kind: str, entity_ids: Sequence[str], days: Sequence[KindDay], 
     # A control day is compared with the others: its own share among them would flatter it.
     others = [control, *([c for c in control if c is not one] for one in control)]
     moved = np.array([_moved(d, rest) for d, rest in zip(days, others, strict=True)])
-    ratios = np.exp([_median(m[:, None])[0] for m in moved])
+    ratios = np.exp([fleet_median(m[:, None])[0] for m in moved])
     limit = limits.max_score_ratio
     drifted = bool(ratios[0] > limit or ratios[0] < 1 / limit)
     worst = largest(entity_ids, np.exp(np.abs(moved[0])))
@@ -194,12 +195,3 @@ def _moved(day: KindDay, rest: Sequence[KindDay]) -> np.ndarray:
     if not rest:
         return np.full(len(day.score), np.nan)
     return day.score - np.mean([d.score for d in rest], axis=0)
-
-
-def _median(values: np.ndarray) -> np.ndarray:
-    """Median over entities of what is known: [E, M] -> [M], NaN where nobody is."""
-    out = np.full(values.shape[1], np.nan)
-    seen = np.isfinite(values).any(axis=0)
-    if seen.any():
-        out[seen] = np.nanmedian(values[:, seen], axis=0)
-    return out

@@ -13,12 +13,13 @@ import pytest
 
 from fleetalign.align.aligner_rows import Reduced, reduce_shards
 from fleetalign.align.shard import NO_TELEMETRY, TOO_LITTLE_HISTORY, align_shard
-from fleetalign.config import AlignConfig, Config, ModelConfig, RangesConfig, StorageConfig, TrainingConfig
+from fleetalign.config import AlignConfig, Config, ModelConfig, RangesConfig, StorageConfig
 from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.tables import ALIGNER, FEEDBACK, MUTES, NORMALIZER, TIME, from_parquet
-from fleetalign.detectors.grid import Grid, grid_of, upper_quantiles
+from fleetalign.detectors.grid import Grid, upper_quantiles
+from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.roles import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
@@ -78,7 +79,6 @@ class Scene:
 def scene_of(network: str) -> Scene:
     import torch
 
-    from fleetalign.detectors.detector import create
     from fleetalign.model.export import export
 
     config, store = config_of(network), MemoryStore()
@@ -107,19 +107,19 @@ def scene_of(network: str) -> Scene:
     panel = training_panel(store, plan, "web", config)
     numbers = normalizer.build(panel, config.model, config.align.min_history_steps)
     torch.manual_seed(1)
-    made = create(config.model, TrainingConfig(), PER_DAY if network == "views" else None)
+    chosen = detector(network)
+    made = chosen.network(config.model, PER_DAY if network == "views" else None)
     model = export(made, 16)
-    if made.statistics:
-        numbers = add_statistics(numbers, panel, model, made.lags, config.model.clip)
+    numbers = add_statistics(numbers, panel, chosen, model, made.lags, config.model.clip)
     card = {
-        "window_steps": 16, "condition_used": made.condition_used, "inputs": list(made.inputs),
-        "seasonal_lags_steps": list(made.lags), "statistics_columns": list(made.statistics),
+        "network": network, "window_steps": 16, "condition_used": chosen.condition_used, "inputs": list(made.inputs),
+        "seasonal_lags_steps": list(made.lags), "statistics_columns": list(chosen.statistics),
     }  # fmt: skip
     for name, data in (("model.onnx", model), ("untrained.onnx", model), ("card.json", readable_json(card))):
         store.put_immutable(layout.model("m", name), data)
     state = {"state_size": STATE_SIZE, "state_chains": True, "state_settle_steps": SETTLE_STEPS}
-    entry = {**card, "step_seconds": STEP, "metrics": list(METRICS), **(state if made.statistics else {})}
-    return Scene(config, store, plan, grid_of(card, config.align), entry, model, numbers.table())
+    entry = {**card, "step_seconds": STEP, "metrics": list(METRICS), **(state if chosen.statistics else {})}
+    return Scene(config, store, plan, chosen.grid(config.align, 16), entry, model, numbers.table())
 
 
 @pytest.fixture(scope="module", params=["sharead", "views"])
