@@ -28,6 +28,7 @@ from fleetalign.contracts.feedback import ANOMALY, UNLABELLED
 from fleetalign.contracts.graph import margins as margins_at
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import MUTES
+from fleetalign.detectors.margins import profile
 from fleetalign.evaluate.bootstrap import estimate, resample, rounded
 from fleetalign.evaluate.outcomes import EntityCounts, mean
 from fleetalign.evaluate.pooled import Measure, event_f1, false_pages_per_entity_day, point_adjusted_f1
@@ -178,18 +179,18 @@ def muted(
         for name in metrics
     ]  # fmt: skip
     mutes = Mutes(panel.kind, pa.Table.from_pylist(rows, schema=MUTES.schema))
-    signal, series = learned.signal(config), series_of(learned, given)
+    of_entity, series = learned.margins(config), series_of(learned, given)
     margins, profiles = list(method.margins), list(method.profiles or ())
     for e in names:
         weight, _ = mutes.weights(panel.entity_ids[e], panel.metrics, panel.times)
         quieter, span = replace(series[e], weight=weight), (given.start, int(given.stop[e]))
         if profiles:
-            profiles[e] = signal.profile(quieter, *span)
+            profiles[e] = profile(of_entity.graph, quieter, *span)
             margins[e] = np.stack([margins_at(profiles[e], c) for c in method.grid.candidates])
         else:
-            margins[e] = signal.margins(quieter, *span)
+            margins[e] = of_entity.margins(quieter, *span)
     if profiles:
-        scores = tuple(np.ascontiguousarray(profile[:, -1]) for profile in profiles)
+        scores = tuple(np.ascontiguousarray(errors[:, -1]) for errors in profiles)
         return replace(method, margins=tuple(margins), profiles=tuple(profiles), scores=scores)
     return replace(method, margins=tuple(margins), scores=None)
 

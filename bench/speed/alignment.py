@@ -18,9 +18,11 @@ from fleetalign.align.choice import Choice, choose
 from fleetalign.align.counts import EntityCounts
 from fleetalign.align.entity import EntityTables, tabulate
 from fleetalign.config import AlignConfig, GatesConfig
-from fleetalign.contracts.graph import expose, margins
-from fleetalign.detectors.grid import Grid, grid_of
-from fleetalign.detectors.margins import EntitySeries, Signal, combined, create
+from fleetalign.contracts.graph import Graph, expose, margins
+from fleetalign.detectors.grid import Grid
+from fleetalign.detectors.margins import EntitySeries, Margins, profile
+from fleetalign.detectors.registry import detector
+from fleetalign.detectors.views.margins import ViewsMargins, combined
 
 Turns = Callable[[str, Mapping[str, Callable[[], object]]], dict[str, list[float]]]
 """Takes (what, sides), returns the seconds of every side in every round."""
@@ -50,10 +52,11 @@ def calibration(telemetry: Telemetry, entity: int, first: int, *, controls: bool
     return Calibration(labels, incidents[incidents[:, 0] >= 0], random.random(len(labels)), shifts)
 
 
-def signal_of(card: Mapping[str, Any], model: bytes) -> tuple[Signal, Grid]:
+def margins_of(card: Mapping[str, Any], model: bytes) -> tuple[Margins, Grid]:
     """Read a model as an align worker does; ``card`` is as in ``product.Exported``."""
-    grid = grid_of(card, AlignConfig())
-    return create(card, expose(model), grid), grid
+    chosen = detector(card["network"])
+    grid = chosen.grid(AlignConfig(), card["window_steps"])
+    return chosen.margins(Graph(expose(model)), card["seasonal_lags_steps"], grid), grid
 
 
 def own_series(card: Mapping[str, Any], telemetry: Telemetry, entity: int) -> EntitySeries:
@@ -64,7 +67,7 @@ def own_series(card: Mapping[str, Any], telemetry: Telemetry, entity: int) -> En
     return EntitySeries(values, weight, 0, telemetry.location[entity], telemetry.scale[entity], statistics)
 
 
-def tables(d: np.ndarray, given: Calibration, signal: Signal, grid: Grid) -> EntityTables:
+def tables(d: np.ndarray, given: Calibration, signal: Margins, grid: Grid) -> EntityTables:
     """Tabulate one entity from its margins float32 [R, t] at threshold 0, as an align worker does."""
     config = AlignConfig()
     return tabulate(
@@ -153,10 +156,12 @@ class _Worker:
 
     def __init__(self, exported: Exported, telemetry: Telemetry, first: int) -> None:
         self.span = (first, telemetry.panel.values.shape[1])
-        self.signal, self.grid = signal_of(exported.card, exported.model)
+        self.signal, self.grid = margins_of(exported.card, exported.model)
         self.series = own_series(exported.card, telemetry, 0)
-        values = self.signal.views if self.grid.shared_candidate else self.signal.profile
-        self.averaged = values(self.series, *self.span)
+        if isinstance(self.signal, ViewsMargins):
+            self.averaged = self.signal.views(self.series, *self.span)
+        else:
+            self.averaged = profile(self.signal.graph, self.series, *self.span)
 
     def tabulate(self, given: Calibration) -> EntityTables:
         if self.grid.shared_candidate:

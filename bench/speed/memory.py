@@ -76,7 +76,7 @@ def _fleetalign(name: str, work: str, rest: list[str]):
 
     def align(telemetry, windows, side):
         card = json.loads(Path(rest[0] + ".json").read_text())
-        signal, grid = alignment.signal_of(card, Path(rest[0]).read_bytes())
+        signal, grid = alignment.margins_of(card, Path(rest[0]).read_bytes())
         series = alignment.own_series(card, telemetry, 0)
         d = signal.margins(series, 0, len(series.values))
         alignment.tables(d, alignment.calibration(telemetry, 0, 0), signal, grid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,18 +10,19 @@ import pyarrow as pa
 
 from bench.speed.synthetic import Telemetry
 from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.config.detectors import BUILT_IN
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER
-from fleetalign.detectors.views.roles import SETTLE_STEPS
+from fleetalign.detectors.registry import detector
 from fleetalign.model import normalizer
 from fleetalign.scoring.kind_scorer import KindScorer
 
 
 def names() -> tuple[str, ...]:
-    """Every network that ``model.network`` can name."""
-    return typing.get_args(typing.get_type_hints(ModelConfig)["network"])
+    """Every detector of the package."""
+    return tuple(BUILT_IN)
 
 
 def training_settings(windows: int, device: str = "cpu") -> TrainingConfig:
@@ -102,7 +102,7 @@ def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
         statistics_columns=tuple(columns),
         state_size=side.card["state_size"],
         state_chains=True,
-        state_settle_steps=SETTLE_STEPS,
+        state_settle_steps=detector(side.name).settle_steps,
     )  # fmt: skip
     return KindScorer(
         panel.kind, entry, side.model,
@@ -113,16 +113,16 @@ def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
 
 def export(name: str, telemetry: Telemetry, windows: int) -> Exported:
     """Train on ``windows`` windows and export."""
-    from fleetalign.detectors.views.roles import STATE_SIZE
     from fleetalign.model.export import export as product_export
 
     network = train(name, telemetry, windows).network
     model = product_export(network, ModelConfig(network=name).window_steps)
     card = {
         "window_steps": ModelConfig(network=name).window_steps,
-        "condition_used": network.condition_used,
+        "network": name,
+        "condition_used": network.detector.condition_used,
         "seasonal_lags_steps": list(network.lags),
-        "statistics_columns": list(network.statistics),
-        "state_size": STATE_SIZE if "state" in network.inputs else None,
+        "statistics_columns": list(network.detector.statistics),
+        "state_size": network.detector.state_size,
     }
     return Exported(name, model, Graph(model), card)

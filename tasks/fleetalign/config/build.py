@@ -11,6 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fleetalign.config.detectors import find
 from fleetalign.errors import ConfigError
 
 
@@ -41,21 +42,14 @@ class RangesConfig:
         check(0 < self.calibrate_share < 1, f"ranges.calibrate_share is {self.calibrate_share}; must be in (0, 1)")
 
 
-WINDOW_STEPS = {"views": 32, "sharead": 100}
-TRAINING = {
-    "views": {"epochs": 4, "batch_size": 256, "learning_rate": 3e-3, "max_windows_per_epoch": 25_600},
-    "sharead": {"epochs": 4, "batch_size": 128, "learning_rate": 1e-3, "max_windows_per_epoch": 40_000},
-}
-"""Defaults of each network for settings that ``training`` leaves empty."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """The network and its inputs."""
 
-    network: Literal["views", "sharead"] = "views"
-    """The shared network: ``views`` (docs/method.md), or ``sharead``, the published one (He et al., TOSEM 2025)."""
-    window_steps: int | None = None
+    network: str = "views"
+    """The detector: ``views`` (docs/method.md), ``sharead``, the published one (He et al., TOSEM 2025), or one of an
+    installed package (docs/detectors.md)."""
+    window_steps: int = None  # type: ignore[assignment]  # filled in from the detector when the object is made
     """Samples of one window, and how long a new entity warms up. Empty = the network's own: 32 for ``views``, 100 for
     ``sharead``."""
     blocks: int = 2
@@ -74,9 +68,10 @@ class ModelConfig:
     """Seed of weights, window sampling and dropout."""
 
     def __post_init__(self) -> None:
-        window = WINDOW_STEPS[self.network] if self.window_steps is None else self.window_steps
-        object.__setattr__(self, "window_steps", window)
-        check(8 <= window <= 1024, f"model.window_steps is {window}; must be in [8, 1024]")
+        suits = find(self.network).defaults
+        if self.window_steps is None:
+            object.__setattr__(self, "window_steps", suits.window_steps)
+        check(8 <= self.window_steps <= 1024, f"model.window_steps is {self.window_steps}; must be in [8, 1024]")
         check(0 <= self.dropout <= 0.9, f"model.dropout is {self.dropout}; must be in [0, 0.9]")
         check(self.latent_size >= 1, f"model.latent_size is {self.latent_size}; must be at least 1")
         check(0 <= self.blocks <= 8, f"model.blocks is {self.blocks}; must be in [0, 8]")
@@ -86,14 +81,14 @@ class ModelConfig:
 class TrainingConfig:
     """The training of the network."""
 
-    epochs: int | None = None
+    epochs: int = None  # type: ignore[assignment]  # this and the next three: filled in by for_network
     """Most epochs. Empty here and in the next three settings = the network's default (4, 256, 0.003 and 25,600 for
     ``views``; 4, 128, 0.001 and 40,000 for ``sharead``)."""
-    batch_size: int | None = None
+    batch_size: int = None  # type: ignore[assignment]  # see epochs
     """Windows of one batch."""
-    learning_rate: float | None = None
+    learning_rate: float = None  # type: ignore[assignment]  # see epochs
     """Adam's learning rate: of the first epoch for ``sharead``, at the top of the cycle for ``views``."""
-    max_windows_per_epoch: int | None = None
+    max_windows_per_epoch: int = None  # type: ignore[assignment]  # see epochs
     """Training windows drawn per epoch, which limits the time for any size of fleet."""
     learning_rate_decay: float = 0.5
     """The learning rate of ``sharead`` is multiplied by this after each epoch."""
@@ -127,8 +122,9 @@ class TrainingConfig:
 
 def for_network(training: TrainingConfig, network: str) -> TrainingConfig:
     """Fill in the settings that ``training`` leaves empty with the defaults of ``network``."""
-    defaults: dict[str, Any] = {n: value for n, value in TRAINING[network].items() if getattr(training, n) is None}
-    return dataclasses.replace(training, **defaults) if defaults else training
+    suits = find(network).defaults.training()
+    suited: dict[str, Any] = {name: value for name, value in suits.items() if getattr(training, name) is None}
+    return dataclasses.replace(training, **suited) if suited else training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

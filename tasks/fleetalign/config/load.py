@@ -128,7 +128,10 @@ def from_plain(cls: Any, document: Any, where: str) -> Any:
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(document) - set(hints))
     check(not unknown, f"{where}: unknown setting {', '.join(map(repr, unknown))}; known: {', '.join(sorted(hints))}")
-    return cls(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in document.items()})
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    # Where the default is None, an empty value leaves the setting open.
+    given = {name: value for name, value in document.items() if value is not None or defaults[name] is not None}
+    return cls(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in given.items()})
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -18,6 +18,7 @@ from fleetalign.config.build import (
     check,
     for_network,
 )
+from fleetalign.config.detectors import find
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,7 +245,7 @@ class Config:
     def __post_init__(self) -> None:
         object.__setattr__(self, "training", for_network(self.training, self.model.network))
         check(
-            self.align.method != "published_tpe" or self.model.network == "sharead",
+            self.align.method != "published_tpe" or "profile" in find(self.model.network).internals,
             f"align.method is published_tpe, which searches the condition C of sharead; model.network is "
             f"{self.model.network}: set it to sharead, or align.method to fleet_prior",
         )

@@ -17,7 +17,7 @@ from fleetalign.contracts.hashing import ID_LENGTH, data_version, readable_json
 from fleetalign.contracts.manifest import Gate, KindManifest, Manifest, ReleaseFile
 from fleetalign.contracts.plan import KindPlan, Plan
 from fleetalign.contracts.receipts import AlignReceipt, PretrainReceipt, ReleaseReceipt
-from fleetalign.detectors.views.roles import SETTLE_STEPS
+from fleetalign.detectors.registry import detector
 from fleetalign.errors import NotFound
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.figures import Figures
@@ -144,7 +144,7 @@ def _kind(store: Store, model_id: str, entry: KindPlan) -> KindManifest:
         statistics_columns=card.statistics_columns,
         state_size=card.state_size,
         state_chains=card.state_size is not None,
-        state_settle_steps=None if card.state_size is None else SETTLE_STEPS,
+        state_settle_steps=detector(card.network).settle_steps,
     )
 
 
