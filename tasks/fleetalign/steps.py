@@ -14,7 +14,7 @@ function. Heavy libraries are imported inside, so that parsing a DAG loads none 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,11 +22,11 @@ from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.interval import Interval
 from fleetalign.plan import receipts
+from fleetalign.progress import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.store import open_store
 
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
-Progress = Callable[[int, int, str], None]
 
 
 def ingest(config: Config, store_uri: str, interval: Interval, progress: Progress | None = None) -> dict[str, Any]:

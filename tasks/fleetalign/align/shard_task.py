@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow.compute as pc
@@ -14,6 +14,7 @@ from fleetalign.contracts.tables import DEFAULT_ENTITY, to_parquet
 from fleetalign.errors import UsageError
 from fleetalign.plan import receipts
 from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.progress import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
@@ -23,7 +24,7 @@ def align_and_store(
     config: Config,
     plan_id: str,
     index: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Align shard ``index`` of a plan; says how many entities it holds and how many got no tables.
 

@@ -7,7 +7,7 @@ and what is quarantined adds up to what was read, or the run fails.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from fleetalign.ingest.mapping import Mapping, load_mapping, resolve
 from fleetalign.ingest.numbers import plain
 from fleetalign.ingest.raw_partitions import IngestResult, Intake, merged
 from fleetalign.interval import Interval, format_time, split
+from fleetalign.progress import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.quarantine import Rule, quarantine_object
 from fleetalign.storage.statements import append_feedback
@@ -33,8 +34,6 @@ from fleetalign.storage.store import Store
 
 DEFAULT_KIND = "default"
 """Kind of telemetry that names none."""
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what), rows or bytes; done = total once, at the end."""
 READING = "read telemetry"
 OWN_MAPPING = Mapping(entity_column="entity_id", time_column="timestamp", kind_column="kind", layout="wide")
 """Tables that our own code makes."""

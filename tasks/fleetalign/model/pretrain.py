@@ -13,7 +13,7 @@ from fleetalign.contracts.fleet_table import FleetWriter
 from fleetalign.contracts.hashing import ID_LENGTH, readable_json, sha256
 from fleetalign.contracts.tables import NORMALIZER
 from fleetalign.model.candidate import Candidate, pretrain_kind
-from fleetalign.model.train import Progress
+from fleetalign.progress import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 

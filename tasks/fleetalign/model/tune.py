@@ -17,7 +17,8 @@ from fleetalign.config import Config
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import training_panel
-from fleetalign.model.train import Progress, train
+from fleetalign.model.train import train
+from fleetalign.progress import Progress
 from fleetalign.storage.panel import Panel
 from fleetalign.storage.store import Store
 from fleetalign.storage.windows import split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,6 +19,7 @@ from fleetalign.evaluate import gates
 from fleetalign.evaluate.figures import Figures
 from fleetalign.interval import format_time
 from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.progress import Progress
 from fleetalign.release import publish, untrained
 from fleetalign.release.figures import figures
 from fleetalign.release.origin import of_release
@@ -68,9 +69,7 @@ def collect(store: Store, plan_id: str) -> Built:
     return Built(plan_id, plan, receipts["pretrain"], receipts["align_reduce"])
 
 
-def build_release(
-    store: Store, plan_id: str, config: Config, progress: Callable[[int, int, str], None] | None = None
-) -> dict[str, Any]:
+def build_release(store: Store, plan_id: str, config: Config, progress: Progress | None = None) -> dict[str, Any]:
     """Publish the release of a finished plan; returns ids, gates, figures, and where they come from.
 
     A gate that says no does not stop the release: it is recorded, and promotion refuses it.
@@ -103,7 +102,7 @@ def build_release(
     return result | of_release(store, release_id)
 
 
-def _tell(progress: Callable[[int, int, str], None] | None, done: int, what: str) -> None:
+def _tell(progress: Progress | None, done: int, what: str) -> None:
     if progress is not None:
         progress(done, 1, what)
 
