@@ -140,13 +140,13 @@ VERBS = {
         "fleetalign bench speed --quick --out ./bench",
     ),
     "feedback": Verb(
-        "words",
+        "operators",
         "say what a page or an interval was, take it back, import what other tools say",
         operators.feedback,
         "fleetalign feedback add --entity web/api-1 --from 2026-03-05T01:00Z --to 2026-03-05T02:00Z --verdict false_alarm",
     ),
     "mute": Verb(
-        "words",
+        "operators",
         "silence a noisy metric, or everything for a maintenance window",
         operators.mute,
         "fleetalign mute add --entity web/api-1 --metric disk_used --why 'disk is being moved' --store ./store",
