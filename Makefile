@@ -39,8 +39,9 @@ format: env  ## Format and fix what can be fixed
 structure: env  ## Rewrite tests/dags/structure.json from the DAGs
 	@UPDATE_STRUCTURE=1 $(BIN)/python -m pytest -q tests/dags/test_structure.py
 
-docs: env  ## Rewrite the rendered pages (docs/settings.md)
+docs: env  ## Rewrite the rendered pages (docs/settings.md, docs/cli.md)
 	@$(BIN)/python docs/render_settings.py > docs/settings.md
+	@$(BIN)/python docs/render_cli.py > docs/cli.md
 
 pictures: env  ## Take the README's pictures: a demo of its own and the browser tests (Debian's chromium)
 	@FLEETALIGN_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/e2e/test_airflow_demo.py -k browser

@@ -1,4 +1,4 @@
-"""One screen that says why: why a candidate was not promoted, why an entity has its state and threshold."""
+"""Lines that explain one entity: its state, its threshold, the feedback about it, and its page at one instant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from fleetalign.contracts.mutes import ANY, in_words
 from fleetalign.contracts.tables import DEFAULT_ENTITY, RETRACTED
 from fleetalign.errors import NotFound, UsageError
 from fleetalign.explain.page import Line, Pager
-from fleetalign.explain.text import gates_text, release_text
 from fleetalign.interval import format_time
 from fleetalign.plan.document import plan_config, read_plan, read_statements
 from fleetalign.release.figures import aligner_table
@@ -35,37 +34,11 @@ STATES = {
 }
 
 
-def explain_release(store: Store, release_id: str) -> str:
-    """Figures, gates and every promotion verdict of a release. Raises NotFound."""
-    document = read_manifest(store, release_id).document
-    lines = [f"release {release_id}", release_text(document)]
-    promotions = [i.key for i in store.list(layout.promotions_of(release_id))]
-    for key in promotions:
-        record = store.get_json(key)
-        lines.append(f"asked to replace {record['champion_id'] or 'nothing'}: {record['verdict']}")
-        lines.append(gates_text(record["comparison_gates"]))
-    failed = [g for g in document["gates"] if g["verdict"] == "fail"]
-    for key in promotions:
-        failed += [g for g in store.get_json(key)["comparison_gates"] if g["verdict"] == "fail"]
-    if failed:
-        names = ", ".join(dict.fromkeys(g["name"] for g in failed))
-        lines.append(f"not promoted because of: {names}. Fix the cause, or promote with --force and a --why.")
-    elif not promotions:
-        lines.append("nobody has asked to promote it yet; every gate of its own allows it")
-    return "\n".join(lines)
-
-
-def explain_entity(store: Store, release_id: str, name: str, at: datetime | None = None) -> str:
-    """Where the row of one entity comes from, and what happened at ``at``. ``name`` is ``ID`` or ``KIND/ID``.
-
-    Raises NotFound, UsageError, and BadInput when there is no telemetry at ``at``.
-    """
-    entity, lines = explained(store, release_id, name, at)
-    return "\n".join([f"{entity} in release {release_id}", *(f"  {label:<12}{text}" for label, text in lines)])
-
-
 def explained(store: Store, release_id: str, name: str, at: datetime | None = None) -> tuple[str, list[Line]]:
-    """``KIND/ID`` and the lines of ``explain_entity``."""
+    """``KIND/ID`` of one entity, and where its row comes from and what happened at ``at``, line by line.
+
+    ``name`` is ``ID`` or ``KIND/ID``. Raises NotFound, UsageError, and BadInput when there is no telemetry at ``at``.
+    """
     manifest = read_manifest(store, release_id)
     aligner = aligner_table(store, manifest)
     row = _find(aligner, name, sorted(manifest.kinds))

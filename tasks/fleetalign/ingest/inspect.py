@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from fleetalign.ingest.mapping import Mapping
 from fleetalign.ingest.propose import Column, propose
 from fleetalign.ingest.run import read_file
 from fleetalign.ingest.sampling import infer_step_seconds
+from fleetalign.interval import format_time
 from fleetalign.storage.quarantine import count_rules
 
 DEFAULTS = Mapping()
@@ -52,6 +54,23 @@ class Inspection:
         filled = {f.name: getattr(self.mapping, f.name) for f in dataclasses.fields(Mapping)}
         named = {name: value for name, value in filled.items() if value != getattr(DEFAULTS, name)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in named.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything found, as one JSON document."""
+        return {
+            "files": self.files,
+            "columns": {name: {"role": c.role, "reason": c.reason} for name, c in self.columns.items()},
+            "mapping": self.proposal,
+            "doubts": self.doubts,
+            "rows": self.rows,
+            "kept": self.kept,
+            "quarantined_rows": self.taken_out,
+            "quarantined_cells": self.bad_cells,
+            "entities": self.entities,
+            "first": format_time(self.first) if self.first else None,
+            "last": format_time(self.last) if self.last else None,
+            "step_seconds": self.step_seconds,
+        }
 
 
 def inspect(path: str | Path, given: Mapping) -> Inspection:

@@ -18,6 +18,7 @@ from fleetalign.errors import BadInput, UsageError
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import training_panel
 from fleetalign.model.train import train
+from fleetalign.plan.document import plan_config, read_plan
 from fleetalign.progress import Progress
 from fleetalign.storage.panel import Panel
 from fleetalign.storage.store import Store
@@ -28,8 +29,28 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.journal"
 HISTORY_FILE = "history.png"
+BEST_FILE = "best.yaml"
 MODEL_SETTINGS = ("latent_size", "dropout", "blocks")
 STARTUP_TRIALS = 4
+
+
+def tune_plan(
+    store: Store,
+    plan_id: str,
+    kind: str,
+    config: Config,
+    trials: int,
+    out_dir: str | Path,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """``tune`` on the train range of one kind of the plan ``plan_id``; the result is also written to ``best.yaml``."""
+    import yaml
+
+    plan = read_plan(store, plan_id)
+    settings = dataclasses.replace(plan_config(plan), storage=config.storage)
+    best = tune_kind(store, plan, kind, settings, trials, out_dir, progress=progress)
+    (Path(out_dir) / BEST_FILE).write_text(yaml.safe_dump(best, sort_keys=True))
+    return best
 
 
 def tune_kind(

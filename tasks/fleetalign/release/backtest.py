@@ -5,26 +5,32 @@ The promotion gate on pages counts with the same code. Shapes: t samples, n page
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fleetalign.align.sweep import Pages, levels
 from fleetalign.config import Config
-from fleetalign.errors import BadInput
+from fleetalign.errors import BadInput, UsageError
 from fleetalign.evaluate.events import touches
 from fleetalign.evaluate.measures import pages
+from fleetalign.explain.plots import backtest_plot
 from fleetalign.interval import Interval, format_time
 from fleetalign.release.figures import Trace, scored_panels
+from fleetalign.release.listing import newest_release
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import lake
 from fleetalign.storage.store import Store
 
 DAY_SECONDS = 86_400
+MOST_PLOTTED = 12
+"""Entities whose change the picture shows."""
 RAISES = 64
 """Heights tried between an entity's threshold and its highest score, to keep a budget."""
 
@@ -194,3 +200,41 @@ def changes(found: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     first, second = (side["by_entity"] for side in found["sides"])
     moved = [(name, first.get(name, 0), second.get(name, 0)) for name in {*first, *second}]
     return sorted((m for m in moved if m[1] != m[2]), key=lambda m: (-abs(m[2] - m[1]), m[0]))
+
+
+def backtest(
+    store: Store,
+    config: Config,
+    span: Interval,
+    *,
+    channel: str,
+    release_id: str | None = None,
+    against: str | None = None,
+    budget: float | None = None,
+) -> dict[str, Any]:
+    """``document`` of two sides over ``span``: a release (of ``channel``, or ``release_id``), and another one.
+
+    The other side is the release ``against``; without it the same release when there is a ``budget`` (pages per entity
+    and day, which the other side is held to), else the newest release. Raises UsageError for a negative budget, and
+    what ``Scorer.open``, ``newest_release`` and ``stored_traces`` raise.
+    """
+    if budget is not None and not budget >= 0:
+        raise UsageError(f"backtest: --budget is {budget:g}; give pages per entity and day, 0 or more")
+    first = Scorer.open(store, channel, release_id)
+    other = against or (first.release_id if budget is not None else newest_release(store))
+    sides = []
+    for scorer, limit in ((first, None), (Scorer.open(store, release=other), budget)):
+        name = scorer.release_id if limit is None else f"{scorer.release_id}, at most {limit:g}"
+        traces = stored_traces(store, scorer, span, config)
+        sides.append(sent(name, traces, config.align.merge_steps, limit))
+    left, right = sides
+    return document(left, right, span)
+
+
+def write(found: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``document`` as ``backtest.json`` and ``backtest.svg`` into ``folder``; returns the picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "backtest.json").write_text(json.dumps(found, indent=2) + "\n")
+    picture = folder / "backtest.svg"
+    picture.write_text(backtest_plot(found["sides"], changes(found)[:MOST_PLOTTED]))
+    return picture

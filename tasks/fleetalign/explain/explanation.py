@@ -1,0 +1,91 @@
+"""Answers of ``explain``: why a release was or was not promoted, and why an entity has its state and threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fleetalign.explain.explain import explained
+from fleetalign.explain.page import Line
+from fleetalign.explain.text import gates_text, release_text
+from fleetalign.storage import layout
+from fleetalign.storage.manifest import Manifest, read_manifest
+from fleetalign.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class EntityExplanation:
+    """Where the aligner row of one entity comes from and, if asked, what happened at one instant."""
+
+    release_id: str
+    entity: str
+    """``KIND/ID``."""
+    lines: tuple[Line, ...]
+    """Pairs of a label and a sentence; a label may repeat."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "release_id": self.release_id,
+            "entity": self.entity,
+            "lines": [{"label": label, "text": text} for label, text in self.lines],
+        }
+
+    def text(self) -> str:
+        """The lines, one below the other."""
+        lines = (f"  {label:<12}{text}" for label, text in self.lines)
+        return "\n".join([f"{self.entity} in release {self.release_id}", *lines])
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseExplanation:
+    """Figures and gates of one release, and the verdict of every promotion that was asked for."""
+
+    manifest: Manifest
+    promotions: tuple[Mapping[str, Any], ...]
+    """Records of ``layout.promotion``, one for each champion that the release was compared with."""
+
+    @property
+    def failed_gates(self) -> list[str]:
+        """Names of the gates that refuse promotion, each once."""
+        gates = [*self.manifest.gates, *(g for record in self.promotions for g in record["comparison_gates"])]
+        return list(dict.fromkeys(gate["name"] for gate in gates if gate["verdict"] == "fail"))
+
+    def as_json(self) -> dict[str, Any]:
+        document = self.manifest.document
+        return {
+            "release_id": self.manifest.release_id,
+            **{name: document[name] for name in ("coverage", "evaluation", "gates")},
+            "promotions": [dict(record) for record in self.promotions],
+            "failed_gates": self.failed_gates,
+        }
+
+    def text(self) -> str:
+        """Figures, gates, every promotion verdict, and what stands in the way."""
+        lines = [f"release {self.manifest.release_id}", release_text(self.manifest.document)]
+        for record in self.promotions:
+            lines.append(f"asked to replace {record['champion_id'] or 'nothing'}: {record['verdict']}")
+            lines.append(gates_text(record["comparison_gates"]))
+        if self.failed_gates:
+            names = ", ".join(self.failed_gates)
+            lines.append(f"not promoted because of: {names}. Fix the cause, or promote with --force and a --why.")
+        elif not self.promotions:
+            lines.append("its promotion has not been requested yet; every gate of its own allows it")
+        return "\n".join(lines)
+
+
+def explain_entity(store: Store, release_id: str, name: str, at: datetime | None = None) -> EntityExplanation:
+    """Explain the row of the entity ``name`` (``ID`` or ``KIND/ID``) and what happened to it at ``at``.
+
+    Raises NotFound, UsageError, and BadInput when there is no telemetry at ``at``.
+    """
+    entity, lines = explained(store, release_id, name, at)
+    return EntityExplanation(release_id, entity, tuple(lines))
+
+
+def explain_release(store: Store, release_id: str) -> ReleaseExplanation:
+    """Explain whether a release may be promoted. Raises NotFound."""
+    manifest = read_manifest(store, release_id)
+    records = (store.get_json(info.key) for info in store.list(layout.promotions_of(release_id)))
+    return ReleaseExplanation(manifest, tuple(records))
