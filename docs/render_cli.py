@@ -103,7 +103,7 @@ def _options(actions: list[argparse.Action]) -> str:
             value = action.dest.upper()
         if action.nargs == "+":
             value = f"{value} …"
-        written = " ".join(filter(None, (names, value)))
+        written = f"{names} {value}".strip()
         required = " (required)" if action.required and names else ""
         rows.append(f"| `{_cell(written)}` | {_cell(action.help or '')}{required} |")
     return "\n".join(rows)

@@ -39,7 +39,7 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """The code of the first error that the run survived, of bad input when only rows or cells were bad, else 0."""
+        """That of the first held partition or refusal, else of bad input, else 0."""
         stopped = [*self.held, *([self.refused] if self.refused else [])]
         if stopped:
             return stopped[0].exit_code
@@ -70,9 +70,9 @@ def run(
     promote_by: str | None,
     progress: Progress | None = None,
 ) -> Run:
-    """Ingest and validate files, build a release from all that the store holds, and promote it if its gates allow.
+    """Ingest and validate files, build a release, and promote it if its gates allow.
 
-    ``promote_by`` names who promotes; None leaves the channel alone. A held partition, a refused promotion and rows in
+    The release is built from everything the store holds. ``promote_by`` names who promotes; None leaves the channel alone. A held partition, a refused promotion and rows in
     the quarantine do not stop the run: they are logged as warnings and kept in the result.
     """
     from fleetalign.validate.stored import validate_intervals
@@ -104,7 +104,7 @@ def run(
 
 
 def build(config: Config, store_uri: str, plan_id: str, progress: Progress | None = None) -> dict[str, Any]:
-    """Every step of ``BUILD_STEPS`` after ``plan``; returns the result of the release step."""
+    """Run every step of ``BUILD_STEPS`` after ``plan``; returns the result of the release step."""
     steps.snapshot(config, store_uri, plan_id)
     steps.pretrain(config, store_uri, plan_id, progress=progress)
     align(config, store_uri, plan_id, progress)

@@ -16,7 +16,7 @@ Progress = Callable[[int, int, str], None]
 
 
 class Bar:
-    """A ``Progress`` for people: a bar per stage on a terminal, elsewhere one line when a stage ends."""
+    """A ``Progress`` on stderr: a bar per stage on a terminal, else one line when a stage ends."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet

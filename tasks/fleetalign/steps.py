@@ -70,7 +70,10 @@ def ingest_files(
     replace: bool = False,
     progress: Progress | None = None,
 ) -> IngestResult:
-    """Bring files into raw partitions, and their feedback into the store; a contradiction is logged as a warning."""
+    """Bring files into raw partitions, and their feedback into the store.
+
+    Feedback that contradicts other feedback is stored and logged as a warning.
+    """
     from fleetalign.feedback.files import read_feedback_file
     from fleetalign.feedback.statements import hear_files
     from fleetalign.ingest.run import DEFAULT_KIND
@@ -98,7 +101,10 @@ def validate(config: Config, store_uri: str, interval: Interval) -> dict[str, An
 
 
 def validate_stored(config: Config, store_uri: str, within: Interval | None) -> Validated:
-    """Validate every raw partition that overlaps ``within`` (None: all); a held partition does not stop the others."""
+    """Validate every raw partition that overlaps ``within`` (None: all).
+
+    A held partition does not stop the others.
+    """
     from fleetalign.validate.stored import validate_stored
 
     return validate_stored(open_store(store_uri), config, within)
@@ -280,7 +286,7 @@ def backtest(
     against: str | None = None,
     budget: float | None = None,
 ) -> dict[str, Any]:
-    """Compare the pages that two releases, or one release and a budget, would have sent over ``span``."""
+    """Compare the pages that two releases, or a release and a budget, would have sent."""
     from fleetalign.release.backtest import backtest
 
     return backtest(
@@ -297,7 +303,7 @@ def explain(
     entity: str | None = None,
     at: datetime | None = None,
 ) -> EntityExplanation | ReleaseExplanation:
-    """Explain the gates of a release, or with ``entity`` the row of that entity and what happened to it at ``at``.
+    """Explain the gates of a release, or the aligner row of ``entity`` and its page at ``at``.
 
     The release is ``release_id``, else the one ``channel`` points to, else the newest.
     """
@@ -328,7 +334,10 @@ def drift_report(
     day: Interval | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Compare ``day`` (None: the newest whole day) with what a release was built on; store and return the report."""
+    """Compare ``day`` with what a release was built on; store the report and return it.
+
+    ``day`` None is the newest whole day of validated telemetry.
+    """
     from fleetalign.scoring.scorer import Scorer
     from fleetalign.watch.drift import check
 

@@ -57,7 +57,7 @@ def run() -> NoReturn:
 
 
 def function_of(command: str) -> Callable[[argparse.Namespace], int | None]:
-    """The function of a command: ``verbs.build.align_shard`` for ``align-shard``, ``mute_add`` for ``mute add``."""
+    """Find the function of a command: ``align_shard`` for ``align-shard``, ``mute_add`` for ``mute add``."""
     # Imported only now: a module of verbs loads pyarrow, which --help and a wrong option do not need.
     module = importlib.import_module(f"fleetalign.cli.verbs.{COMMANDS[command].module}")
     function: Callable[[argparse.Namespace], int | None] = getattr(module, re.sub("[ -]", "_", command))

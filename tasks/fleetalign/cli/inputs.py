@@ -25,39 +25,39 @@ ALL_TIME = ("1990-01-01", "2100-01-01")
 
 
 def config(options: argparse.Namespace) -> Config:
-    """The settings of ``--params``."""
+    """Load the settings of ``--params``."""
     return configuration.load(options.params)
 
 
 def store_uri(options: argparse.Namespace) -> str:
-    """The store that ``--store`` or the environment names."""
+    """Return the store that ``--store`` or the environment names."""
     return configuration.store_uri(options.store)
 
 
 def store(options: argparse.Namespace) -> Store:
-    """The opened store."""
+    """Open the store."""
     return open_store(store_uri(options))
 
 
 def where(options: argparse.Namespace) -> tuple[Config, str]:
-    """Settings and store URI, as a step takes them."""
+    """Return settings and store URI, as a step takes them."""
     return config(options), store_uri(options)
 
 
 def interval(options: argparse.Namespace) -> Interval | None:
-    """The range of ``--from`` and ``--to``; a missing end is open. None without both."""
+    """Return the range of ``--from`` and ``--to``; a missing end is open, None without both."""
     if options.start is None and options.end is None:
         return None
     return Interval.parse(options.start or ALL_TIME[0], options.end or ALL_TIME[1])
 
 
 def instant(text: str | None) -> datetime | None:
-    """A time, or None when the option was not given."""
+    """Parse a time; None when the option was not given."""
     return parse_time(text) if text else None
 
 
 def day(text: str) -> Interval:
-    """The UTC day of an ISO date. Raises UsageError."""
+    """Return the UTC day of an ISO date. Raises UsageError."""
     start = parse_time(text)
     if start.time() != time.min:
         raise UsageError(f"--day is {text!r}; give a date such as 2024-05-01")
@@ -65,7 +65,7 @@ def day(text: str) -> Interval:
 
 
 def planned(options: argparse.Namespace) -> tuple[Config, str, str]:
-    """Settings, store URI and the plan of ``--plan``: an id, the id in a receipt, or the newest."""
+    """Return settings, store URI and plan id: that of ``--plan`` or its receipt, else the newest."""
     from fleetalign.plan.receipts import newest_plan
 
     settings, uri = where(options)
@@ -79,7 +79,7 @@ def planned(options: argparse.Namespace) -> tuple[Config, str, str]:
 
 
 def mapping(options: argparse.Namespace) -> Mapping:
-    """The mapping of ``--map``, with ``--kind``, ``--metrics`` and ``--ignore`` on top."""
+    """Read the mapping of ``--map``, with ``--kind``, ``--metrics`` and ``--ignore`` on top."""
     from fleetalign.ingest.mapping import Mapping, load_mapping
 
     chosen = load_mapping(options.mapping) if options.mapping else Mapping()
@@ -88,7 +88,10 @@ def mapping(options: argparse.Namespace) -> Mapping:
 
 
 def telemetry(options: argparse.Namespace) -> TelemetryFiles:
-    """The files of ``--telemetry``; rows after ``--to`` are ignored, rows before ``--from`` stay as context."""
+    """Name the files of ``--telemetry``.
+
+    Rows after ``--to`` are ignored; rows before ``--from`` are read as context.
+    """
     from fleetalign.ingest.telemetry_files import TelemetryFiles
 
     end = Interval.parse(ALL_TIME[0], options.end) if options.end else None
@@ -96,7 +99,7 @@ def telemetry(options: argparse.Namespace) -> TelemetryFiles:
 
 
 def with_source(config: Config, options: argparse.Namespace) -> Config:
-    """``config`` with the source that the options of ``ingest`` choose. Raises UsageError."""
+    """Put the source that the options of ``ingest`` choose into ``config``. Raises UsageError."""
     if options.prometheus and (options.source or config.source.type) != "prometheus":
         raise UsageError("ingest: --prometheus names a server; add --source prometheus")
     chosen = {
@@ -112,14 +115,14 @@ def with_source(config: Config, options: argparse.Namespace) -> Config:
 
 
 def output(path: str) -> Path:
-    """A file to write, checked before the work begins. Raises UsageError."""
+    """Check a file to write, before the work begins. Raises UsageError."""
     from fleetalign.emit.targets import writable
 
     return writable(Path(path))
 
 
 def targets(options: argparse.Namespace) -> list[Target]:
-    """The targets of ``--out`` and ``--emit``. Raises UsageError."""
+    """Parse the targets of ``--out`` and ``--emit``. Raises UsageError."""
     from fleetalign.emit.targets import parse_all
 
     named = [*([f"parquet={options.out}"] if options.out else []), *options.emit]
@@ -129,19 +132,19 @@ def targets(options: argparse.Namespace) -> list[Target]:
 
 
 def release_id(options: argparse.Namespace, store: Store) -> str:
-    """The release of ``--release``, else the one that ``--channel`` points to. Raises NotFound."""
+    """Find the release of ``--release``, else that of ``--channel``. Raises NotFound."""
     from fleetalign.release.listing import released_on
 
     return options.release or released_on(store, options.channel)
 
 
 def author(options: argparse.Namespace) -> str:
-    """The name of ``--by``, else that of the user."""
+    """Return the name of ``--by``, else that of the user."""
     return options.by or user()
 
 
 def user() -> str:
-    """The name of the user who runs the command."""
+    """Return the name of the user who runs the command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

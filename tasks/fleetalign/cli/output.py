@@ -35,18 +35,21 @@ def show(options: argparse.Namespace, result: Mapping[str, Any], text: str | Non
 
 
 def as_text(result: Mapping[str, Any]) -> str:
-    """A JSON document with sorted keys."""
+    """Format a JSON document with sorted keys."""
     return json.dumps(result, indent=2, sort_keys=True)
 
 
 def bar(options: argparse.Namespace) -> Bar:
-    """Progress on stderr, silent with ``--quiet``."""
+    """Show progress on stderr, unless ``--quiet``."""
     return Bar(quiet=options.quiet)
 
 
 @contextlib.contextmanager
 def logging_to_stderr(options: argparse.Namespace) -> Iterator[None]:
-    """Send the package's log records to stderr, from the level that ``-v`` and ``-q`` choose, while a command runs."""
+    """Send the package's log records to stderr while a command runs.
+
+    ``-v`` and ``-q`` choose the lowest level that is shown.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
     logger = logging.getLogger("fleetalign")

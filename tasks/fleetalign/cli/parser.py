@@ -247,7 +247,7 @@ EXIT_CODES = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing two lines, so that every error has the same form."""
+    """A parser that raises instead of printing two lines: every error has the same form."""
 
     def error(self, message: str) -> NoReturn:
         command = self.prog.partition(" ")[2]
@@ -255,7 +255,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; what it parses holds ``command``, a key of ``COMMANDS``."""
+    """Build the parser of the command line; its result has ``command``, a key of ``COMMANDS``."""
     root = _Parser(
         prog="fleetalign",
         description="One shared anomaly detector for a whole fleet, aligned to each entity.",
@@ -284,7 +284,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def current_name(arguments: Sequence[str]) -> list[str]:
-    """``arguments`` with the command's present name.
+    """Replace an earlier name of a command by its present one.
 
     Earlier names are those of ``EARLIER_NAMES``, and ``release`` followed by no command of its group: the build step.
     """

@@ -65,9 +65,9 @@ def score_and_send(
     start: datetime | None,
     now: datetime,
 ) -> Scored:
-    """Score ``telemetry`` from ``start`` on (earlier rows are context only) and send the scores to ``targets``.
+    """Score ``telemetry`` and send the scores to ``targets``.
 
-    Raises what ``Scorer.score`` and ``emit`` raise.
+    Rows before ``start`` are context only. Raises what ``Scorer.score`` and ``emit`` raise.
     """
     scores = scorer.score(telemetry, start=start, contributions="alarms")
     emit(store, scorer, scores, targets, config, now)
@@ -92,9 +92,9 @@ def score_files(
     start: datetime | None,
     now: datetime,
 ) -> Scored:
-    """Score files with ``release_id``, or with the release that ``channel`` points to, and send the scores.
+    """Score files and send the scores to ``targets``.
 
-    Raises what ``Scorer.open``, ``TelemetryFiles.read`` and ``score_and_send`` raise.
+    The release is ``release_id``, else the one that ``channel`` points to. Rows before ``start`` are context only. Raises what ``Scorer.open``, ``TelemetryFiles.read`` and ``score_and_send`` raise.
     """
     scorer = Scorer.open(store, channel, release_id)
     return score_and_send(store, config, scorer, files.read(config), targets, start, now)

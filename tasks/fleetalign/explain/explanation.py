@@ -17,7 +17,7 @@ from fleetalign.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class EntityExplanation:
-    """Where the aligner row of one entity comes from and, if asked, what happened at one instant."""
+    """The origin of one entity's aligner row and, if asked, what happened at one instant."""
 
     release_id: str
     entity: str
@@ -76,9 +76,9 @@ class ReleaseExplanation:
 
 
 def explain_entity(store: Store, release_id: str, name: str, at: datetime | None = None) -> EntityExplanation:
-    """Explain the row of the entity ``name`` (``ID`` or ``KIND/ID``) and what happened to it at ``at``.
+    """Explain the aligner row of one entity, and what happened to the entity at ``at``.
 
-    Raises NotFound, UsageError, and BadInput when there is no telemetry at ``at``.
+    ``name`` is ``ID`` or ``KIND/ID``. Raises NotFound, UsageError, and BadInput when there is no telemetry at ``at``.
     """
     entity, lines = explained(store, release_id, name, at)
     return EntityExplanation(release_id, entity, tuple(lines))

@@ -14,9 +14,9 @@ from fleetalign.storage.store import Store
 
 
 def statements(store: Store, entity: str | None = None) -> list[dict[str, Any]]:
-    """Every statement, oldest first, as FEEDBACK columns with ``retracted``: whether a later statement retracts it.
+    """List every statement, oldest first, as FEEDBACK columns and ``retracted``.
 
-    ``entity`` (``[KIND/]ID``) keeps the statements about one entity. Raises what ``Known.resolve`` raises.
+    ``retracted`` is whether a later statement retracts it. ``entity`` (``[KIND/]ID``) keeps the statements about one entity. Raises what ``Known.resolve`` raises.
     """
     about = Known(store).resolve(entity) if entity else None
     found = read_feedback(store).to_pylist()
@@ -29,12 +29,12 @@ def statements(store: Store, entity: str | None = None) -> list[dict[str, Any]]:
 
 
 def statements_json(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """``statements`` as one JSON document."""
+    """Format ``statements`` as one JSON document."""
     return {"statements": [_with_text_times(row, "start", "end", "recorded_at") for row in found]}
 
 
 def statements_text(found: Sequence[Mapping[str, Any]]) -> str:
-    """``statements`` as one line each."""
+    """Format ``statements``, one line each."""
     lines = []
     for row in found:
         about = f"{row['kind']}/{row['entity_id']}  {format_time(row['start'])} to {format_time(row['end'])}"
@@ -47,7 +47,7 @@ def statements_text(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def mutes_json(store: Store) -> dict[str, Any]:
-    """Every mute, as one JSON document."""
+    """Format every mute as one JSON document."""
     found = []
     for row in list_mutes(store):
         lifts = [_with_text_times(lift, "at") for lift in row["lifts"]]
@@ -56,7 +56,7 @@ def mutes_json(store: Store) -> dict[str, Any]:
 
 
 def mutes_text(store: Store) -> str:
-    """Every mute as one line, with who lifted it."""
+    """Format every mute in one line, with who lifted it."""
     lines = []
     for row in list_mutes(store):
         lifted = "".join(f"; lifted at {format_time(x['at'])} by {x['by']}: {x['why']}" for x in row["lifts"][:1])
@@ -65,7 +65,7 @@ def mutes_text(store: Store) -> str:
 
 
 def pages_json(pages: Sequence[Page]) -> dict[str, Any]:
-    """Pages as one JSON document."""
+    """Format pages as one JSON document."""
     return {
         "pages": [
             {
@@ -81,7 +81,7 @@ def pages_json(pages: Sequence[Page]) -> dict[str, Any]:
 
 
 def pages_text(pages: Sequence[Page]) -> str:
-    """Pages as one line each: id and end."""
+    """Format pages, one line each: id and end."""
     return "\n".join(f"{page.page_id}  until {format_time(page.end)}" for page in pages)
 
 

@@ -29,9 +29,9 @@ class TelemetryFiles:
     """Rows outside are ignored; None keeps every row."""
 
     def read(self, config: Config) -> pa.Table:
-        """Read the files as ingest does, and log a warning for the rows and cells that it would quarantine.
+        """Read the files as ingest does.
 
-        Raises what ``ingest_files`` raises.
+        Rows and cells that ingest would quarantine are left out and counted in a logged warning. Raises what ``ingest_files`` raises.
         """
         scratch = MemoryStore()
         result = ingest_files(scratch, config, self.path, self.mapping, self.interval)

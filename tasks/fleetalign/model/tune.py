@@ -43,7 +43,7 @@ def tune_plan(
     out_dir: str | Path,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """``tune`` on the train range of one kind of the plan ``plan_id``; the result is also written to ``best.yaml``."""
+    """Run ``tune_kind`` on the plan ``plan_id``, and write its result to ``best.yaml``."""
     import yaml
 
     plan = read_plan(store, plan_id)

@@ -27,7 +27,7 @@ def latest(store: Store, step: str) -> str | None:
 
 
 def newest_plan(store: Store) -> str:
-    """Id of the plan that was written last. Raises UsageError when there is none."""
+    """Return the id of the plan that was written last. Raises UsageError when there is none."""
     plans = [info for info in store.list(layout.PLANS) if info.key.count("/") == 1]
     if not plans:
         raise UsageError(f"{store.uri}: there is no plan yet; run `fleetalign plan` first")

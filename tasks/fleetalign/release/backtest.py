@@ -6,6 +6,7 @@ The promotion gate on pages counts with the same code. Shapes: t samples, n page
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from fleetalign.release.listing import newest_release
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import lake
 from fleetalign.storage.store import Store
+
+_log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86_400
 MOST_PLOTTED = 12
@@ -212,9 +215,9 @@ def backtest(
     against: str | None = None,
     budget: float | None = None,
 ) -> dict[str, Any]:
-    """``document`` of two sides over ``span``: a release (of ``channel``, or ``release_id``), and another one.
+    """Compare the pages of a release over ``span`` with those of another one: ``document``.
 
-    The other side is the release ``against``; without it the same release when there is a ``budget`` (pages per entity
+    The release is ``release_id``, else the one ``channel`` points to. The other side is the release ``against``; without it the same release when there is a ``budget`` (pages per entity
     and day, which the other side is held to), else the newest release. Raises UsageError for a negative budget, and
     what ``Scorer.open``, ``newest_release`` and ``stored_traces`` raise.
     """
@@ -222,6 +225,8 @@ def backtest(
         raise UsageError(f"backtest: --budget is {budget:g}; give pages per entity and day, 0 or more")
     first = Scorer.open(store, channel, release_id)
     other = against or (first.release_id if budget is not None else newest_release(store))
+    if budget is None and other == first.release_id:
+        _log.warning("both sides are release %s; name another one with --against, or give a --budget", other)
     sides = []
     for scorer, limit in ((first, None), (Scorer.open(store, release=other), budget)):
         name = scorer.release_id if limit is None else f"{scorer.release_id}, at most {limit:g}"
@@ -232,7 +237,7 @@ def backtest(
 
 
 def write(found: Mapping[str, Any], folder: Path) -> Path:
-    """Write ``document`` as ``backtest.json`` and ``backtest.svg`` into ``folder``; returns the picture."""
+    """Write ``document`` as ``backtest.json`` and ``backtest.svg``; returns the picture's path."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "backtest.json").write_text(json.dumps(found, indent=2) + "\n")
     picture = folder / "backtest.svg"

@@ -25,7 +25,7 @@ def evaluate_files(
     release_id: str | None = None,
     start: datetime | None = None,
 ) -> Figures:
-    """Score ``files`` with a release and its untrained control, and judge both by the feedback of ``feedback_path``.
+    """Score ``files`` with a release and its untrained control, and judge both by feedback.
 
     The release is ``release_id``, else the one ``channel`` points to. Rows before ``start`` are context only. Feedback
     without a kind is about the mapping's kind. Raises what ``Scorer.open`` and reading the files raise, and BadInput when

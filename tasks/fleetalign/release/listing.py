@@ -85,7 +85,7 @@ class ShownRelease:
 
 
 def list_releases(store: Store, channel: str) -> Listing:
-    """Every release of the store with the channels that point to it, and the history of ``channel``."""
+    """List every release with the channels that point to it, and the history of ``channel``."""
     on = _channels_by_release(store)
     found = []
     for info in store.list(layout.RELEASES):
@@ -96,12 +96,15 @@ def list_releases(store: Store, channel: str) -> Listing:
 
 
 def show_release(store: Store, release_id: str) -> ShownRelease:
-    """What one release is made of and where it is served. Raises NotFound, and Corrupt for an altered manifest."""
+    """Read one release and the channels that point to it.
+
+    Raises NotFound, and Corrupt for an altered manifest.
+    """
     return ShownRelease(read_manifest(store, release_id), _channels_by_release(store).get(release_id, ()))
 
 
 def released_on(store: Store, channel: str) -> str:
-    """Id of the release that ``channel`` points to. Raises NotFound when it points nowhere."""
+    """Return the id of the release that ``channel`` points to. Raises NotFound for none."""
     pointer = channels.read(store, channel)
     if pointer is None:
         raise NotFound(f"{store.uri}: channel {channel!r} points nowhere yet; name a --release or promote one")
@@ -109,7 +112,7 @@ def released_on(store: Store, channel: str) -> str:
 
 
 def newest_release(store: Store) -> str:
-    """Id of the newest release. Raises UsageError when there is none."""
+    """Return the id of the newest release. Raises UsageError when there is none."""
     plan_id = receipts.latest(store, "release")
     if plan_id is None:
         raise UsageError(f"{store.uri}: there is no release yet; run `fleetalign run` first")
@@ -118,7 +121,7 @@ def newest_release(store: Store) -> str:
 
 
 def read_report(store: Store, release_id: str) -> bytes:
-    """The HTML report of a release. Raises NotFound."""
+    """Read the HTML report of a release. Raises NotFound."""
     return store.get(layout.release(release_id, "report.html"))
 
 

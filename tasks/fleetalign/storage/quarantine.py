@@ -131,7 +131,7 @@ def taken_out(rows: Mapping[str, int], cells: Mapping[str, int]) -> str:
 
 
 def quarantined(summaries: Iterable[Mapping[str, Any]]) -> str:
-    """What results of ingest and validation count as quarantined, in one line; empty when nothing is."""
+    """Sum up what results of ingest and validation count as quarantined; empty when nothing is."""
     found = list(summaries)
     rows, cells = (
         sum((Counter(s[name]) for s in found), Counter()) for name in ("quarantined_rows", "quarantined_cells")

@@ -34,7 +34,10 @@ class Validated:
 
 
 def validate_stored(store: Store, config: Config, within: Interval | None) -> Validated:
-    """Validate every raw partition that overlaps ``within`` (None: all). Raises BadInput when there is none."""
+    """Validate every raw partition that overlaps ``within`` (None: all).
+
+    Raises BadInput when there is none.
+    """
     raw = lake.list_partitions(store, "raw", within=within)
     if not raw:
         raise BadInput(f"{store.uri}: no raw partition in that range; run ingest first")

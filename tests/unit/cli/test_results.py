@@ -120,6 +120,9 @@ def test_scores_are_sent_and_backtested(served: Served) -> None:
     assert json.loads((served.folder / "b" / "backtest.json").read_text()) == found
     assert served.text("backtest", *span, "--budget", 0, *store).splitlines()[3].split()[3] == "0"
     assert main(["backtest", *span, "--budget", "-1", *store]) == 2
+    served.capsys.readouterr()
+    assert main(["backtest", *span, "--against", served.first, *store]) == 0
+    assert f"warning: both sides are release {served.first}" in served.capsys.readouterr().err
 
 
 def test_operators_speak_and_are_listed(served: Served) -> None:

@@ -81,8 +81,7 @@ def tune(options: argparse.Namespace) -> None:
             open_store(store_uri), plan_id, options.kind, config, options.trials, options.out, progress=progress
         )
     if not options.quiet:
-        for name in (BEST_FILE, HISTORY_FILE):
-            print(Path(options.out) / name, file=sys.stderr)
+        print(Path(options.out) / BEST_FILE, Path(options.out) / HISTORY_FILE, sep="\n", file=sys.stderr)
     show(options, best)
 
 
