@@ -105,7 +105,7 @@ def _options(actions: list[argparse.Action]) -> str:
             value = f"{value} …"
         written = f"{names} {value}".strip()
         required = " (required)" if action.required and names else ""
-        rows.append(f"| `{_cell(written)}` | {_cell(action.help or '')}{required} |")
+        rows.append(f"| `{written.replace('|', ' or ')}` | {_cell(action.help or '')}{required} |")
     return "\n".join(rows)
 
 

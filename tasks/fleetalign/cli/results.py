@@ -50,7 +50,7 @@ RESULTS: dict[str, dict[str, str]] = {
         "files": "one line for each file: format, encoding, delimiter",
         "columns": "for each column its `role` and the `reason`",
         "mapping": "the proposed mapping",
-        "doubts": "what is ambiguous or bad, one sentence each",
+        "ambiguities": "what is ambiguous or bad, one sentence each",
         "rows": "number of rows read",
         "kept": "number of rows that can be used",
         "quarantined_rows": "number of rows that ingest would quarantine, by rule",
@@ -206,7 +206,7 @@ RESULTS: dict[str, dict[str, str]] = {
     "mute list": {"mutes": "columns of the mutes table, `mute_id` and `lifts`, for each mute"},
     "mute lift": {"mute_id": "id of the mute", "until": "when it ends"},
     "tune": {"model": "best settings of the section `model`", "training": "best settings of the section `training`"},
-    "bench": {"page": "the page that shows the results"},
+    "bench": {"file": "the document that shows the results"},
     "gc": {
         "dry_run": "true when objects were only listed",
         "objects": "number of unreferenced objects",

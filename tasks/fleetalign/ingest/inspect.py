@@ -61,7 +61,7 @@ class Inspection:
             "files": self.files,
             "columns": {name: {"role": c.role, "reason": c.reason} for name, c in self.columns.items()},
             "mapping": self.proposal,
-            "doubts": self.doubts,
+            "ambiguities": self.doubts,
             "rows": self.rows,
             "kept": self.kept,
             "quarantined_rows": self.taken_out,

@@ -11,6 +11,6 @@ def bench(p: argparse.ArgumentParser) -> None:
     p.add_argument("what", choices=BENCHMARKS, metavar="|".join(BENCHMARKS), help="benchmark to run")
     p.add_argument("--data", metavar="FOLDER", help="labelled Parquet, one file per data set (detection)")
     p.add_argument(
-        "--out", metavar="DIR", default="bench", help="folder for page, numbers and pictures (default: ./bench)"
+        "--out", metavar="DIR", default="bench", help="folder for document, numbers and pictures (default: ./bench)"
     )
     p.add_argument("--quick", action="store_true", help="finish in a few minutes: wider intervals, shorter curves")

@@ -22,5 +22,5 @@ def bench(options: argparse.Namespace) -> None:
 
     data = Path(options.data) if options.data else None
     with bar(options) as progress:
-        page = measure(options.what, Path(options.out), data=data, quick=options.quick, progress=progress)
-    show(options, {"page": str(page)}, str(page))
+        document = measure(options.what, Path(options.out), data=data, quick=options.quick, progress=progress)
+    show(options, {"file": str(document)}, str(document))
