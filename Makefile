@@ -45,8 +45,9 @@ hooks: env  ## Check each commit with ruff and mypy (.pre-commit-config.yaml)
 structure: env  ## Rewrite tests/dags/structure.json from the DAGs
 	@UPDATE_STRUCTURE=1 $(BIN)/python -m pytest -q tests/dags/test_structure.py
 
-docs: env  ## Rewrite the rendered pages (docs/settings.md)
+docs: env  ## Rewrite the rendered pages (docs/settings.md, docs/cli.md)
 	@$(BIN)/python docs/render_settings.py > docs/settings.md
+	@$(BIN)/python docs/render_cli.py > docs/cli.md
 
 docs-site: env  ## Build the documentation site into site/; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet

@@ -6,7 +6,7 @@ the fleet was cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from fleetalign.interval import Interval
 from fleetalign.model import normalizer
 from fleetalign.plan import receipts
 from fleetalign.plan.document import partitions_of, plan_config, read_statements, shard_entities
+from fleetalign.progress import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.panel import Panel, read_panel
 from fleetalign.storage.store import Store
@@ -107,7 +108,7 @@ def align_shard(
     models: Mapping[str, str],
     normalizer_table: pa.Table,
     storage: StorageConfig,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     *,
     control: bool = False,
 ) -> pa.Table:

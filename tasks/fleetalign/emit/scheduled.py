@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fleetalign.config.run import Config
-from fleetalign.emit.send import emit, incidents_of
+from fleetalign.emit.scored import score_and_send
 from fleetalign.emit.targets import parse_all
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
@@ -33,14 +32,14 @@ def score_interval(store: Store, config: Config, interval: Interval, now: dateti
         )
     targets = parse_all(config.emit.targets)
     scorer = Scorer.open(store, config.release.channel)
-    scores = scorer.score(_telemetry(store, scorer, interval), start=interval.start, contributions="alarms")
-    emit(store, scorer, scores, targets, config, now)
+    telemetry = _telemetry(store, scorer, interval)
+    scored = score_and_send(store, config, scorer, telemetry, targets, interval.start, now)
     return {
-        "release_id": scorer.release_id,
+        "release_id": scored.release_id,
         **interval.as_json(),
-        "samples": scores.num_rows,
-        "alarms": pc.sum(scores["alarm"]).as_py() or 0,
-        "incidents": len(incidents_of(scorer, scores, config)),
+        "samples": scored.samples,
+        "alarms": scored.alarms,
+        "incidents": len(scored.incidents),
     }
 
 

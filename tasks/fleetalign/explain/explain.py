@@ -1,7 +1,4 @@
-"""Explains why a candidate was not promoted, and why an entity has its state and threshold.
-
-The explanation of a single page is in ``explain.page``.
-"""
+"""Lines that explain one entity: its state, its threshold, the feedback about it, and its page at one instant."""
 
 from __future__ import annotations
 
@@ -14,14 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.feedback import Statements, unique
-from fleetalign.contracts.manifest import Gate
 from fleetalign.contracts.mutes import ANY, in_words
 from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.receipts import AlignReceipt
 from fleetalign.contracts.tables import DEFAULT_ENTITY, RETRACTED
 from fleetalign.errors import NotFound, UsageError
 from fleetalign.explain.page import Line, Pager
-from fleetalign.explain.text import gates_text, release_text
 from fleetalign.interval import format_time
 from fleetalign.plan import receipts
 from fleetalign.plan.document import plan_config, read_plan, read_statements
@@ -41,44 +36,16 @@ STATES = {
 }
 
 
-def explain_release(store: Store, release_id: str) -> str:
-    """Describe the figures, gates and promotion verdicts of a release.
+def explained(store: Store, release_id: str, name: str, at: datetime | None = None) -> tuple[str, list[Line]]:
+    """Return ``KIND/ID`` of an entity and the lines that explain its aligner row and its page at ``at``.
 
-    Raises:
-        NotFound: There is no such release.
-    """
-    manifest = read_manifest(store, release_id)
-    lines = [f"release {release_id}", release_text(manifest)]
-    promotions = [i.key for i in store.list(layout.promotions_of(release_id))]
-    for key in promotions:
-        record = store.get_json(key)
-        lines.append(f"compared with {record['champion_id'] or 'an empty channel'}: {record['verdict']}")
-        lines.append(gates_text([Gate.from_document(gate) for gate in record["comparison_gates"]]))
-    failed = [gate.name for gate in manifest.gates if gate.verdict == "fail"]
-    for key in promotions:
-        failed += [g["name"] for g in store.get_json(key)["comparison_gates"] if g["verdict"] == "fail"]
-    if failed:
-        names = ", ".join(dict.fromkeys(failed))
-        lines.append(f"not promoted because of: {names}. Fix the cause, or promote with --force and a --why.")
-    elif not promotions:
-        lines.append("no promotion was requested yet; all its own gates pass")
-    return "\n".join(lines)
-
-
-def explain_entity(store: Store, release_id: str, name: str, at: datetime | None = None) -> str:
-    """Explain the aligner row of an entity (``ID`` or ``KIND/ID``) and its page at ``at``.
+    ``name`` is ``ID`` or ``KIND/ID``.
 
     Raises:
         NotFound: There is no such release or entity.
         UsageError: Several kinds have an entity with that id.
         BadInput: There is no telemetry at ``at``.
     """
-    entity, lines = explained(store, release_id, name, at)
-    return "\n".join([f"{entity} in release {release_id}", *(f"  {label:<12}{text}" for label, text in lines)])
-
-
-def explained(store: Store, release_id: str, name: str, at: datetime | None = None) -> tuple[str, list[Line]]:
-    """Return ``KIND/ID`` and the lines of ``explain_entity``."""
     manifest = read_manifest(store, release_id)
     aligner = aligner_table(store, manifest)
     row = _find(aligner, name, sorted(manifest.kinds))

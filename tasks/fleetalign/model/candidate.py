@@ -24,8 +24,9 @@ from fleetalign.model import normalizer
 from fleetalign.model.export import export
 from fleetalign.model.golden import golden_vectors, verify
 from fleetalign.model.normalizer import Numbers
-from fleetalign.model.train import Progress, TrainedModel, train
+from fleetalign.model.train import TrainedModel, train
 from fleetalign.plan.document import partitions_of
+from fleetalign.progress import Progress
 from fleetalign.storage import lake, layout
 from fleetalign.storage.panel import Panel, entities_of, read_panel
 from fleetalign.storage.store import Store

@@ -25,11 +25,9 @@ from fleetalign.errors import BadInput, ConfigError
 from fleetalign.model import checkpoint
 from fleetalign.model.checkpoint import TrainingState
 from fleetalign.model.runtime import choose_device, repeatable
+from fleetalign.progress import Progress
 from fleetalign.storage.panel import Panel
 from fleetalign.storage.windows import split
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ from fleetalign.detectors.search import Options, Search
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import training_panel
-from fleetalign.model.train import Progress, train
+from fleetalign.model.train import train
+from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.progress import Progress
 from fleetalign.storage.panel import Panel
 from fleetalign.storage.store import Store
 from fleetalign.storage.windows import split
@@ -29,8 +31,28 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.journal"
 HISTORY_FILE = "history.png"
+BEST_FILE = "best.yaml"
 MODEL_SETTINGS = {field.name for field in dataclasses.fields(ModelConfig)}
 STARTUP_TRIALS = 4
+
+
+def tune_plan(
+    store: Store,
+    plan_id: str,
+    kind: str,
+    config: Config,
+    trials: int,
+    out_dir: str | Path,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run ``tune_kind`` on the plan ``plan_id``, and write its result to ``best.yaml``."""
+    import yaml
+
+    plan = read_plan(store, plan_id)
+    settings = dataclasses.replace(plan_config(plan), storage=config.storage)
+    best = tune_kind(store, plan, kind, settings, trials, out_dir, progress=progress)
+    (Path(out_dir) / BEST_FILE).write_text(yaml.safe_dump(best, sort_keys=True))
+    return best
 
 
 def tune_kind(

@@ -7,7 +7,8 @@ see only the parts that the listings name, so that repeating a stage changes no 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -114,6 +115,16 @@ def taken_out(rows: Mapping[str, int], cells: Mapping[str, int]) -> str:
     return ", ".join(
         [*(f"{n} {rule}" for rule, n in rows.items()), *(f"{n} {rule} (cells)" for rule, n in cells.items())]
     )
+
+
+def quarantined(summaries: Iterable[Mapping[str, Any]]) -> str:
+    """Sum up what results of ingest and validation count as quarantined; empty when nothing is."""
+    found = list(summaries)
+    rows, cells = (
+        sum((Counter(s[name]) for s in found), Counter()) for name in ("quarantined_rows", "quarantined_cells")
+    )
+    first = next((s["first_quarantined"] for s in found if s["first_quarantined"]), "")
+    return f"{taken_out(rows, cells)}; first: {first}" if rows or cells else ""
 
 
 def first_taken_out(rows: pa.Table, cells: pa.Table, origin: str) -> str:

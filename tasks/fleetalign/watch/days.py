@@ -5,7 +5,7 @@ Entities come in blocks; a few numbers of each are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from fleetalign.contracts.feedback import UNLABELLED
 from fleetalign.contracts.tables import DEFAULT_ENTITY
 from fleetalign.interval import Interval
 from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.progress import Progress
 from fleetalign.release.backtest import sent
 from fleetalign.release.replay import BATCH_ENTITIES, Trace, panels
 from fleetalign.scoring.scorer import Scorer
@@ -23,8 +24,6 @@ from fleetalign.storage.lake import Partition
 from fleetalign.storage.panel import Panel
 from fleetalign.storage.store import Store
 from fleetalign.watch.measures import EntityDay, KindDay, entity_day
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass

@@ -22,13 +22,14 @@ from fleetalign.errors import BadInput
 from fleetalign.evaluate import gates
 from fleetalign.interval import Interval, format_time, split
 from fleetalign.plan.document import partitions_of
+from fleetalign.progress import Progress
 from fleetalign.release.replay import stored_partitions
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake
 from fleetalign.storage.store import Store
 from fleetalign.watch import reports
-from fleetalign.watch.days import Alarms, DayReader, Progress
+from fleetalign.watch.days import Alarms, DayReader
 from fleetalign.watch.measures import FLEET, Measure, largest, measures, share
 
 REPORT_VERSION = "1.0"
