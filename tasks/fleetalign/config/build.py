@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from fleetalign.config.detectors import find
 from fleetalign.errors import ConfigError
@@ -114,7 +114,7 @@ class TrainingConfig:
 def for_network(training: TrainingConfig, network: str) -> TrainingConfig:
     """``training`` with what it leaves open filled in for ``network``."""
     suits = find(network).defaults.training()
-    suited = {name: value for name, value in suits.items() if getattr(training, name) is None}
+    suited: dict[str, Any] = {name: value for name, value in suits.items() if getattr(training, name) is None}
     return dataclasses.replace(training, **suited) if suited else training
 
 
