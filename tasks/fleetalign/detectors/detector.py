@@ -1,7 +1,8 @@
 """The one protocol of a detector: what training, export, alignment and a release ask of it.
 
 A detector declares what it reads and returns, and makes its parts; subclass ``Detector`` and override what differs from
-its defaults (docs/detectors.md). It holds no state. Only ``network`` and ``training`` may import torch: alignment has none.
+its defaults (docs/detectors.md). It holds no state. Settings load it, also where Airflow parses a DAG, so its module imports
+neither numpy nor torch at the top; only ``network`` and ``training`` may import torch, which alignment does not have.
 
 Shapes: B batch, E entity, M metric, W window_steps, L lags, R candidate, K statistics columns.
 """
@@ -12,20 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
-from fleetalign.config.detectors import Defaults
-from fleetalign.contracts.arrays import Floats
-from fleetalign.contracts.graph import ROLES, Graph
-from fleetalign.detectors.grid import Grid, single_candidate
-from fleetalign.detectors.margins import GraphMargins, Margins
-from fleetalign.detectors.search import Search
-from fleetalign.detectors.statistics import Fitter
-from fleetalign.storage.panel import Panel
-
 if TYPE_CHECKING:
     from torch import nn
 
+    from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
+    from fleetalign.config.detectors import Defaults
+    from fleetalign.contracts.arrays import Floats
+    from fleetalign.contracts.graph import Graph
+    from fleetalign.detectors.grid import Grid
+    from fleetalign.detectors.margins import Margins
+    from fleetalign.detectors.search import Search
+    from fleetalign.detectors.statistics import Fitter
     from fleetalign.detectors.training import Training
+    from fleetalign.storage.panel import Panel
 
 OPTIONAL_ROLES = ("seasonal", "statistics", "state")
 """Inputs that a graph has only where its detector says so (contracts 3.1)."""
@@ -48,6 +48,8 @@ class Network:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Roles of the graph in the order of ``contracts.graph.ROLES``."""
+        from fleetalign.contracts.graph import ROLES
+
         sizes = (len(self.lags), len(self.detector.statistics), self.detector.state_size)
         absent = {role for role, size in zip(OPTIONAL_ROLES, sizes, strict=True) if not size}
         return tuple(role for role in ROLES if role not in absent)
@@ -103,6 +105,8 @@ class Detector(Protocol):
 
     def grid(self, align: AlignConfig, window_steps: int) -> Grid:
         """Return the settings that alignment chooses among, with the tail probabilities."""
+        from fleetalign.detectors.grid import single_candidate
+
         return single_candidate(align)
 
     def margins(self, graph: Graph, lags: Sequence[int], grid: Grid) -> Margins:
@@ -110,6 +114,8 @@ class Detector(Protocol):
 
         The default runs the graph once per candidate. Override it only for speed: the numbers must be the graph's own.
         """
+        from fleetalign.detectors.margins import GraphMargins
+
         return GraphMargins(graph, lags, grid, self.settle_steps)
 
     def fitter(self, graph: Graph, lags: Sequence[int], clip: float) -> Fitter | None:

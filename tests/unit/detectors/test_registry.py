@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,22 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         ModelConfig(network="transformer", window_steps=16)
 
 
-def test_finding_a_detector_imports_no_torch():
-    code = "import sys; from fleetalign.detectors.registry import detector; detector('views'); detector('sharead'); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_an_entry_point_must_have_the_name_of_its_detector(monkeypatch: pytest.MonkeyPatch):
+    point = EntryPoint("other", "fleetalign.detectors.views.detector:ViewsDetector", GROUP)
+    monkeypatch.setattr("fleetalign.config.detectors.entry_points", lambda **_: [point])
+    assert names() == ("views", "sharead", "other")
+    with pytest.raises(ConfigError, match=r"'other' .* is a detector named 'views'; rename one"):
+        detector("other")
+
+
+@pytest.mark.parametrize("name", names())
+def test_settings_load_a_detector_without_numpy_or_torch(name: str):
+    code = (
+        "import sys; from fleetalign.config import ModelConfig; ModelConfig(network=sys.argv[1]); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=True)
+    assert f"fleetalign.detectors.{name}.detector" in done.stdout.split()
+    assert not {"numpy", "torch"} & set(done.stdout.split())
 
 
 @pytest.fixture

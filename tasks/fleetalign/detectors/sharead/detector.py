@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
 from fleetalign.config.detectors import Defaults
-from fleetalign.contracts.graph import Graph
 from fleetalign.detectors.detector import Detector, Network
-from fleetalign.detectors.grid import Grid, condition_grid
 from fleetalign.detectors.search import Options, Span
-from fleetalign.detectors.sharead.margins import ConditionMargins
 
 if TYPE_CHECKING:
+    from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
+    from fleetalign.contracts.graph import Graph
+    from fleetalign.detectors.grid import Grid
+    from fleetalign.detectors.sharead.margins import ConditionMargins
     from fleetalign.detectors.sharead.training import ShareADTraining
 
 
@@ -46,7 +46,11 @@ class ShareADDetector(Detector):
         return ShareADTraining(network.module, model, settings)
 
     def grid(self, align: AlignConfig, window_steps: int) -> Grid:
+        from fleetalign.detectors.grid import condition_grid
+
         return condition_grid(align, window_steps)
 
     def margins(self, graph: Graph, lags: Sequence[int], grid: Grid) -> ConditionMargins:
+        from fleetalign.detectors.sharead.margins import ConditionMargins
+
         return ConditionMargins(graph, grid)

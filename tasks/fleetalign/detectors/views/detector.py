@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
-from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
 from fleetalign.config.detectors import Defaults
-from fleetalign.contracts.arrays import Floats
-from fleetalign.contracts.graph import Graph
 from fleetalign.detectors.detector import Detector, Network
-from fleetalign.detectors.grid import Grid, make_tails
 from fleetalign.detectors.search import Options, Span
 from fleetalign.detectors.views import roles
-from fleetalign.detectors.views.margins import ViewsMargins
-from fleetalign.detectors.views.period import find_period
-from fleetalign.detectors.views.statistics import ViewsFitter
-from fleetalign.storage.panel import Panel
 
 if TYPE_CHECKING:
+    from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
+    from fleetalign.contracts.arrays import Floats
+    from fleetalign.contracts.graph import Graph
+    from fleetalign.detectors.grid import Grid
+    from fleetalign.detectors.views.margins import ViewsMargins
+    from fleetalign.detectors.views.statistics import ViewsFitter
     from fleetalign.detectors.views.training import ViewsTraining
+    from fleetalign.storage.panel import Panel
 
 
 class ViewsDetector(Detector):
@@ -42,6 +41,8 @@ class ViewsDetector(Detector):
     settle_steps = roles.SETTLE_STEPS
 
     def period(self, panel: Panel, location: Floats, scale: Floats, model: ModelConfig) -> int | None:
+        from fleetalign.detectors.views.period import find_period
+
         return find_period(panel, location, scale, model.clip) if model.seasonality else None
 
     def network(self, model: ModelConfig, period_steps: int | None) -> Network:
@@ -59,13 +60,19 @@ class ViewsDetector(Detector):
         return ViewsTraining(network.module, model, settings, network.period_steps)
 
     def grid(self, align: AlignConfig, window_steps: int) -> Grid:
+        from fleetalign.detectors.grid import Grid, make_tails
+
         candidates = tuple(
             (*weights, smoothing) for smoothing, weights in product(align.smoothings, align.view_weights)
         )
         return Grid(candidates, make_tails(align), shared_candidate=True, fleet_statistics=self.fleet_statistics)
 
     def margins(self, graph: Graph, lags: Sequence[int], grid: Grid) -> ViewsMargins:
+        from fleetalign.detectors.views.margins import ViewsMargins
+
         return ViewsMargins(graph, lags, grid.candidates)
 
     def fitter(self, graph: Graph, lags: Sequence[int], clip: float) -> ViewsFitter:
+        from fleetalign.detectors.views.statistics import ViewsFitter
+
         return ViewsFitter(graph, tuple(lags), clip)
