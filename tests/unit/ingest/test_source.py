@@ -181,7 +181,7 @@ def test_a_source_of_another_package_is_ingested_by_name(environment: dict[str, 
     (tmp_path / "params.yaml").write_text("source: {type: gateway, path: hall-3}")
     done = fleetalign(environment, "--params", str(tmp_path / "params.yaml"))
     assert done.returncode == 0, done.stderr
-    from fleetalign.storage.store import open_store
+    from fleetalign.storage.connect import open_store
 
     (partition,) = list_partitions(open_store(environment["FLEETALIGN_STORE"]), "raw")
     assert (partition.kind, partition.rows, partition.metrics, partition.step_seconds) == (

@@ -137,7 +137,9 @@ def test_replaced_parts_go_unless_a_plan_still_reads_them(store: MemoryStore) ->
 
     planned, forgotten, current = write(1), write(2), write(3)
     raw = write(4, "raw")
-    plan_id = add_plan(store, "plan", {"partitions": [planned.as_plan_entry().as_document()]}, {"plan": {"plan_id": "x"}})
+    plan_id = add_plan(
+        store, "plan", {"partitions": [planned.as_plan_entry().as_document()]}, {"plan": {"plan_id": "x"}}
+    )
     assert collected(store) == [part(forgotten)]
     assert read_partition(store, current).num_rows == read_partition(store, raw).num_rows == 100
     assert read_partition(store, Partition.from_plan_entry(planned.as_plan_entry())).schema.equals(
