@@ -1,8 +1,7 @@
 """Reduces the shards to the fleet's aligner and normalizer (contracts 4.4).
 
 Two passes over the shard files, one shard in memory at a time: the first adds up the fleet and chooses, the second
-writes rows. Memory is a threshold per entity, the written tables, compressed, and the counts of those that somebody spoke
-about.
+writes rows. Memory holds a threshold per entity, the written tables, compressed, and the counts of entities with feedback.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from fleetalign.align.pool import KEYS, Counted, Shards, bounds_of, count, membe
 from fleetalign.align.shard import NO_SCORE
 from fleetalign.align.threshold_drift import CARRIED_STATES, Drift, Previous
 from fleetalign.config import Config
+from fleetalign.contracts.arrays import Bools, Floats, Floats32, Ints
 from fleetalign.contracts.fleet_table import FleetTable, FleetWriter
 from fleetalign.contracts.manifest import Coverage
 from fleetalign.contracts.mutes import ANY
@@ -73,12 +73,12 @@ def reduce_shards(
     shards: Shards,
     grid: Grid,
     previous: Previous | None,
-    said_anew: Collection[tuple[str, str]] = (),
+    changed: Collection[tuple[str, str]] = (),
 ) -> Reduced:
-    """Aligner and new normalizer rows of the fleet from every shard's table.
+    """Reduce every shard's table to the aligner and the new normalizer rows of the fleet.
 
-    ``previous`` holds the aligner rows that may be carried over; thresholds of the (kind, entity_id) ``said_anew`` do
-    not follow them. The result does not depend on how the fleet was cut. Raises BadInput when no entity of the fleet could be scored.
+    ``previous`` holds the aligner rows that may be carried over; thresholds of the (kind, entity_id) ``changed`` do not
+    follow them. The result does not depend on how the fleet was cut. Raises BadInput when no entity of the fleet could be scored.
     """
     config = plan_config(plan)
     counted = count(shards, grid, config.align, plan)
@@ -86,17 +86,17 @@ def reduce_shards(
         raise BadInput(
             f"no entity could be aligned ({'; '.join(counted.reasons)}); check the calibrate range and the history"
         )
-    spoken = np.ones(len(counted.spoken), dtype=bool)
-    detector = [s.detector for s in counted.spoken]
-    choice = Chooser(detector, spoken, grid, config.align, counted.pool("detector")).choose()
-    writer = _Writer(plan, config, grid, counted, choice, previous, said_anew)
+    labelled = np.ones(len(counted.labelled), dtype=bool)
+    detector = [s.detector for s in counted.labelled]
+    choice = Chooser(detector, labelled, grid, config.align, counted.pool("detector")).choose()
+    writer = _Writer(plan, config, grid, counted, choice, previous, changed)
     for table in shards([*_WRITTEN, *_JUDGED, *_TPE]):
         writer.add(table)
     return writer.finish()
 
 
 class _Writer:
-    """Second pass: one aligner row per entity, and the held-out counts of spoken ones."""
+    """Second pass: one aligner row per entity, and the held-out counts of entities with feedback."""
 
     def __init__(
         self,
@@ -106,18 +106,18 @@ class _Writer:
         counted: Counted,
         choice: Choice,
         previous: Previous | None,
-        said_anew: Collection[tuple[str, str]],
+        changed: Collection[tuple[str, str]],
     ) -> None:
-        self._previous, self._said_anew = previous, said_anew
+        self._previous, self._changed = previous, changed
         self._plan, self._config, self._grid, self._counted, self._choice = plan, config, grid, counted, choice
         self._published = config.align.method == "published_tpe"
-        self._spoken = {(s.kind, s.entity_id): i for i, s in enumerate(counted.spoken)}
+        self._owners = {(s.kind, s.entity_id): i for i, s in enumerate(counted.labelled)}
         self._held_out = HeldOut(counted, choice, grid, config)
         self._own = FleetWriter(ALIGNER)
         self._by_state: Counter[str] = Counter()
         self._new: list[pa.Table] = [NORMALIZER.empty()]
         self._left_out: list[dict[str, Any]] = []
-        self._fleet_thresholds: dict[str, list[np.ndarray]] = {}
+        self._fleet_thresholds: dict[str, list[Floats32]] = {}
         self._pages = 0.0
         self._most_paged: list[PagedEntity] = []
 
@@ -133,23 +133,23 @@ class _Writer:
             return
         table = members_of(table)
         kind = table["kind"][0].as_py()
-        owners = [self._spoken.get((kind, entity), -1) for entity in table["entity_id"].to_pylist()]
-        spoken = np.array(owners) >= 0
+        owners = [self._owners.get((kind, entity), -1) for entity in table["entity_id"].to_pylist()]
+        labelled = np.array(owners) >= 0
         points = np.tile(self._choice.shared, (len(owners), 1))
-        points[spoken] = self._choice.own[[i for i in owners if i >= 0]]
+        points[labelled] = self._choice.own[[i for i in owners if i >= 0]]
         at = (np.arange(len(owners)), *points.T)
         shape = (len(owners), *self._grid.shape)
         quantiles = values_of(table, "quantiles").reshape(shape)
         recent = values_of(table, "recent_quantiles").reshape(shape)
         self._fleet_thresholds.setdefault(kind, []).append(quantiles[:, *self._choice.shared].copy())
-        rows = self._aligner_rows(table, kind, points, quantiles[at], recent[at], spoken)
+        rows = self._aligner_rows(table, kind, points, quantiles[at], recent[at], labelled)
         self._own.add(rows)
         self._by_state.update(rows["state"].to_pylist())
         if self._published:
             pages = table["tpe_pages"].to_numpy()
         else:
             pages = values_of(table, "detector_false_pages").reshape(shape)[at].astype(np.float64)
-            pages[spoken] += [self._hit_pages(owner) for owner in owners if owner >= 0]
+            pages[labelled] += [self._hit_pages(owner) for owner in owners if owner >= 0]
         self._pages += float(pages.sum())
         self._note_most_paged(kind, table["entity_id"], pages)
         new = self._normalizer_rows(table, kind)
@@ -157,7 +157,7 @@ class _Writer:
             self._new.append(new)
         self._held_out.add(table, owners)
 
-    def _note_most_paged(self, kind: str, entities: pa.ChunkedArray, pages: np.ndarray) -> None:
+    def _note_most_paged(self, kind: str, entities: pa.ChunkedArray, pages: Floats) -> None:
         """Keep those of ``entities`` and of all before them that page most; ``pages`` [entity]."""
         most = np.argsort(-pages, kind="stable")[:MOST_PAGED]
         found = [
@@ -170,12 +170,12 @@ class _Writer:
         self,
         table: pa.Table,
         kind: str,
-        points: np.ndarray,
-        quantiles: np.ndarray,
-        recent: np.ndarray,
-        spoken: np.ndarray,
+        points: Ints,
+        quantiles: Floats32,
+        recent: Floats32,
+        labelled: Bools,
     ) -> pa.Table:
-        moved = spoken & (points != self._choice.shared).any(axis=1)
+        moved = labelled & (points != self._choice.shared).any(axis=1)
         tails = self._grid.tails[points[:, 1]].astype(np.float32)
         until = self._plan.kinds[kind].ranges.calibrate.end
         conditions = np.array(self._grid.conditions)[points[:, 0]]
@@ -196,25 +196,25 @@ class _Writer:
         }
         if self._published:
             rows |= {name: table[f"tpe_{name}"] for name in ("condition", "threshold", "tail_probability")}
-            rows |= {"state": np.where(spoken, "aligned", "shared"), "reason": ["published_tpe"] * table.num_rows}
+            rows |= {"state": np.where(labelled, "aligned", "shared"), "reason": ["published_tpe"] * table.num_rows}
         return ALIGNER.conform(pa.table(rows))
 
     def _drift(self, kind: str, entity_ids: list[str]) -> Drift:
-        """What the thresholds of these entities may follow."""
+        """The previous rows that the thresholds of these entities follow."""
         same = not self._grid.shared_candidate or self._plan.previous_candidate == self._candidate()
-        anew = {entity for of_kind, entity in self._said_anew if of_kind == kind}
-        if self._previous is None or not same or ANY in anew:
+        changed = {entity for of_kind, entity in self._changed if of_kind == kind}
+        if self._previous is None or not same or ANY in changed:
             return Drift(None)
-        return Drift(self._previous.rows(kind, entity_ids), anew)
+        return Drift(self._previous.rows(kind, entity_ids), changed)
 
     def _normalizer_rows(self, table: pa.Table, kind: str) -> pa.Table:
         """Rows of entities that had none before."""
         new = table.filter(pc.is_valid(table["location"]))
         metrics = self._plan.kinds[kind].metrics
         location, scale = (values_of(new, n).reshape(-1, len(metrics)) for n in ("location", "scale"))
-        known = np.where(np.isfinite(scale), location, np.nan)
+        usable = np.where(np.isfinite(scale), location, np.nan)
         ids = new["entity_id"].to_pylist()
-        rows = normalizer.to_table(kind, ids, metrics, known, scale)
+        rows = normalizer.to_table(kind, ids, metrics, usable, scale)
         if not new.num_rows or new["statistics"].null_count:
             return rows
         columns = detector(self._config.model.network).own_statistics
@@ -222,7 +222,7 @@ class _Writer:
         return normalizer.with_statistics(rows, ids, metrics, columns, own, own[0])
 
     def _candidate(self) -> Any:
-        """The fleet's candidate as the receipt has it; the plan of the next alignment repeats it."""
+        """The candidate that the fleet shares, as JSON; the plan of the next alignment repeats it."""
         candidate = self._grid.candidates[self._choice.shared[0]]
         return list(candidate) if isinstance(candidate, tuple) else candidate
 
@@ -260,7 +260,7 @@ class _Writer:
         )
 
     def _carried(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """The previous rows of those that were left out."""
+        """The previous rows of the entities that were left out."""
         if self._previous is None:
             return {}
         ids: dict[str, list[str]] = {}
@@ -295,6 +295,6 @@ class _Writer:
         return Coverage(entities=entities, own_rows=own_rows, share=own_rows / entities, by_state=by_state)
 
     def _hit_pages(self, owner: int) -> float:
-        """Incidents of a spoken entity that its pages hit."""
+        """Incidents of an entity with feedback that its pages hit."""
         c, p = self._choice.own[owner]
-        return float(self._counted.spoken[owner].detector.hits[c, p].sum())
+        return float(self._counted.labelled[owner].detector.hits[c, p].sum())

@@ -1,13 +1,13 @@
 """Chooses a grid point (C, p) from counts: the fleet's shared pair, each entity's own, and how much to believe it.
 
-Shapes: n entities whose counts are held, C candidates, P tail probabilities, G own incidents. Totals are true, false,
-missed, days and silent, stacked float64 [5, ..., C, P].
+Shapes: n entities whose counts are in memory, C candidates, P tail probabilities, G own incidents. Totals are true, false,
+missed, days and unlabelled false pages, stacked float64 [5, ..., C, P].
 
 Fleet prior (docs/method.md): an entity's counts are its own plus ``k`` times the mean counts of the other entities,
-so few own incidents cannot over-fit; ``k`` comes from leave-one-incident-out. Entities nobody spoke about need not be
-held: what they add is in the fleet's sums (``Pool``).
+so few own incidents cannot over-fit; ``k`` comes from leave-one-incident-out. Entities without feedback need not be in
+memory: what they add is in the fleet's sums (``Pool``).
 
-Where the grid's candidate is the fleet's, entities move p alone, and a fold chooses the candidate anew from the fleet
+Where the fleet shares one candidate, entities differ in p alone, and a fold chooses the candidate again from the fleet
 without its incident.
 """
 
@@ -21,15 +21,17 @@ import numpy as np
 from fleetalign.align.counts import EntityCounts, Pool, capped, objective_values, pooled
 from fleetalign.align.preference import Preference
 from fleetalign.config import AlignConfig
+from fleetalign.contracts.arrays import Bools, Floats, Ints
 from fleetalign.detectors.grid import Grid
 
 
 def best(
-    totals: np.ndarray, config: AlignConfig, candidate: np.ndarray | None = None, bound: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Index (C, P) int64 [...] of the best grid point of ``totals`` [5, ..., C, P], of those of ``candidate`` int64 [...].
+    totals: Floats, config: AlignConfig, candidate: Ints | int | None = None, bound: Floats | None = None
+) -> tuple[Ints, Ints]:
+    """Find the best grid point of ``totals`` [5, ..., C, P]: two indices (C, P), int64 [...].
 
-    ``bound`` totals must keep the caps on pages as well. Among equals the larger p (lower threshold: better recall) wins, then the first candidate (smaller C: less state).
+    ``candidate`` int64 [...] fixes C. ``bound`` totals must keep the caps on pages as well. Among equals the larger p (lower
+    threshold: better recall) wins, then the first candidate (smaller C: less state).
     """
     values = np.round(objective_values(totals, config), 12)
     if bound is not None:
@@ -45,40 +47,44 @@ def best(
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``shared`` (C, P) index; ``own`` int64 [n, 2] indices of every held entity under weight ``k``; ``k_values`` the
-    leave-one-incident-out objective of each candidate k (empty without incidents)."""
+    """The grid points that were chosen."""
 
     shared: tuple[int, int]
-    own: np.ndarray
+    """That of the fleet: two indices (C, P)."""
+    own: Ints
+    """Those of the entities in memory [n, 2]."""
     k: float | None
+    """The weight of the prior; None without incidents."""
     k_values: dict[float, float]
+    """Leave-one-incident-out objective of each candidate k."""
 
 
 class Chooser:
-    """Chooses for a fleet of held ``entities``, in the order given.
+    """Chooses for a fleet, of which the counts of ``entities`` are in memory.
 
-    ``spoken`` bool [n]: those with feedback of their own; the others get the shared pair. ``pool`` holds the sums of the
-    whole fleet when ``entities`` are only those with incidents or feedback of their own.
+    ``labelled`` bool [n] marks those with feedback of their own; the others get the shared pair. ``pool`` holds the sums of
+    the whole fleet when ``entities`` are only a part of it.
     """
 
     def __init__(
         self,
         entities: Sequence[EntityCounts],
-        spoken: np.ndarray,
+        labelled: Bools,
         grid: Grid,
         config: AlignConfig,
         pool: Pool | None = None,
     ) -> None:
-        self._entities, self._spoken, self._grid, self._config = entities, spoken, grid, config
+        self._entities, self._labelled, self._grid, self._config = entities, labelled, grid, config
         self._pool = pool or pooled(entities)
         self._preference = Preference(entities, self._pool, grid, config) if grid.shared_candidate else None
-        self._fold_candidates: list[np.ndarray | None] | None = None
-        c, p = best(self._pool.totals, config, self._preference and self._preference.candidate(), self._silent())
+        self._fold_candidates: list[Ints | None] | None = None
+        candidate = None if self._preference is None else self._preference.candidate()
+        c, p = best(self._pool.totals, config, candidate, self._unlabelled())
         self.shared = (int(c), int(p))
         """The fleet's grid point."""
 
     def choose(self) -> Choice:
-        """The shared pair, the weight k of the prior, and the pair of every held entity.
+        """Choose the shared pair, the weight k of the prior, and the pair of every entity in memory.
 
         Without any incident in the fleet, C is the grid's default and p comes from the page budget (contracts 4.5).
         """
@@ -93,39 +99,43 @@ class Chooser:
         k = max(k_values, key=lambda k: (round(k_values[k], 12), k))
         return Choice(self.shared, self.points(k), k, k_values)
 
-    def points(self, k: float) -> np.ndarray:
-        """The grid point of every held entity under weight ``k``: int64 [n, 2]."""
+    def points(self, k: float) -> Ints:
+        """Choose the grid point of every entity in memory under weight ``k``: int64 [n, 2]."""
         points = np.tile(np.array(self.shared), (len(self._entities), 1))
-        fixed = None if self._preference is None else np.int64(self.shared[0])
-        for i in np.flatnonzero(self._spoken):
+        fixed = None if self._preference is None else self.shared[0]
+        for i in np.flatnonzero(self._labelled).tolist():
             own = self._entities[i].totals()
             points[i] = best(own + k * self._pool.others(own), self._config, fixed, own)
         return points
 
-    def _silent(self) -> np.ndarray:
-        """Totals of the entities that will have the shared pair: with those that choose, each within the cap, so is the
-        fleet."""
-        spoken = (e.totals() for e, has in zip(self._entities, self._spoken, strict=True) if has)
-        return self._pool.totals - sum(spoken, np.zeros_like(self._pool.totals))
+    def _unlabelled(self) -> Floats:
+        """Totals of the entities that get the shared pair; if they keep the cap, as each of the others does, so does the fleet."""
+        totals = np.zeros_like(self._pool.totals)
+        for entity, labelled in zip(self._entities, self._labelled, strict=True):
+            if labelled:
+                totals += entity.totals()
+        rest: Floats = self._pool.totals - totals
+        return rest
 
     def folds(self, k: float) -> list[list[tuple[int, int]]]:
-        """For each held entity and each of its incidents the grid point chosen without that incident."""
+        """Choose for each entity in memory and each of its incidents the grid point without that incident."""
         out: list[list[tuple[int, int]]] = []
         for i, (entity, candidates) in enumerate(zip(self._entities, self._without_each(), strict=True)):
             own, without = entity.totals(), entity.without_each()
-            if self._spoken[i]:
+            if self._labelled[i]:
                 c, p = best(without + k * self._pool.others(own)[:, None], self._config, candidates, own[:, None])
             else:
                 c, p = best((self._pool.totals - own)[:, None] + without, self._config, candidates)
             out.append(list(zip(c.tolist(), p.tolist(), strict=True)))
         return out
 
-    def _without_each(self) -> list[np.ndarray | None]:
+    def _without_each(self) -> list[Ints | None]:
         """The fleet's candidate without each incident of each entity, int64 [G]; None where entities have their own."""
         if self._fold_candidates is None:
             self._fold_candidates = [
-                self._preference
-                and np.array([self._preference.candidate((i, g)) for g in range(len(e.credit))], dtype=np.int64)
+                None
+                if self._preference is None
+                else np.array([self._preference.candidate((i, g)) for g in range(len(e.credit))], dtype=np.int64)
                 for i, e in enumerate(self._entities)
             ]
         return self._fold_candidates
@@ -143,13 +153,13 @@ class Chooser:
                 missed += entity.credit[g] * (1 - float(entity.hits[c, p, g]))
             at = chosen or [tuple(points[i])]
             false += sum(float(entity.false[c, p]) for c, p in at) / len(at)
-        # No silent pages: every point that a fold may choose keeps their budget already.
+        # No pages in unlabelled time: every point that a fold may choose keeps their budget already.
         summed = np.reshape([true, false, missed, self._pool.totals[3, 0, 0], 0.0], (5, 1, 1))
         return float(objective_values(summed, self._config)[0, 0])
 
 
 def choose(
-    entities: Sequence[EntityCounts], spoken: np.ndarray, grid: Grid, config: AlignConfig, pool: Pool | None = None
+    entities: Sequence[EntityCounts], labelled: Bools, grid: Grid, config: AlignConfig, pool: Pool | None = None
 ) -> Choice:
-    """``Chooser(...).choose()``."""
-    return Chooser(entities, spoken, grid, config, pool).choose()
+    """Choose for a fleet with a ``Chooser``."""
+    return Chooser(entities, labelled, grid, config, pool).choose()

@@ -1,7 +1,7 @@
 """Counts of one entity and of the fleet over the grid, and the objective that alignment maximises.
 
-Shapes: C candidates, P tail probabilities, G own incidents. Totals are true, false, missed, days and silent, stacked
-float64 [5, ..., C, P]; silent: false pages, as far as nobody spoke about the entity (``silence``).
+Shapes: C candidates, P tail probabilities, G own incidents. Totals are hits, false pages, misses, days and unlabelled
+false pages (false pages times ``unlabelled_share``), stacked float64 [5, ..., C, P].
 """
 
 from __future__ import annotations
@@ -12,62 +12,70 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetalign.config import AlignConfig
+from fleetalign.contracts.arrays import Floats, Floats32
 
 
-def silence(judged: float, observed: float) -> float:
-    """How far nobody spoke about an entity, 0 to 1, from its labelled and its observed time: 1 when most of it is
-    unlabelled, as with a few marks; near 0 when only gaps are left, in which a page says little."""
+def unlabelled_share(judged: float, observed: float) -> float:
+    """Return how much the unlabelled time of an entity counts, 0 to 1, from its labelled and its observed samples.
+
+    1 when at least half of the time is unlabelled, as with a few marks; near 0 when only gaps are, where a page means little.
+    """
     return float(np.clip(2 * (1 - judged / max(observed, 1)), 0, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class EntityCounts:
-    """One entity, one score: per incident credit ``hits`` float [C, P, G] in [0, 1], ``credit`` float64 [G] (1, or the
-    incident's length for point-adjusted objectives), ``false`` float [C, P], ``days`` observed, ``silence``
-    how far nobody spoke about it (``silence``)."""
+    """Counts of one entity under one score."""
 
-    hits: np.ndarray
-    credit: np.ndarray
-    false: np.ndarray
+    hits: Floats32
+    """Share of each incident that is hit, 0 to 1: [C, P, G]."""
+    credit: Floats
+    """Weight of each incident [G]: 1, or its length for point-adjusted objectives."""
+    false: Floats32
+    """False pages, or false samples for point-adjusted objectives: [C, P]."""
     days: float
-    silence: float = 0.0
+    """Observed time."""
+    unlabelled: float = 0.0
+    """``unlabelled_share`` of the entity."""
 
-    def totals(self) -> np.ndarray:
-        """Totals float64 [5, C, P]."""
+    def totals(self) -> Floats:
+        """Return the totals [5, C, P]."""
         return self._totals(self.hits @ self.credit, self.credit.sum())
 
-    def without_each(self) -> np.ndarray:
-        """Totals without one incident, for each of them: float64 [5, G, C, P]."""
+    def without_each(self) -> Floats:
+        """Return the totals without one incident, for each of them: [5, G, C, P]."""
         true = self.hits @ self.credit - np.moveaxis(self.hits * self.credit, -1, 0)
         return self._totals(true, (self.credit.sum() - self.credit)[:, None, None])
 
-    def _totals(self, true: np.ndarray, credit: np.ndarray) -> np.ndarray:
+    def _totals(self, true: Floats, credit: Floats) -> Floats:
         false = self.false.astype(np.float64)
-        return np.stack(np.broadcast_arrays(true, false, credit - true, self.days, self.silence * false))
+        return np.stack(np.broadcast_arrays(true, false, credit - true, self.days, self.unlabelled * false))
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Sums over the whole fleet: ``totals`` float64 [5, C, P] of its ``entities``, held or not."""
+    """Sums over the whole fleet."""
 
-    totals: np.ndarray
+    totals: Floats
+    """[5, C, P]."""
     entities: int
 
-    def others(self, own: np.ndarray) -> np.ndarray:
-        """Mean totals of all entities but the one that has ``own``."""
-        return (self.totals - own) / max(self.entities - 1, 1)
+    def others(self, own: Floats) -> Floats:
+        """Return the mean totals of all entities but the one with the totals ``own``."""
+        mean: Floats = (self.totals - own) / max(self.entities - 1, 1)
+        return mean
 
 
 def pooled(entities: Sequence[EntityCounts]) -> Pool:
-    """The pool of a fleet that is held as a whole, summed in its order."""
+    """Return the pool of a fleet whose counts are all in memory, summed in its order."""
     totals = entities[0].totals()
     for entity in entities[1:]:
         totals += entity.totals()
     return Pool(totals, len(entities))
 
 
-def objective_values(totals: Sequence[np.ndarray] | np.ndarray, config: AlignConfig) -> np.ndarray:
-    """The objective at every grid point float64 [..., C, P] of ``totals`` [5, ..., C, P], smoothed along p."""
+def objective_values(totals: Sequence[Floats] | Floats, config: AlignConfig) -> Floats:
+    """Return the objective at every grid point float64 [..., C, P] of ``totals`` [5, ..., C, P], smoothed along p."""
     true, false, missed, days, _ = totals
     if config.objective == "page_budget":
         allowed = false <= config.pages_per_entity_day * np.maximum(days, 1e-9)
@@ -79,31 +87,33 @@ def objective_values(totals: Sequence[np.ndarray] | np.ndarray, config: AlignCon
     return capped(_moving_average(value, config.smooth), totals, config)
 
 
-def capped(values: np.ndarray, totals: Sequence[np.ndarray] | np.ndarray, config: AlignConfig) -> np.ndarray:
-    """``values`` [..., C, P] where ``totals`` keep the page budget in silence and ``align.max_pages_per_entity_day``; below
-    0, the worse the more they exceed it, where they do not.
+def capped(values: Floats, totals: Sequence[Floats] | Floats, config: AlignConfig) -> Floats:
+    """Make ``values`` [..., C, P] negative where ``totals`` exceed a cap on pages: the larger the excess, the lower.
 
-    A few marks say what some pages were, not that all others are wanted: where nobody spoke, pages keep the budget that
-    held before the first mark. Point-adjusted F1 counts samples, not pages: it knows no cap.
+    The caps are the page budget in unlabelled time and ``align.max_pages_per_entity_day``. A few labels judge a few pages
+    and do not approve all others, so pages in unlabelled time keep the budget that held without feedback. Point-adjusted
+    F1 counts samples instead of pages and has no cap.
     """
     if config.objective == "point_adjusted_f1":
         return values
-    days = np.maximum(totals[3], 1e-3)  # what is left of a fleet that spoke as a whole is rounding
+    days = np.maximum(totals[3], 1e-3)  # where every entity has feedback, the rest of the fleet is rounding
     over = np.zeros_like(values)
-    for pages, limit in ((totals[4], _silent_limit(config)), (totals[1], config.max_pages_per_entity_day)):
+    for pages, limit in ((totals[4], _unlabelled_limit(config)), (totals[1], config.max_pages_per_entity_day)):
         if limit is not None:
             rate = pages / days
             over = np.maximum(over, np.where(rate > limit, rate, 0.0))
     return np.where(over > 0, -over, values)
 
 
-def _silent_limit(config: AlignConfig) -> float | None:
-    """Pages per entity-day in silence; None where the objective itself is the page budget."""
+def _unlabelled_limit(config: AlignConfig) -> float | None:
+    """Pages per entity-day in unlabelled time; None where the objective itself is the page budget."""
     return None if config.objective == "page_budget" else config.pages_per_entity_day
 
 
-def _moving_average(values: np.ndarray, width: int) -> np.ndarray:
+def _moving_average(values: Floats, width: int) -> Floats:
     half, count = width // 2, values.shape[-1]
     padded = np.concatenate([values[..., :1]] * half + [values] + [values[..., -1:]] * half, axis=-1)
-    # Whole rows added up: a mean over windows of five would take them one by one.
-    return sum(padded[..., ahead : ahead + count] for ahead in range(2 * half + 1)) / (2 * half + 1)
+    total = np.zeros_like(values)
+    for ahead in range(2 * half + 1):  # whole rows at once: a mean over windows would take them one by one
+        total += padded[..., ahead : ahead + count]
+    return total / (2 * half + 1)

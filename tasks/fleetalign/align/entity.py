@@ -1,4 +1,4 @@
-"""One entity's scores, tabulated over the grid: what alignment needs to know, and nothing that grows with time.
+"""Tabulates one entity's scores over the grid: all that alignment needs, of a size that does not grow with time.
 
 Shapes: t samples of the calibrate range, C conditions, P tail probabilities, G own incidents.
 Formulas: docs/method.md (own quantile at a tail probability; leave-one-incident-out).
@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from fleetalign.align.sweep import Pages, levels, sweep
+from fleetalign.align.sweep import Levels, Pages, alarm_levels, sweep
+from fleetalign.contracts.arrays import Floats, Floats32, Ints
 from fleetalign.contracts.feedback import UNLABELLED, intervals
 from fleetalign.contracts.hashing import sha256
 from fleetalign.detectors.grid import upper_quantiles
@@ -18,47 +20,54 @@ from fleetalign.detectors.grid import upper_quantiles
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Event counts at every grid point: ``hits`` float32 [C, P, G] (a share for controls averaged over seeds),
-    ``false_pages`` float32 [C, P] over all time, ``false_judged`` float32 [C, P] over labelled time only."""
+    """Event counts at every grid point."""
 
-    hits: np.ndarray
-    false_pages: np.ndarray
-    false_judged: np.ndarray
+    hits: Floats32
+    """[C, P, G]; a share where a control is a mean over seeds."""
+    false_pages: Floats32
+    """Over all time [C, P]."""
+    false_judged: Floats32
+    """Over labelled time only [C, P]."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityTables:
-    """``quantiles`` float32 [C, P], ``recent_quantiles`` the same of the newest samples; ``tails`` float32 [C, G]: tail
-    probability of each incident's highest margin; ``false_points`` float32 [C, P]; ``incidents`` int64 [G, 2];
-    ``points`` normal samples; ``judged_steps`` labelled."""
+    """The tables of one entity."""
 
-    quantiles: np.ndarray
-    recent_quantiles: np.ndarray
-    tails: np.ndarray
-    false_points: np.ndarray
-    incidents: np.ndarray
+    quantiles: Floats32
+    """Threshold at every grid point [C, P]."""
+    recent_quantiles: Floats32
+    """The same of the newest samples [C, P]."""
+    tails: Floats32
+    """Tail probability of the highest margin of each incident [C, G]."""
+    false_points: Floats32
+    """Normal samples above the threshold [C, P]."""
+    incidents: Ints
+    """Half-open intervals [G, 2]."""
     points: int
+    """Normal samples."""
     judged_steps: int
+    """Labelled samples."""
     detector: Counts
     random: Counts
     shifted: Counts
 
 
 def tabulate(
-    margins: np.ndarray,
-    labels: np.ndarray,
-    incidents: np.ndarray,
-    tails: np.ndarray,
+    margins: Floats32,
+    labels: npt.NDArray[np.int8],
+    incidents: Ints,
+    tails: Floats,
     merge_steps: int,
     *,
-    random_scores: np.ndarray,
-    shifts: np.ndarray,
+    random_scores: Floats,
+    shifts: Floats,
     recent_steps: int | None = None,
     rounding: float = 0.0,
 ) -> EntityTables:
-    """Tables of one entity.
+    """Tabulate one entity.
 
-    ``margins`` float32 [C, t] at threshold 0 (NaN: nothing to say, never an alarm); ``labels`` int8 [t];
+    ``margins`` float32 [C, t] at threshold 0 (NaN: no score, never an alarm); ``labels`` int8 [t];
     ``incidents`` int64 [G, 2] the anomaly intervals wholly inside the range; ``tails`` float64 [P]; ``random_scores``
     float64 [t] uniform; ``shifts`` float64 [seeds] in (0, 1), the circular shifts of the second control as shares of t;
     ``recent_steps`` how many of the newest samples ``recent_quantiles`` are of (None: all); ``rounding`` the relative
@@ -75,9 +84,9 @@ def tabulate(
     newest = quantiles
     if 0 < recent.sum() < normal.sum():
         newest = _thresholds(np.sort(margins[:, recent], axis=-1), tails, rounding)
-    level = np.stack([levels(row, q) for row, q in zip(margins, quantiles, strict=True)])
+    level = np.stack([alarm_levels(row, q) for row, q in zip(margins, quantiles, strict=True)])
     random_margins = np.where(np.isnan(margins[0]), np.nan, random_scores).astype(np.float32)
-    random_level = levels(random_margins, upper_quantiles(np.sort(random_margins[normal]), tails))
+    random_level = alarm_levels(random_margins, upper_quantiles(np.sort(random_margins[normal]), tails))
     tail = np.empty((len(margins), len(incidents)), dtype=np.float32)
     false_points = np.empty(quantiles.shape, dtype=np.float32)
     for c, (row, normals) in enumerate(zip(margins, ordered, strict=True)):
@@ -99,9 +108,10 @@ def tabulate(
     )
 
 
-def _thresholds(ordered: np.ndarray, tails: np.ndarray, rounding: float) -> np.ndarray:
+def _thresholds(ordered: Floats32, tails: Floats, rounding: float) -> Floats32:
     found = upper_quantiles(ordered, tails)
-    return (found + np.float32(rounding) * np.abs(found)).astype(np.float32)
+    raised: Floats32 = (found + np.float32(rounding) * np.abs(found)).astype(np.float32)
+    return raised
 
 
 def _broadcast(counts: Counts, candidates: int) -> Counts:
@@ -110,19 +120,17 @@ def _broadcast(counts: Counts, candidates: int) -> Counts:
     return Counts(*(np.broadcast_to(a, (candidates, *a.shape[1:])) for a in arrays))
 
 
-def _peak(values: np.ndarray) -> float:
+def _peak(values: Floats32) -> float:
     return float(np.nanmax(values)) if np.isfinite(values).any() else -np.inf
 
 
-def _counts(level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarray, merge_steps: int) -> Counts:
+def _counts(level: Levels, count: int, incidents: Ints, judged: Ints, merge_steps: int) -> Counts:
     """Counts of ``level`` int64 [C, t]."""
     found = sweep(level, count, incidents, judged, merge_steps)
     return Counts(*(a.astype(np.float32) for a in (found.hits, found.false_pages, found.false_judged)))
 
 
-def _shifted(
-    level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarray, shifts: np.ndarray, merge_steps: int
-) -> Counts:
+def _shifted(level: Levels, count: int, incidents: Ints, judged: Ints, shifts: Floats, merge_steps: int) -> Counts:
     """Means over ``shifts``; zeros where there is no incident to shift against."""
     candidates, length = level.shape
     hits = np.zeros((len(incidents), candidates, count))
@@ -142,15 +150,19 @@ def _shifted(
 
 @dataclass(frozen=True, slots=True)
 class MovedTruth:
-    """Incidents and labelled time moved circularly: sorted disjoint images [n, 2], and whose image each is [n]."""
+    """Incidents and labelled time, shifted circularly: sorted disjoint intervals [n, 2]."""
 
-    incidents: np.ndarray
-    owner: np.ndarray
-    judged: np.ndarray
+    incidents: Ints
+    owner: Ints
+    """Index of the incident that each interval is an image of."""
+    judged: Ints
 
 
-def move_truth(incidents: np.ndarray, judged: np.ndarray, length: int, offsets: np.ndarray) -> list[MovedTruth]:
-    """Moving the truth one way equals moving the alarms the other way; an interval that wraps has two images."""
+def move_truth(incidents: Ints, judged: Ints, length: int, offsets: Ints) -> list[MovedTruth]:
+    """Shift incidents and labelled time by each of ``offsets``, which equals shifting the alarms the other way.
+
+    An interval that wraps around the end has two images.
+    """
     moved = []
     for offset in offsets:
         images, owner = _images(incidents, -offset, length)
@@ -158,7 +170,7 @@ def move_truth(incidents: np.ndarray, judged: np.ndarray, length: int, offsets: 
     return moved
 
 
-def _images(pairs: np.ndarray, offset: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _images(pairs: Ints, offset: int, length: int) -> tuple[Ints, Ints]:
     start = (pairs[:, 0] + offset) % length
     end = start + (pairs[:, 1] - pairs[:, 0])
     wraps = end > length
@@ -173,7 +185,7 @@ def _images(pairs: np.ndarray, offset: int, length: int) -> tuple[np.ndarray, np
     return images[order], owner[order]
 
 
-def seeded_uniform(seed: int, kind: str, entity_id: str, count: int) -> np.ndarray:
-    """Uniform numbers float64 [count] that depend on the entity alone, so that sharding changes nothing."""
+def seeded_uniform(seed: int, kind: str, entity_id: str, count: int) -> Floats:
+    """Draw uniform numbers [count] that depend on the entity alone, so that sharding changes nothing."""
     digest = sha256(f"{seed}\x00{kind}\x00{entity_id}".encode())
     return np.random.default_rng(int(digest[:16], 16)).random(count)

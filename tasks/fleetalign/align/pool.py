@@ -1,6 +1,6 @@
-"""First pass over the shards: the fleet's sums, and the counts of the entities that somebody spoke about.
+"""First pass over the shards: the fleet's sums, and the counts of the entities that have feedback.
 
-Memory grows with the spoken entities alone. Shapes: C candidates, P tail probabilities, G incidents of one entity.
+Memory grows only with the entities that have feedback. Shapes: C candidates, P tail probabilities, G incidents of one entity.
 """
 
 from __future__ import annotations
@@ -8,18 +8,22 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.align.counts import EntityCounts, Pool, silence
+from fleetalign.align.counts import EntityCounts, Pool, unlabelled_share
 from fleetalign.config import AlignConfig
+from fleetalign.contracts.arrays import Floats, Ints
 from fleetalign.contracts.plan import Plan
 from fleetalign.detectors.grid import Grid
 
+Source = Literal["detector", "random"]
 Shards = Callable[[Sequence[str]], Iterable[pa.Table]]
-"""Reads the plan's shards once more, one at a time and in the plan's order, with the columns that are named."""
+"""Reads the named columns of the plan's shards, one shard at a time and in the plan's order."""
 
 KEYS = ("kind", "entity_id", "reason")
 _COUNTED = (*KEYS, "points", "judged_steps", "observed_steps", "incident_steps")
@@ -27,29 +31,36 @@ REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """One entity with feedback of its own; ``random`` has one candidate, because a random score knows none."""
+class LabelledEntity:
+    """Counts of one entity with feedback of its own."""
 
     kind: str
     entity_id: str
     judged_steps: int
+    """Labelled samples."""
     detector: EntityCounts
     random: EntityCounts
+    """Those of a random score: one candidate, because it does not depend on any."""
 
 
 @dataclass(slots=True)
 class Counted:
-    """What the first pass found: ``spoken`` in (kind, entity) order, the sums over ``members`` (entities with tables),
-    and reasons of a few entities that have none."""
+    """What the first pass found."""
 
-    detector: np.ndarray
-    random: np.ndarray
+    detector: Floats
+    """Totals over the fleet [5, C, P]."""
+    random: Floats
+    """Those of a random score [5, 1, P]."""
     members: int = 0
-    spoken: list[Spoken] = field(default_factory=list)
+    """Entities with tables."""
+    labelled: list[LabelledEntity] = field(default_factory=list)
+    """Entities with feedback, in order of (kind, entity)."""
     reasons: list[str] = field(default_factory=list)
+    """Why a few entities have no tables."""
 
-    def pool(self, source: str) -> Pool:
-        return Pool(getattr(self, source), self.members)
+    def pool(self, source: Source) -> Pool:
+        """Return the sums of the fleet for one score."""
+        return Pool(self.detector if source == "detector" else self.random, self.members)
 
 
 def count(shards: Shards, grid: Grid, config: AlignConfig, plan: Plan) -> Counted:
@@ -62,7 +73,7 @@ def count(shards: Shards, grid: Grid, config: AlignConfig, plan: Plan) -> Counte
         reasons = (f"{row['kind']}/{row['entity_id']}: {row['reason']}" for row in left_out)
         found.reasons = heapq.nsmallest(REASONS_SHOWN, {*found.reasons, *reasons})
         _add(found, members_of(table), false, grid, adjusted, plan)
-    found.spoken.sort(key=lambda spoken: (spoken.kind, spoken.entity_id))
+    found.labelled.sort(key=lambda entity: (entity.kind, entity.entity_id))
     return found
 
 
@@ -79,7 +90,7 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
     for i, (kind, entity_id) in enumerate(zip(table["kind"].to_pylist(), table["entity_id"].to_pylist(), strict=True)):
         days = observed[i] * plan.kinds[kind].step_seconds / 86_400
         if judged[i] == 0:
-            for row in (1, 4):  # all its pages are in silence
+            for row in (1, 4):  # all its pages are in unlabelled time
                 found.detector[row] += false[i]
                 found.random[row] += random_false[i]
             found.detector[3] += days
@@ -87,36 +98,37 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
             continue
         mine = steps[bounds[i] : bounds[i + 1]].astype(np.float64)
         credit = mine if adjusted else np.ones(len(mine))
-        unheard = silence(judged[i], observed[i])
+        unlabelled = unlabelled_share(judged[i], observed[i])
         shape = (candidates, tails, len(mine))
         own, chance = (
             hits[source][candidates * tails * bounds[i] : candidates * tails * bounds[i + 1]].reshape(shape)
             for source in ("detector", "random")
         )
-        spoken = Spoken(
+        entity = LabelledEntity(
             kind,
             entity_id,
             int(judged[i]),
-            EntityCounts(own.copy(), credit, false[i].copy(), days, unheard),
-            EntityCounts(chance[:1].copy(), credit, random_false[i][None].copy(), days, unheard),
+            EntityCounts(own.copy(), credit, false[i].copy(), days, unlabelled),
+            EntityCounts(chance[:1].copy(), credit, random_false[i][None].copy(), days, unlabelled),
         )
-        found.spoken.append(spoken)
-        found.detector += spoken.detector.totals()
-        found.random += spoken.random.totals()
+        found.labelled.append(entity)
+        found.detector += entity.detector.totals()
+        found.random += entity.random.totals()
     found.members += table.num_rows
 
 
 def members_of(table: pa.Table) -> pa.Table:
-    """The rows that have tables."""
+    """Return the rows of entities that have tables."""
     return table.filter(pc.is_null(table["reason"])).combine_chunks()
 
 
-def values_of(table: pa.Table, column: str) -> np.ndarray:
-    """The values of a list column of all rows, one after the other."""
-    return table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+def values_of(table: pa.Table, column: str) -> npt.NDArray[Any]:
+    """Return the values of a list column of all rows, one after the other."""
+    values: npt.NDArray[Any] = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values
 
 
-def bounds_of(table: pa.Table, column: str) -> np.ndarray:
-    """Where each row's values begin in ``values_of``, and the end: int64 [rows + 1]."""
+def bounds_of(table: pa.Table, column: str) -> Ints:
+    """Return where each row's values begin in ``values_of``, and the end: int64 [rows + 1]."""
     lengths = pc.fill_null(pc.list_value_length(table[column]), 0).to_numpy()
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))

@@ -1,4 +1,4 @@
-"""The fleet's one candidate: the default, unless feedback shows another to be better.
+"""Chooses the candidate that the fleet shares: the default, unless feedback shows another to be better.
 
 With a handful of incidents many candidates look better than the default by chance, and what looks best on feedback is
 often worse afterwards. A candidate must therefore beat the default with 95 % confidence, by a paired bootstrap over
@@ -19,18 +19,18 @@ from fleetalign.detectors.grid import Grid
 
 DRAWS = 100
 LEAST_ENTITIES = 5
-"""Entities with incidents below which no bootstrap can be sure: resamples of two or three hardly differ."""
+"""Fewer entities with incidents than this are too few for a bootstrap: resamples of two or three hardly differ."""
 CONFIDENCE_SD = 1.96
 
 
 class Preference:
-    """Which candidate the fleet prefers, with all incidents or without one."""
+    """Finds the candidate that the fleet prefers, with all incidents or without one."""
 
     def __init__(self, entities: Sequence[EntityCounts], pool: Pool, grid: Grid, config: AlignConfig) -> None:
         self._entities, self._config = entities, config
-        self._default = min(grid.default, pool.totals.shape[1] - 1)
-        self._speaking = sum(len(entity.credit) > 0 for entity in entities)
-        self._open = pool.totals.shape[1] > 1 and self._speaking >= LEAST_ENTITIES
+        self._default = min(grid.default, int(pool.totals.shape[1]) - 1)
+        self._with_incidents = sum(len(entity.credit) > 0 for entity in entities)
+        self._open = pool.totals.shape[1] > 1 and self._with_incidents >= LEAST_ENTITIES
         if not self._open:
             return
         count = len(entities)
@@ -46,18 +46,18 @@ class Preference:
         self._sums += rest[:, None]
 
     def candidate(self, without: tuple[int, int] | None = None) -> int:
-        """Index of the candidate; ``without`` (entity, incident) leaves that incident out."""
+        """Return the index of the candidate; ``without`` (entity, incident) leaves that incident out."""
         if not self._open:
             return self._default
-        true, false, missed, days, silent = self._sums
+        true, false, missed, days, unlabelled = self._sums
         if without is not None:
             i, g = without
             entity, weight = self._entities[i], self._draws[:, i, None, None]
-            if self._speaking - (len(entity.credit) == 1) < LEAST_ENTITIES:
+            if self._with_incidents - (len(entity.credit) == 1) < LEAST_ENTITIES:
                 return self._default
             gone = weight * (entity.hits[..., g] * entity.credit[g])
             true, missed = true - gone, missed - (weight * entity.credit[g] - gone)
-        value = objective_values((true, false, missed, days, silent), self._config).max(axis=-1)  # [D, R]
+        value = objective_values((true, false, missed, days, unlabelled), self._config).max(axis=-1)  # [D, R]
         gain = value - value[:, [self._default]]
         sure = gain[0] > CONFIDENCE_SD * gain[1:].std(axis=0)
         ranked = np.where(sure & (gain[0] > 1e-12), value[0], -np.inf)

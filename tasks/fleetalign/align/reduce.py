@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from fleetalign.align.aligner_rows import Reduced, reduce_shards
+from fleetalign.align.pool import Shards
 from fleetalign.align.threshold_drift import Previous
 from fleetalign.contracts.fleet_table import FleetTable, FleetWriter
 from fleetalign.contracts.hashing import ID_LENGTH, sha256
@@ -83,7 +84,7 @@ def _grid(store: Store, plan: Plan, models: Mapping[str, str]) -> Grid:
     return first
 
 
-def _shards(store: Store, plan: Plan, plan_id: str, key_of: Callable[[str, int], str]):
+def _shards(store: Store, plan: Plan, plan_id: str, key_of: Callable[[str, int], str]) -> Shards:
     def read(columns: Sequence[str]) -> Iterator[pa.Table]:
         for shard in plan.shards:
             key = key_of(plan_id, shard.index)

@@ -1,7 +1,7 @@
 """Aligns a slice of the fleet: scores its calibrate range with the exported graph and tabulates every entity.
 
-A bad entity becomes a row with a reason, never a failed shard. The result depends on the entities alone, not on how
-the fleet was cut.
+An entity that cannot be aligned becomes a row with a reason and does not fail the shard. The result depends on the entities
+alone, not on how the fleet was cut.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
 from fleetalign.config import Config, StorageConfig
+from fleetalign.contracts.arrays import Floats, Floats32
 from fleetalign.contracts.feedback import ANOMALY, Statements
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.mutes import Mutes
@@ -76,12 +77,7 @@ NO_SCORE = "no_usable_metric"
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What the entities of one shard share; ``location`` and ``scale`` float64 [entity, metric] in the panel's order,
-    ``statistics`` float32 [entity, metric, k].
-
-    ``known``: they all have rows of their own in the normalizer. ``fitter`` fits statistics of those who have none (None:
-    the graph has none); ``refit`` says that nobody has, as with the untrained control.
-    """
+    """What the entities of one shard share; arrays are in the panel's order."""
 
     config: Config
     kind: str
@@ -92,13 +88,20 @@ class _Scene:
     train_stop: int
     feedback: Statements
     mutes: Mutes
-    location: np.ndarray
-    scale: np.ndarray
-    statistics: np.ndarray
-    known: bool
+    location: Floats
+    """[entity, metric]."""
+    scale: Floats
+    """[entity, metric]."""
+    statistics: Floats32
+    """[entity, metric, k]."""
+    normalized: bool
+    """Whether every entity has normalizer rows of its own."""
     fitter: Fitter | None
+    """Fits the statistics of entities without rows; None: the graph has none."""
     refit: bool
-    shifts: np.ndarray
+    """Whether no stored statistics apply, as for the untrained control."""
+    shifts: Floats
+    """Circular shifts of the shifted control, as shares of the range."""
 
 
 def align_shard(
@@ -112,11 +115,11 @@ def align_shard(
     *,
     control: bool = False,
 ) -> pa.Table:
-    """One row of SHARD_SCHEMA per entity of shard ``index``; ``models`` maps kind to model_id.
+    """Return one row of SHARD_SCHEMA per entity of shard ``index``; ``models`` maps kind to model_id.
 
     ``normalizer_table`` is the pre-training's; an entity that is not in it gets its own location, scale and statistics
     from its history once it has ``align.min_history_steps`` samples (contracts 4.5). With ``control`` the untrained network
-    goes the same way, for the entities that somebody spoke about alone: they are what is judged.
+    is aligned in the same way, only for the entities with feedback, because only they are judged.
     """
     shard = plan.shards[index]
     kind = shard.kind
@@ -128,7 +131,7 @@ def align_shard(
     ids = shard_entities(store, plan, shard)
     if control:
         ids = [i for i in ids if feedback.speaks_of(i)]
-    known = set(normalizer.entities(normalizer_table, kind))
+    normalized = set(normalizer.entities(normalizer_table, kind))
     card = receipts.card(store, models[kind])
     chosen = detector(card.network)
     grid = chosen.grid(config.align, card.window_steps)
@@ -139,13 +142,13 @@ def align_shard(
     context = timedelta(seconds=signal.context_steps * entry.step_seconds)
     recent = Interval(calibrate.start - context, calibrate.end)
     whole = Interval(min(train.start, recent.start), calibrate.end)
-    # Who has a normalizer row needs no history; for the others it decides whether they get one.
+    # An entity with normalizer rows needs no history; for the others it decides whether they get rows.
     groups = (
-        (True, [i for i in ids if i in known], whole if control and fitter else recent),
-        (False, [i for i in ids if i not in known], whole),
+        (True, [i for i in ids if i in normalized], whole if control and fitter else recent),
+        (False, [i for i in ids if i not in normalized], whole),
     )
     rows: list[dict[str, Any]] = []
-    for is_known, members, span in groups:
+    for has_rows, members, span in groups:
         if not members:
             continue
         panel = read_panel(
@@ -168,7 +171,7 @@ def align_shard(
             found[0],
             found[1],
             np.moveaxis(found[2:], 0, -1).astype(np.float32),
-            is_known,
+            has_rows,
             fitter,
             control,
             np.random.default_rng(config.align.seed).uniform(0.02, 0.98, config.gates.shift_seeds),
@@ -194,7 +197,7 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     row["incident_steps"] = [int(b - a) for a, b in incidents]
     if last < start:
         return row | {"reason": NO_TELEMETRY}
-    if not scene.known and np.isfinite(panel.values[position]).sum(axis=0).max() < config.align.min_history_steps:
+    if not scene.normalized and np.isfinite(panel.values[position]).sum(axis=0).max() < config.align.min_history_steps:
         return row | {"reason": TOO_LITTLE_HISTORY}
     weight, maintenance = scene.mutes.weights(entity_id, panel.metrics, times)
     series, own = _series(scene, position, weight)
@@ -223,18 +226,18 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     return row | flat(tables)
 
 
-def _series(scene: _Scene, position: int, weight: np.ndarray) -> tuple[EntitySeries, dict[str, Any]]:
-    """The entity as the graph is fed with it, and the columns of SHARD_SCHEMA that the normalizer gains by it."""
+def _series(scene: _Scene, position: int, weight: Floats32) -> tuple[EntitySeries, dict[str, Any]]:
+    """The input series of the entity, and the columns of SHARD_SCHEMA that the normalizer gains from it."""
     panel, fitter = scene.panel, scene.fitter
     location, scale, statistics = scene.location[position], scene.scale[position], scene.statistics[position]
     own: dict[str, Any] = {}
-    if not scene.known:
+    if not scene.normalized:
         location, scale = _own_normalizer(scene, position, scene.calibrate[1], location, scale)
-    if scene.refit or not scene.known:
+    if scene.refit or not scene.normalized:
         own = {"location": location, "scale": scale}
-    if fitter is not None and (scene.refit or not scene.known):
+    if fitter is not None and (scene.refit or not scene.normalized):
         # Typical errors of an entity that the network was trained with are those of the training range.
-        fitted_stop = scene.train_stop if scene.known else scene.calibrate[1]
+        fitted_stop = scene.train_stop if scene.normalized else scene.calibrate[1]
         fitted = fitter.fit(panel, position, 0, fitted_stop, location, scale)
         fitted = normalizer.short(fitted)
         width = fitted.shape[1]
@@ -245,12 +248,11 @@ def _series(scene: _Scene, position: int, weight: np.ndarray) -> tuple[EntitySer
 
 
 def _utc(instant: np.datetime64) -> datetime:
-    return instant.astype(datetime).replace(tzinfo=UTC)
+    value: datetime = instant.astype(datetime)
+    return value.replace(tzinfo=UTC)
 
 
-def _own_normalizer(
-    scene: _Scene, position: int, stop: int, location: np.ndarray, scale: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _own_normalizer(scene: _Scene, position: int, stop: int, location: Floats, scale: Floats) -> tuple[Floats, Floats]:
     """Location and scale [metric] of a new entity from its own samples; the fleet's for metrics it never sent."""
     panel = scene.panel
     own = Panel(
@@ -263,7 +265,7 @@ def _own_normalizer(
 
 
 def flat(tables: EntityTables) -> dict[str, Any]:
-    """The columns of SHARD_SCHEMA that hold ``tables``."""
+    """Return the columns of SHARD_SCHEMA that hold ``tables``."""
     out: dict[str, Any] = {
         "points": tables.points,
         "judged_steps": tables.judged_steps,

@@ -14,15 +14,19 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+from fleetalign.contracts.arrays import Bools, Floats32, Ints
 
 LEVEL = np.int16
-"""Of levels: a grid has tens of points, and narrow numbers sweep four times as fast."""
+"""Type of levels: a grid has tens of points, and narrow numbers sweep four times as fast."""
+Levels = npt.NDArray[np.int16]
 
 
-def levels(margins: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
-    """First index of ``quantiles`` float32 [P] (not ascending) that each of ``margins`` [t] exceeds; P for never.
+def alarm_levels(margins: Floats32, quantiles: Floats32) -> Levels:
+    """Return the first index of ``quantiles`` float32 [P] (not ascending) that each of ``margins`` [t] exceeds; P for never.
 
-    NaN says nothing and never alarms.
+    NaN never alarms.
     """
     never = len(quantiles)
     found = never - np.searchsorted(quantiles[::-1], margins, side="left")
@@ -31,17 +35,20 @@ def levels(margins: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """At every grid point: ``hits`` bool [..., P, G]; ``pages``, ``false_pages``, ``false_judged`` int64 [..., P]: pages
-    in all, pages that touch no incident, and those of them that touch labelled time."""
+    """Counts at every grid point."""
 
-    hits: np.ndarray
-    pages: np.ndarray
-    false_pages: np.ndarray
-    false_judged: np.ndarray
+    hits: Bools
+    """Whether a page touches the incident: [..., P, G]."""
+    pages: Ints
+    """Pages in all: [..., P]."""
+    false_pages: Ints
+    """Pages that touch no incident: [..., P]."""
+    false_judged: Ints
+    """Those of them that touch labelled time: [..., P]."""
 
 
-def sweep(level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarray, merge_steps: int) -> Sweep:
-    """Counts at ``count`` grid points of samples with ``level`` int [..., t].
+def sweep(level: Levels, count: int, incidents: Ints, judged: Ints, merge_steps: int) -> Sweep:
+    """Count pages at ``count`` grid points of samples with ``level`` [..., t].
 
     ``incidents`` and ``judged`` int64 [n, 2] are sorted, disjoint half-open intervals.
     """
@@ -49,9 +56,9 @@ def sweep(level: np.ndarray, count: int, incidents: np.ndarray, judged: np.ndarr
 
 
 class Pages:
-    """The pages of samples with ``level`` int [..., t] at ``count`` grid points, to be held against any truth."""
+    """The pages of samples with ``level`` [..., t] at ``count`` grid points, to be compared with any incidents."""
 
-    def __init__(self, level: np.ndarray, count: int, merge_steps: int) -> None:
+    def __init__(self, level: Levels, count: int, merge_steps: int) -> None:
         self._level, self._count, self._merge_steps = level, count, merge_steps
         # A page begins at a sample when nothing alarmed within merge_steps before it.
         self._quiet_before = _minimum_before(level, merge_steps, count)
@@ -59,8 +66,8 @@ class Pages:
         self.counts = _between(level, self._quiet_before, count)
         """How many pages there are at every grid point: int64 [..., P]."""
 
-    def against(self, incidents: np.ndarray, judged: np.ndarray) -> Sweep:
-        """Counts where ``incidents`` and ``judged``, sorted disjoint half-open intervals int64 [n, 2], are the truth."""
+    def against(self, incidents: Ints, judged: Ints) -> Sweep:
+        """Count pages against ``incidents`` and labelled time ``judged``: sorted disjoint half-open intervals [n, 2]."""
         level, count, found = self._level, self._count, self.counts
         if len(incidents) == 0 and len(judged) == 0:  # most of a fleet
             return Sweep(np.zeros((*found.shape, 0), dtype=bool), found, found, np.zeros_like(found))
@@ -77,7 +84,7 @@ class Pages:
         )
 
 
-def _between(first: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
+def _between(first: Levels, stop: Levels, count: int) -> Ints:
     """How many samples of each row count at each grid point k, those with ``first <= k < stop``: int64 [..., P]."""
     shape, size = first.shape[:-1], count + 1
     counted = np.flatnonzero((first < stop).ravel())
@@ -89,28 +96,29 @@ def _between(first: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
     return np.cumsum(up - down, axis=-1)[..., :count]
 
 
-def _minimum_before(level: np.ndarray, steps: int, never: int) -> np.ndarray:
+def _minimum_before(level: Levels, steps: int, never: int) -> Levels:
     """Minimum of ``level`` over the ``steps`` samples before each sample; ``never`` where there is none."""
     none = np.full((*level.shape[:-1], steps), never, dtype=level.dtype)
     return _sliding_minimum(np.concatenate([none, level[..., :-1]], axis=-1), steps)
 
 
-def _minimum_from(level: np.ndarray, steps: int, never: int) -> np.ndarray:
+def _minimum_from(level: Levels, steps: int, never: int) -> Levels:
     """Minimum of ``level`` over each sample and the ``steps - 1`` after it."""
     none = np.full((*level.shape[:-1], steps - 1), never, dtype=level.dtype)
     return _sliding_minimum(np.concatenate([level, none], axis=-1), steps)
 
 
-def _sliding_minimum(values: np.ndarray, steps: int) -> np.ndarray:
+def _sliding_minimum(values: Levels, steps: int) -> Levels:
     stop = values.shape[-1] - steps + 1
     return functools.reduce(np.minimum, (values[..., ahead : ahead + stop] for ahead in range(steps)))
 
 
-def _reach(filled: np.ndarray, intervals: np.ndarray, never: int) -> np.ndarray:
+def _reach(filled: Levels, intervals: Ints, never: int) -> Levels:
     """Level from which a page that holds a sample reaches the next interval's first sample or beyond.
 
-    ``filled``: the least level of each sample and the ``merge_steps - 1`` after it. It does when every window of ``merge_steps`` samples from the next sample up to one that starts at the interval
-    has an alarm: the running maximum, from the interval backwards, of those windows' levels. ``never`` after the last.
+    ``filled`` is the least level of each sample and the ``merge_steps - 1`` after it. The page reaches the interval when
+    every window of ``merge_steps`` samples, from the next sample up to the one that starts at the interval, has an alarm:
+    the running maximum, from the interval backwards, of those windows' levels. ``never`` after the last interval.
     """
     found = np.full(filled.shape, never, dtype=filled.dtype)
     previous = 0
@@ -122,7 +130,7 @@ def _reach(filled: np.ndarray, intervals: np.ndarray, never: int) -> np.ndarray:
     return found
 
 
-def _cover(intervals: np.ndarray, length: int) -> np.ndarray:
+def _cover(intervals: Ints, length: int) -> Bools:
     """Samples that lie in one of ``intervals``: bool [length]."""
     edges = np.zeros(length + 1, dtype=np.int64)
     np.add.at(edges, intervals[:, 0], 1)
@@ -130,7 +138,7 @@ def _cover(intervals: np.ndarray, length: int) -> np.ndarray:
     return np.cumsum(edges[:-1]) > 0
 
 
-def _hits(level: np.ndarray, incidents: np.ndarray, merge_steps: int, count: int) -> np.ndarray:
+def _hits(level: Levels, incidents: Ints, merge_steps: int, count: int) -> Bools:
     """Whether a page touches each incident at each grid point: bool [..., P, G]."""
     first = np.full((*level.shape[:-1], len(incidents)), count, dtype=np.int64)
     for g, (start, end) in enumerate(incidents):

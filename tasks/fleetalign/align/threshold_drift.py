@@ -1,9 +1,9 @@
 """Thresholds that follow an entity's scores as they drift, at a bounded speed.
 
 A threshold fitted once does not survive drift: pages rise or stop. Each alignment moves it towards the quantile of the
-entity's newest scores, by at most a share of its size a day, so that a long incident cannot talk it up. What operators
-say acts at once: when something else holds about the entity than before, or when the tail probability or the fleet's
-candidate changed, the threshold starts anew.
+entity's newest scores, by at most a share of its size a day, so that a long incident cannot raise it far. Feedback acts at
+once: when the feedback or the mutes of the entity changed, or the tail probability or the fleet's candidate, the threshold
+is fitted from the start.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.arrays import Floats, Floats32, Ints
 from fleetalign.contracts.fleet_table import FleetTable
 
 DAY_SECONDS = 86_400
@@ -23,12 +24,11 @@ CARRIED_STATES = ("aligned", "shared", "carried_over")
 """States of an aligner row that is an entity's own."""
 
 
-def followed(
-    anchor: np.ndarray, recent: np.ndarray, size: np.ndarray, days: np.ndarray, limit_per_day: float
-) -> np.ndarray:
-    """``anchor`` moved towards ``recent`` by at most ``limit_per_day`` of the size of ``size`` for each of ``days``."""
+def followed(anchor: Floats32, recent: Floats32, size: Floats32, days: Floats, limit_per_day: float) -> Floats32:
+    """Move ``anchor`` towards ``recent`` by at most ``limit_per_day`` of the size of ``size`` for each of ``days``."""
     reach = limit_per_day * np.abs(size) * np.maximum(days, 0.0)
-    return (anchor + np.clip(recent - anchor, -reach, reach)).astype(np.float32)
+    moved: Floats32 = (anchor + np.clip(recent - anchor, -reach, reach)).astype(np.float32)
+    return moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +39,25 @@ class Previous:
     normalizer: FleetTable
 
     def rows(self, kind: str, entity_ids: Collection[str]) -> pa.Table:
-        """Rows of these entities that still hold: their own, with a normalizer row that has not changed."""
+        """Return the rows of these entities that still apply: their own, with a normalizer row that has not changed."""
         found = self.aligner.rows(kind, entity_ids)
         own = pc.is_in(found["state"], value_set=pa.array(CARRIED_STATES))
-        known = pc.unique(self.normalizer.rows(kind, entity_ids)["entity_id"])
-        return found.filter(pc.and_(own, pc.is_in(found["entity_id"], value_set=known)))
+        normalized = pc.unique(self.normalizer.rows(kind, entity_ids)["entity_id"])
+        return found.filter(pc.and_(own, pc.is_in(found["entity_id"], value_set=normalized)))
 
 
 class Drift:
-    """The aligner rows of some entities of one kind as they were, and what may follow from them.
+    """The previous aligner rows of some entities of one kind, which their thresholds follow.
 
-    ``previous`` None: nothing, as when the fleet's candidate changed and thresholds are numbers of another score. The
-    entities ``anew`` follow nothing.
+    ``previous`` is None when no threshold follows, as when the fleet's candidate changed and thresholds belong to another
+    score. The thresholds of the entities ``changed`` do not follow either.
     """
 
-    def __init__(self, previous: pa.Table | None, anew: Collection[str] = ()) -> None:
+    def __init__(self, previous: pa.Table | None, changed: Collection[str] = ()) -> None:
         self._rows: dict[str, int] = {}
         if previous is not None:
             entities = enumerate(previous["entity_id"].to_pylist())
-            self._rows = {entity: row for row, entity in entities if entity not in anew}
+            self._rows = {entity: row for row, entity in entities if entity not in changed}
             names = ("condition", "threshold", "tail_probability")
             self._before = {name: previous[name].to_numpy(zero_copy_only=False) for name in names}
             self._calibrated = previous["calibrated_until"].to_numpy().astype("datetime64[us]").astype(np.int64)
@@ -65,20 +65,22 @@ class Drift:
     def follow(
         self,
         entity_ids: pa.ChunkedArray,
-        quantiles: np.ndarray,
-        recent: np.ndarray,
-        conditions: np.ndarray,
-        tails: np.ndarray,
+        quantiles: Floats32,
+        recent: Floats32,
+        conditions: Ints,
+        tails: Floats32,
         until: datetime,
         limit_per_day: float,
-    ) -> np.ndarray:
-        """Thresholds float32 [n]: ``quantiles`` of the whole range for whom nothing goes before, else the previous
-        threshold moved towards ``recent``. ``conditions`` int [n] and ``tails`` float32 [n] are today's choice."""
+    ) -> Floats32:
+        """Return the thresholds [n]: the previous one moved towards ``recent``, or without a previous one ``quantiles``.
+
+        ``quantiles`` are those of the whole range; ``conditions`` [n] and ``tails`` [n] are the present choice.
+        """
         if not self._rows:
             return quantiles
         row = np.array([self._rows.get(entity, -1) for entity in entity_ids.to_pylist()], dtype=np.int64)
         before = {name: values[row] for name, values in self._before.items()}
         days = (round(until.timestamp() * 1e6) - self._calibrated[row]) / 1e6 / DAY_SECONDS
         same = (before["condition"] == conditions) & (before["tail_probability"] == tails)
-        goes_on = (row >= 0) & same & np.isfinite(before["threshold"])
-        return np.where(goes_on, followed(before["threshold"], recent, quantiles, days, limit_per_day), quantiles)
+        continues = (row >= 0) & same & np.isfinite(before["threshold"])
+        return np.where(continues, followed(before["threshold"], recent, quantiles, days, limit_per_day), quantiles)

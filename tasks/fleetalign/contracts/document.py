@@ -44,10 +44,10 @@ class Document:
 
 
 @functools.cache
-def _hints(cls: type[Document]) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     """Return the fields of a document with their types, in order."""
     hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # a dataclass
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _read(hint: Any, value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from fleetalign.align.moves import compare
+from fleetalign.align.threshold_changes import compare
 from fleetalign.contracts.feedback import Statements
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.plan import Plan

@@ -54,6 +54,7 @@ def plan_kind(
 
 def _explicit_ranges(config: Config, kind: str, gap: timedelta) -> Ranges:
     settings = config.ranges
+    assert settings.train and settings.calibrate  # RangesConfig takes both or neither
     train, calibrate = Interval.parse(*settings.train), Interval.parse(*settings.calibrate)
     judge = Interval.parse(*settings.judge) if settings.judge else None
     for before, after in itertools.pairwise([train, calibrate, *([judge] if judge else [])]):

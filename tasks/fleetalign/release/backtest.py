@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fleetalign.align.sweep import Pages, levels
+from fleetalign.align.sweep import Pages, alarm_levels
 from fleetalign.config import Config
 from fleetalign.errors import UsageError
 from fleetalign.evaluate.events import touches
@@ -94,7 +94,7 @@ def raise_for(margin: np.ndarray, allowed: float, merge_steps: int) -> float:
     if len(pages(margin > 0, merge_steps)) <= allowed:
         return 0.0
     heights = np.unique(np.quantile(above, np.linspace(0, 1, RAISES)).astype(np.float32))[::-1]
-    counted = Pages(levels(margin, heights), len(heights), merge_steps).counts
+    counted = Pages(alarm_levels(margin, heights), len(heights), merge_steps).counts
     # Nested alarms split and join, so counts are not monotone: everything above the height must keep the budget too.
     keeps = np.logical_and.accumulate(counted <= allowed)
     return float(heights[np.flatnonzero(keeps).max()]) if keeps[0] else float(above.max())

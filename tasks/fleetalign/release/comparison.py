@@ -97,7 +97,8 @@ def comparison_gates(
     return [
         gates.event_f1_vs_champion(_event_f1_difference(store, built, candidate, champion, settings)),
         gates.pages_vs_champion(
-            *(_pages(store, built, scorer, settings) for scorer in (candidate, champion)),
+            _pages(store, built, candidate, settings),
+            _pages(store, built, champion, settings),
             settings.gates.max_pages_ratio_vs_champion,
             evidence(store, champion_id),
         ),

@@ -171,7 +171,7 @@ def _score_traces(scorer: Scorer, scores: pa.Table, feedback: pa.Table) -> Itera
         mine = scores.filter(pc.equal(scores["kind"], kind))
         aligned = scorer.aligner.rows(kind, {DEFAULT_ENTITY, *pc.unique(mine["entity_id"]).to_pylist()})
         columns = (aligned[name].to_pylist() for name in ("entity_id", "tail_probability"))
-        tails = dict(zip(*columns, strict=True))
+        tails: dict[str, float] = dict(zip(*columns, strict=True))
         for begin, end in by_entity(mine["entity_id"]) if mine.num_rows else ():
             rows = mine.slice(begin, end - begin)
             entity_id = rows["entity_id"][0].as_py()
@@ -185,5 +185,5 @@ def _score_traces(scorer: Scorer, scores: pa.Table, feedback: pa.Table) -> Itera
                 continue
             labels, _ = statements.in_range(entity_id, times, 0, len(times))
             labels[times < as_datetime64(_fitted_until(scorer, kind))] = UNLABELLED
-            tail = tails.get(entity_id, tails[DEFAULT_ENTITY])
+            tail: float = tails.get(entity_id, tails[DEFAULT_ENTITY])
             yield Trace(kind, entity_id, times, dense[0], dense[1], labels, step), tail

@@ -1,4 +1,4 @@
-"""Moves a channel: forward to a release that passed its gates, or back to one that is known (contracts 5.2, 5.3)."""
+"""Moves a channel: forward to a release that passed its gates, or back to an older one (contracts 5.2, 5.3)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ Comparison = Callable[[str | None], Sequence[Gate]]
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """What became of a promotion. ``moved`` is False when there was nothing to do; ``why`` says which."""
+    """The outcome of a promotion."""
 
     release_id: str
     champion_id: str | None
     moved: bool
+    """False when there was nothing to do."""
     why: str
     pointer: channels.Pointer
     comparison_gates: tuple[Gate, ...] = ()
@@ -35,12 +36,13 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What a promotion now comes to. ``stays``: why the channel is not to be moved whatever gates say; None: gates decide."""
+    """What a promotion would do now."""
 
     manifest: Manifest
     channel: str
     current: channels.Pointer | None
     stays: str | None = None
+    """Why the channel stays where it is, whatever the gates say; None: the gates decide."""
     comparison_gates: tuple[Gate, ...] = ()
 
     @property
@@ -70,7 +72,10 @@ class Assessment:
 def assess(
     store: Store, release_id: str, channel: str, comparison_gates: Comparison, *, force: bool = False
 ) -> Assessment:
-    """What ``promote`` would do; nothing moves, the verdict is recorded. Raises as ``promote``, but for failed gates."""
+    """Find what ``promote`` would do and record the verdict, without moving the channel.
+
+    Raises what ``promote`` raises, except for failed gates.
+    """
     manifest = read_manifest(store, release_id)
     current = channels.read(store, channel)
     if current is not None and (stays := _why_it_stays(store, current, manifest, force)):
@@ -109,11 +114,11 @@ def promote(
     points to this release, to one that serves the same files, or was rolled back from this one: then only ``force``
     brings it back. ``force`` overrules gates, never a release that does not verify.
 
-    Raises GateRefused naming every gate that failed, NotFound for an unknown release, and Conflict when somebody
-    else moved the channel meanwhile: the comparison is then out of date, so ask again.
+    Raises GateRefused naming every gate that failed, NotFound for an unknown release, and Conflict when another
+    writer moved the channel meanwhile: the comparison is then out of date, so ask again.
     """
     found = assess(store, release_id, channel, comparison_gates, force=force)
-    if found.stays:
+    if found.stays and found.current is not None:
         return Promotion(release_id, found.champion_id, False, found.stays, found.current)
     found.refuse_unless(force)
     pointer = channels.move(
@@ -167,7 +172,7 @@ def rollback(
 
     A rollback moves the pointer forward in sequence, so history keeps everything. Without ``release_id`` a second
     rollback returns to where the first came from. Raises NotFound when there is nothing to go back to or the release
-    is gone, GateRefused when it does not verify, Conflict when somebody else moved the channel meanwhile.
+    is gone, GateRefused when it does not verify, Conflict when another writer moved the channel meanwhile.
     """
     current = channels.read(store, channel)
     target = release_id or (current.previous if current else None)

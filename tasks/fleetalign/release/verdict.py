@@ -1,4 +1,4 @@
-"""The verdict of a promotion as Markdown, for whoever is asked to approve it."""
+"""The verdict of a promotion as Markdown, for the person who approves it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTROLS = ("random", "shifted", "untrained")
 
 
 def markdown(found: Assessment) -> str:
-    """What would move, every gate, and the figures beside their controls."""
+    """Write what would move, every gate, and the figures beside their controls."""
     coverage = found.manifest.coverage
     return "\n\n".join(
         [
@@ -39,7 +39,7 @@ def _gates(gates: Sequence[Gate]) -> str:
 
 def _figures(evaluation: Mapping[str, Any] | None) -> str:
     if not evaluation:
-        return "Nobody has said anything about its time: there are no figures of quality."
+        return "There is no feedback about its time, so there are no figures of quality."
     rows = []
     for figure in (f for f in evaluation["figures"] if f["name"] in FIGURES):
         detector = figure["detector"]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.compute as pc
 
-from fleetalign.align.moves import Moves, compare
+from fleetalign.align.threshold_changes import ThresholdChanges, compare
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, STATES
 from fleetalign.errors import NotFound
@@ -100,7 +100,7 @@ class EntityPages:
         counts = int(np.sum(moves.moved)), new, moves.gone
         return EntityPage(found, len(positions), page, pages, moves.kinds, compared, *counts)
 
-    def _compare(self, release_id: str, before_id: str | None) -> tuple[bytes, Moves, bool]:
+    def _compare(self, release_id: str, before_id: str | None) -> tuple[bytes, ThresholdChanges, bool]:
         data, before = self._aligner(release_id), None
         if before_id is not None:
             with contextlib.suppress(NotFound):
@@ -113,7 +113,7 @@ class EntityPages:
         return read_file(self._store, manifest, manifest.aligner)
 
 
-def _wanted(table: FleetTable, moves: Moves, query: Query) -> np.ndarray:
+def _wanted(table: FleetTable, moves: ThresholdChanges, query: Query) -> np.ndarray:
     """Mark the rows of the table that match the query, bool [row]."""
     wanted = np.ones(len(moves.entity), bool)
     if query.kind:

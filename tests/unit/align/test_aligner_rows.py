@@ -150,7 +150,7 @@ def test_a_new_entity_brings_its_own_normalizer_rows():
     assert reduce(CONFIG, shard(*FLEET)).new_rows.num_rows == 0
 
 
-def test_the_receipt_holds_rows_of_spoken_entities_only():
+def test_the_receipt_holds_rows_of_entities_with_feedback_only():
     found = reduce(CONFIG, shard(*FLEET)).held_out
     for rows in (found.leave_one_out, found.random_tail_probabilities):
         assert [row.entity_id for row in rows] == [f"e{i}" for i in range(5)]
@@ -163,13 +163,13 @@ def test_nothing_of_a_silent_entity_is_held_between_the_passes():
     few, many = (
         count(lambda columns, s=s: [s], GRID, CONFIG.align, plan_of()) for s in (shard(*FLEET), shard(*FLEET, *crowd))
     )
-    assert [s.entity_id for s in many.spoken] == [s.entity_id for s in few.spoken]
+    assert [s.entity_id for s in many.labelled] == [s.entity_id for s in few.labelled]
     assert many.members == few.members + 30
     np.testing.assert_array_equal(
         many.detector[1] - few.detector[1],
         sum(np.reshape(row["detector_false_pages"], GRID.shape) for row in crowd),
     )
-    held = many.spoken[0].detector
+    held = many.labelled[0].detector
     assert (held.hits.dtype, held.hits.base, held.false.base) == (np.float32, None, None)
 
 

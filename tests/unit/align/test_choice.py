@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetalign.align.choice import Chooser, best, choose
-from fleetalign.align.counts import EntityCounts, Pool, pooled, silence
+from fleetalign.align.counts import EntityCounts, Pool, pooled, unlabelled_share
 from fleetalign.config import AlignConfig
 from fleetalign.detectors.grid import condition_grid
 
@@ -37,11 +37,11 @@ def test_the_shared_pair_is_the_smallest_p_that_finds_the_incidents():
 
 def test_own_feedback_moves_the_own_row_and_silence_keeps_the_shared_one():
     fleet = [entity(0.003, 2) for _ in range(6)] + [entity(0.02, 6, false_per_p=10.0)]
-    spoken = np.ones(7, dtype=bool)
-    choice = choose(fleet, spoken, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,)))
+    labelled = np.ones(7, dtype=bool)
+    choice = choose(fleet, labelled, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,)))
     assert tuple(choice.own[6]) != choice.shared
-    spoken[6] = False
-    choice = choose(fleet, spoken, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,)))
+    labelled[6] = False
+    choice = choose(fleet, labelled, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,)))
     assert tuple(choice.own[6]) == choice.shared
 
 
@@ -63,23 +63,23 @@ def test_k_is_chosen_by_held_out_incidents_and_every_candidate_is_reported():
 def test_a_fold_never_sees_its_own_incident():
     lonely = entity(0.1, 1, false_per_p=1.0)
     fleet = [entity(0.003, 3) for _ in range(5)] + [lonely]
-    spoken = np.ones(6, dtype=bool)
+    labelled = np.ones(6, dtype=bool)
     without = dataclasses.replace(lonely, hits=lonely.hits[..., :0], credit=lonely.credit[:0])
-    held_out = Chooser(fleet, spoken, GRID, CONFIG).folds(1.0)[5][0]
-    expected = choose([*fleet[:5], without], spoken, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,))).own[5]
+    held_out = Chooser(fleet, labelled, GRID, CONFIG).folds(1.0)[5][0]
+    expected = choose([*fleet[:5], without], labelled, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,))).own[5]
     assert held_out == tuple(expected)
 
 
 def test_silent_entities_count_in_the_sums_without_being_held():
     fleet = [entity(0.003, 3) for _ in range(4)] + [entity(0.05, 1)] + [entity(0.003, 0) for _ in range(20)]
-    spoken = np.arange(25) < 5
-    whole = choose(fleet, spoken, GRID, CONFIG)
-    held = choose(fleet[:5], spoken[:5], GRID, CONFIG, pooled(fleet))
+    labelled = np.arange(25) < 5
+    whole = choose(fleet, labelled, GRID, CONFIG)
+    held = choose(fleet[:5], labelled[:5], GRID, CONFIG, pooled(fleet))
     assert (held.shared, held.k) == (whole.shared, whole.k)
     assert held.k_values == pytest.approx(whole.k_values, rel=1e-12)
     np.testing.assert_array_equal(held.own, whole.own[:5])
-    folds = Chooser(fleet[:5], spoken[:5], GRID, CONFIG, pooled(fleet)).folds(1.0)
-    assert folds == Chooser(fleet, spoken, GRID, CONFIG).folds(1.0)[:5]
+    folds = Chooser(fleet[:5], labelled[:5], GRID, CONFIG, pooled(fleet)).folds(1.0)
+    assert folds == Chooser(fleet, labelled, GRID, CONFIG).folds(1.0)[:5]
 
 
 def finds(candidate: int, incidents: int) -> EntityCounts:
@@ -124,13 +124,13 @@ def found_by_all(incidents: int) -> EntityCounts:
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=2, max_size=6), st.sampled_from([0.3, 3.0]))
 def test_a_fold_of_the_fleets_candidate_is_the_choice_of_a_fleet_that_never_had_the_incident(fleet_of, k):
     fleet = [finds(*which) for which in fleet_of]
-    spoken = np.ones(len(fleet), dtype=bool)
-    for i, chosen in enumerate(Chooser(fleet, spoken, SHARED, CONFIG).folds(k)):
+    labelled = np.ones(len(fleet), dtype=bool)
+    for i, chosen in enumerate(Chooser(fleet, labelled, SHARED, CONFIG).folds(k)):
         for g, point in enumerate(chosen):
             kept = np.arange(len(fleet[i].credit)) != g
             one = dataclasses.replace(fleet[i], hits=fleet[i].hits[..., kept], credit=fleet[i].credit[kept])
             without = [*fleet[:i], one, *fleet[i + 1 :]]
-            assert point == tuple(Chooser(without, spoken, SHARED, CONFIG).points(k)[i])
+            assert point == tuple(Chooser(without, labelled, SHARED, CONFIG).points(k)[i])
 
 
 def test_the_pool_of_others_leaves_the_entity_itself_out():
@@ -167,13 +167,13 @@ def test_the_budget_objective_never_exceeds_its_budget_while_a_cheaper_point_exi
 def test_a_cap_on_pages_holds_for_who_spoke_and_for_the_fleet(cap, rates):
     config = dataclasses.replace(CONFIG, max_pages_per_entity_day=cap)
     fleet = [entity(0.02, incidents, false) for false, incidents, _ in rates]
-    spoken = np.array([has or incidents > 0 for _, incidents, has in rates])
-    choice = choose(fleet, spoken, GRID, config)
+    labelled = np.array([has or incidents > 0 for _, incidents, has in rates])
+    choice = choose(fleet, labelled, GRID, config)
     sent = np.array([e.false[c, p] for e, (c, p) in zip(fleet, choice.own, strict=True)])
     least = np.array([e.false[0, 0] for e in fleet])  # the highest threshold of the grid still pages this often
     days = fleet[0].days
     if any(incidents for _, incidents, _ in rates):  # else the page budget of the fleet as a whole decides
-        assert (sent[spoken] <= np.maximum(cap * days, least[spoken]) + 1e-9).all()
+        assert (sent[labelled] <= np.maximum(cap * days, least[labelled]) + 1e-9).all()
     if (least <= cap * days).all():
         assert sent.sum() <= cap * days * len(fleet) + 1e-6
 
@@ -181,7 +181,7 @@ def test_a_cap_on_pages_holds_for_who_spoke_and_for_the_fleet(cap, rates):
 @given(budget=st.floats(0.02, 3.0), rates=st.lists(st.floats(1.0, 2000.0), min_size=2, max_size=8))
 def test_where_nobody_spoke_pages_keep_the_budget_whatever_was_marked(budget, rates):
     config = dataclasses.replace(CONFIG, pages_per_entity_day=budget)
-    fleet = [dataclasses.replace(entity(0.02, 2, rate), silence=1.0) for rate in rates]
+    fleet = [dataclasses.replace(entity(0.02, 2, rate), unlabelled=1.0) for rate in rates]
     choice = choose(fleet, np.ones(len(fleet), dtype=bool), GRID, config)
     for one, (c, p) in zip(fleet, choice.own, strict=True):
         assert one.false[c, p] <= max(budget * one.days, one.false[0, 0]) + 1e-9
@@ -189,18 +189,18 @@ def test_where_nobody_spoke_pages_keep_the_budget_whatever_was_marked(budget, ra
 
 def test_where_everything_was_said_the_objective_alone_decides():
     fleet = [entity(0.02, 2, 2000.0) for _ in range(4)]
-    spoken = np.ones(4, dtype=bool)
-    said = choose(fleet, spoken, GRID, CONFIG)
-    marked = choose([dataclasses.replace(e, silence=1.0) for e in fleet], spoken, GRID, CONFIG)
+    labelled = np.ones(4, dtype=bool)
+    said = choose(fleet, labelled, GRID, CONFIG)
+    marked = choose([dataclasses.replace(e, unlabelled=1.0) for e in fleet], labelled, GRID, CONFIG)
     assert fleet[0].hits[*said.shared].all() and not fleet[0].hits[*marked.shared].any()
-    gaps = choose([dataclasses.replace(e, silence=silence(98, 100)) for e in fleet], spoken, GRID, CONFIG)
+    gaps = choose([dataclasses.replace(e, unlabelled=unlabelled_share(98, 100)) for e in fleet], labelled, GRID, CONFIG)
     assert gaps.shared == said.shared
 
 
 def test_silence_is_whole_with_a_few_marks_and_none_where_all_was_said():
-    assert silence(0, 100) == silence(5, 100) == 1.0
-    assert silence(100, 100) == silence(120, 100) == 0.0
-    assert 0 < silence(75, 100) < 1
+    assert unlabelled_share(0, 100) == unlabelled_share(5, 100) == 1.0
+    assert unlabelled_share(100, 100) == unlabelled_share(120, 100) == 0.0
+    assert 0 < unlabelled_share(75, 100) < 1
 
 
 def test_a_cap_costs_nothing_where_it_is_kept_anyway():

@@ -183,9 +183,9 @@ def test_thresholds_are_quantiles_of_the_margins_that_a_consumer_computes(scene)
         scores = scorer.score(entity_id, np.asarray(panel.values[i]), panel.times, first, positions, 64)
         row = aligned[entity_id]
         margins = (scores.margin + np.float32(row["threshold"]))[positions >= start]
-        spoken = entity_id in ("new", "old")
+        labelled = entity_id in ("new", "old")
         normal = np.isfinite(margins)
-        normal[10 * PER_DAY + 20 - start : 10 * PER_DAY + 22 - start] &= not spoken
+        normal[10 * PER_DAY + 20 - start : 10 * PER_DAY + 22 - start] &= not labelled
         expected = upper_quantiles(np.sort(margins[normal]), np.array([row["tail_probability"]], dtype=np.float64))[0]
         assert row["threshold"] == pytest.approx(expected, rel=1e-5), entity_id
         # What stands on the threshold is no alarm, whatever the last bits of a consumer.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetalign.align.sweep import levels, sweep
+from fleetalign.align.sweep import alarm_levels, sweep
 from fleetalign.contracts.feedback import intervals
 from fleetalign.evaluate.measures import event_counts, pages, touches
 
@@ -28,8 +28,8 @@ def scenes(draw):
 
 
 def assert_equal_to_the_measures(margins, thresholds, incident, judged, merge_steps):
-    incidents, spoken = intervals(incident), intervals(judged)
-    found = sweep(levels(margins, thresholds), len(thresholds), incidents, spoken, merge_steps)
+    incidents, judged_spans = intervals(incident), intervals(judged)
+    found = sweep(alarm_levels(margins, thresholds), len(thresholds), incidents, judged_spans, merge_steps)
     for k, threshold in enumerate(thresholds):
         alarms = margins > threshold
         runs = pages(alarms, merge_steps)
@@ -37,12 +37,12 @@ def assert_equal_to_the_measures(margins, thresholds, incident, judged, merge_st
         assert found.pages[k] == len(runs)
         np.testing.assert_array_equal(found.hits[k], touches(incidents, runs))
         assert found.false_pages[k] == false.sum()
-        assert found.false_judged[k] == (false & touches(runs, spoken)).sum()
+        assert found.false_judged[k] == (false & touches(runs, judged_spans)).sum()
         counts = event_counts(alarms, incidents, merge_steps)
         assert (found.hits[k].sum(), found.false_pages[k]) == (counts.hits, counts.false_pages)
         # What operators called an incident they also labelled.
         labelled = judged | incident
-        either = sweep(levels(margins, thresholds), len(thresholds), incidents, intervals(labelled), merge_steps)
+        either = sweep(alarm_levels(margins, thresholds), len(thresholds), incidents, intervals(labelled), merge_steps)
         assert either.false_judged[k] == event_counts(alarms, incidents, merge_steps, labelled).false_pages
 
 
@@ -84,5 +84,7 @@ def test_corners(merge_steps, alarms, incidents):
 def test_a_level_is_the_first_threshold_that_is_exceeded_and_equal_is_no_alarm():
     thresholds = np.array([3.0, 2.0, 2.0, 1.0], dtype=np.float32)
     margins = np.array([4.0, 3.0, 2.0, 1.5, 1.0, np.nan, np.inf, -np.inf], dtype=np.float32)
-    assert levels(margins, thresholds).tolist() == [0, 1, 3, 3, 4, 4, 0, 4]
-    np.testing.assert_array_equal(levels(margins, thresholds)[:, None] <= np.arange(4), margins[:, None] > thresholds)
+    assert alarm_levels(margins, thresholds).tolist() == [0, 1, 3, 3, 4, 4, 0, 4]
+    np.testing.assert_array_equal(
+        alarm_levels(margins, thresholds)[:, None] <= np.arange(4), margins[:, None] > thresholds
+    )

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetalign.align.moves import compare
+from fleetalign.align.threshold_changes import compare
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, STATES, to_parquet
 
