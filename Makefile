@@ -1,18 +1,18 @@
-PYTHON ?= python3.11
+PYTHON ?= $(shell for version in 3.11 3.12 3.13; do python$$version -c '' 2> /dev/null && echo python$$version && break; done)
 PORT ?= 8080
 EXAMPLES ?= 10000
+WORKERS ?= 2
 BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo stack down test fuzz lint format structure docs docs-site pictures bench lock clean
+.PHONY: help env demo stack down test fuzz lint format hooks structure docs docs-site pictures bench lock clean
 
 help:  ## Show every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env:  ## Build .venv from requirements.lock.txt (only when the lock changed)
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing; install Python 3.11 with venv (Debian: apt-get install python3.11-venv)" >&2; exit 2; }
-	@$(PYTHON) infra/local/environment.py
+	@python="$(PYTHON)"; command -v "$$python" > /dev/null || { echo "$${python:-Python 3.11, 3.12 or 3.13} is missing; install it with venv (Debian: apt-get install python3.11-venv) or run make PYTHON=/path/to/python" >&2; exit 2; }; "$$python" infra/local/environment.py
 
 demo: env  ## Start Airflow, feed it a simulated fleet, wait for a release; the UI stays up (PORT=8080)
 	@$(BIN)/python infra/local/demo.py --port $(PORT)
@@ -23,9 +23,12 @@ stack: env  ## The same on PostgreSQL, Redis and Celery workers, one of them for
 down: env  ## Stop the Airflow of the demo or of the stack
 	@$(BIN)/python infra/local/demo.py --down
 
-test: env  ## Lint, then every test; the slowest 15 are listed
+test: env  ## Lint, then every test on WORKERS=2 processes, what runs a real Airflow afterwards on one; seconds per folder
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
-	@$(BIN)/python -m pytest --durations=15
+	@status=0; \
+	$(BIN)/python -m pytest -m "not airflow" --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report= --durations=15 || status=$$?; \
+	$(BIN)/python -m pytest -m airflow --durations=15 tests/e2e || status=$$?; \
+	exit $$status
 
 fuzz: env  ## Generated inputs at every reader, EXAMPLES=10000 at each of eleven (half an hour of one core)
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/fuzz
@@ -36,11 +39,15 @@ lint: env  ## Lint and check the format
 format: env  ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
+hooks: env  ## Check each commit with ruff and mypy (.pre-commit-config.yaml)
+	@$(BIN)/pre-commit install
+
 structure: env  ## Rewrite tests/dags/structure.json from the DAGs
 	@UPDATE_STRUCTURE=1 $(BIN)/python -m pytest -q tests/dags/test_structure.py
 
-docs: env  ## Rewrite the rendered pages (docs/settings.md)
+docs: env  ## Rewrite the rendered pages (docs/settings.md, docs/cli.md)
 	@$(BIN)/python docs/render_settings.py > docs/settings.md
+	@$(BIN)/python docs/render_cli.py > docs/cli.md
 
 docs-site: env  ## Build the documentation site into site/; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet

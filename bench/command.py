@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench import page
 from fleetalign.errors import UsageError
+from fleetalign.progress import Progress
 
-Progress = Callable[[int, int, str], None]
 GROWTH = {False: (1_000, 10_000, 100_000), True: (200, 1_000)}
 """Simulated entities, without and with ``quick``."""
 

@@ -10,7 +10,7 @@ FOLDER = "benchmarks"
 PAGE = "benchmarks.md"
 TITLES = {
     "detection": "Detection: labelled telemetry",
-    "speed": "Speed and size: beside the published way",
+    "speed": "Speed and size: compared with the published way",
     "growth": "Growth: the whole chain on large fleets",
     "airflow": "Airflow: what a task instance costs",
     "scale": "Scale: plan, align and release on a real Airflow",
@@ -29,7 +29,7 @@ MODULES = {
 
 INTRODUCTION = """# Benchmarks
 
-Written by `fleetalign bench`; do not edit by hand. Every figure comes from a run, whose numbers lie beside this page
+Written by `fleetalign bench`; do not edit by hand. Every figure comes from a run, whose numbers are stored
 in `benchmarks/*.json`; to repeat it:
 
 ```
@@ -41,29 +41,32 @@ fleetalign bench scale                       # the same
 fleetalign bench kills                       # the same
 ```
 
-`--quick` shows the order of things in a few minutes.
+`--quick` shows orders of magnitude in a few minutes.
 
 **How figures were obtained.** A labelled set is a Parquet file with the columns `entity_id`, `timestamp`, `split`
 (`train` or `test`), `label` (1 = anomaly; empty in train) and metrics. Each entity's test part is cut in time: on the
-first 30 % operators "speak" (feedback), the last 70 % is judged, with a gap of 100 samples between, and an incident that
-straddles a cut belongs to neither side. Networks and statistics come from the train part, thresholds and all other
-choices from feedback. The code that trains, scores and aligns is handed no label of judged time. Training, export,
+first 30 % there is feedback, the last 70 % is judged, with a gap of 100 samples between, and an incident that straddles a
+cut belongs to neither side. Networks and statistics come from the train part, thresholds and all other
+choices from feedback. The code that trains, scores and aligns gets no label of judged time. Training, export,
 scoring and alignment are the product's own functions.
 
-**What the controls mean.** A *random score* through the same aligner says what a figure is worth: point-adjusted F1, for
-one, is high for a score that knows nothing. The detector's own alarms *shifted* to random times keep their number
-and length: what they still reach is luck. The *untrained* network, the *near-linear* one and two methods without a network
-say what training and depth are worth. A difference counts when its interval does not hold 0.
+**What the controls mean.** A *random score* through the same aligner shows what a figure is worth: point-adjusted F1, for
+example, is high for a random score. The detector's own alarms *shifted* to random times keep their number and length, so
+their figures are due to chance. The *untrained* network, the *near-linear* one and two methods without a network show what
+training and depth are worth. A difference is significant if its interval does not contain 0.
 
-**What they do not say.** Public sets are small, many of their entities resemble each other, and labels are late, early or
-missing; another fleet may order methods differently. Measure your own: the folder is the only argument.
+**What the figures do not show.** Public sets are small, many of their entities resemble each other, and labels are late,
+early or missing; another fleet may order methods differently. Measure your own: the folder is the only argument.
 """
 
 
 def write(out: Path) -> Path:
-    """Write ``out/benchmarks.md`` and its pictures from the results in ``out/benchmarks``; returns the page's path.
+    """Write ``out/benchmarks.md`` and its pictures from the results in ``out/benchmarks``.
 
-    A benchmark that has not been run is left out; its title says so.
+    The section of a benchmark without results has only its title and its command.
+
+    Returns:
+        The path of ``benchmarks.md``.
     """
     out = Path(out)
     sections = [INTRODUCTION]

@@ -1,5 +1,7 @@
-"""Measurements in processes of their own: a program of the repository, because the package starts no Airflow itself, and the
-steps of a module, so that the peak of memory is a step's own."""
+"""Runs measurements in other processes: programs of the repository, and the steps of a module.
+
+The package starts no Airflow itself; and a step's peak memory is its own only in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,13 @@ LIBRARIES = ("apache-airflow", "apache-airflow-providers-celery", "celery")
 def measured(
     bench: str, program: Path, arguments: Sequence[object], quick: bool, timeout_seconds: float
 ) -> dict[str, Any]:
-    """The JSON document that ``program`` printed last, with where, with what and in how long it was measured.
+    """Run a program and return the JSON document that it printed last, with machine and time.
 
-    Its other words go to stderr. Raises UsageError outside a checkout of the repository, FleetalignError when it failed.
+    Its other output goes to stderr.
+
+    Raises:
+        UsageError: This is not a checkout of the repository.
+        FleetalignError: The program failed.
     """
     if not program.exists():
         raise UsageError(f"bench {bench} starts {program.name}, which is in the repository and not in the package")
@@ -35,7 +41,7 @@ def measured(
     command = [sys.executable, str(program), *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=timeout_seconds)
     if done.returncode:
-        raise FleetalignError(f"bench {bench}: an Airflow did not run; its words are above")
+        raise FleetalignError(f"bench {bench}: an Airflow did not run; its output is above")
     versions = {name: metadata.version(name) for name in LIBRARIES}
     around = {"machine": machine(), "versions": versions, "quick": quick, "seconds": time.perf_counter() - started}
     return json.loads(done.stdout.splitlines()[-1]) | around

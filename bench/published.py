@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
 from bench.speed.synthetic import Telemetry
+from fleetalign.progress import Progress
 
 WINDOW_STEPS = 100
 """W of every published experiment."""
@@ -100,7 +101,7 @@ def _power_of_two(x: int) -> int:
 
 
 def weights_of(sharead: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of ``PublishedShareAD`` that holds the weights of fleetalign's own ShareAD."""
+    """Convert the weights of fleetalign's ShareAD to the state dict of ``PublishedShareAD``."""
     moved, projections = {}, {}
     for name, tensor in sharead.items():
         for ours, theirs in (
@@ -169,7 +170,7 @@ def fit(
     max_windows: int | None = None,
     seed: int = 0,
     device: str = "cpu",
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Fitted:
     """Train on ``dataset``; a random ``validation_share`` of its windows chooses the epoch (0: the last epoch wins).
 

@@ -10,24 +10,24 @@ Column = tuple[str, Callable[[Row], str]]
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """A Markdown table with one line per row."""
+    """Write a Markdown table with one line per row."""
     lines = [[header for header, _ in columns], ["---"] * len(columns)]
     lines += [[show(row) for _, show in columns] for row in rows]
     return "\n".join("| " + " | ".join(cells).replace("|z|", "\\|z\\|") + " |" for cells in lines)
 
 
 def text(header: str, key: str) -> Column:
-    """A column of what ``key`` holds, as it is."""
+    """Make a column of the values of ``key``."""
     return header, lambda row: str(row[key])
 
 
 def figure(header: str, key: str, inside: str | None = None, factor: float = 1.0) -> Column:
-    """A column of a measure: mean and, over several seeds, range. ``inside``: where the row keeps its measures."""
+    """Make a column of a measure: mean and, over several seeds, range."""
     return header, lambda row: over((row[inside] if inside else row)[key], factor)
 
 
 def change(header: str, key: str, inside: str | None = None, which: str = "difference") -> Column:
-    """A column of a measure's difference to something, with its interval."""
+    """Make a column of a measure's difference, with its interval."""
     return header, lambda row: difference((row[inside] if inside else row)[key].get(which))
 
 
@@ -40,7 +40,7 @@ def over(found: Row, factor: float = 1.0) -> str:
 
 
 def difference(apart: Row | None) -> str:
-    """A difference and its interval in square brackets."""
+    """Write a difference and its interval in square brackets."""
     if apart is None or apart["value"] is None:
         return "–"
     shown = signed(apart["value"])

@@ -36,7 +36,8 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str, str, str]]:
             text = ""
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
                 text = " ".join(str(following.value.value).split())
-            found.append((statement.target.id, ast.unparse(statement.annotation), ast.unparse(statement.value), text))
+            default = "{}" if "factory=dict" in ast.unparse(statement.value) else ast.unparse(statement.value)
+            found.append((statement.target.id, ast.unparse(statement.annotation), default, text))
     return found
 
 
@@ -48,7 +49,7 @@ def render() -> str:
         if annotation in classes:
             rows[name] = [(f"{name}.{n}", d, t) for n, _, d, t in _fields(classes[annotation])]
         else:
-            rows[""].append((name, "{}" if "factory=dict" in default else default, text))
+            rows[""].append((name, default, text))
     lines = [HEAD.format(build=", ".join(f"`{s}`" for s in run.BUILD_SECTIONS))]
     for section, entries in rows.items():
         lines += [f"## {section or 'Top level'}", "", "| setting | default | meaning |", "|---|---|---|"]

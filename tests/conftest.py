@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,23 @@ def skip_or_fail(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"under CI nothing is skipped: {reason}")
     pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what each folder took, summed over the workers, where the slowest tests are asked for."""
+    if not config.option.durations:
+        return
+    seconds, tests = Counter[str](), Counter[str]()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                folder = os.path.dirname(report.nodeid.partition("::")[0])
+                seconds[folder] += report.duration
+                tests[folder] += report.when == "call"
+    terminalreporter.write_sep("-", "seconds per folder")
+    for folder, taken in sorted(seconds.items()):
+        terminalreporter.write_line(f"{folder:<28}{tests[folder]:>6} tests {taken:>8.1f} s")
+    terminalreporter.write_line(f"{'together':<28}{tests.total():>6} tests {seconds.total():>8.1f} s")
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ def tables(result: Mapping[str, Any]) -> str:
         f"{programs.introduced(result)}; {result['entities']} simulated entities, {result['days']} days, PostgreSQL, Redis and "
         "Celery on that one machine. Each server (*worker*: the one that has the task) is killed once in every step and started "
         "again as a supervisor would. **All "
-        f"{len(cases)} runs ended green, with the release id of a chain that nobody disturbed**; the program fails otherwise."
+        f"{len(cases)} runs ended green, with the release id of an undisturbed chain**; the program fails otherwise."
         + (" A quick run: two cases." if result["quick"] else "")
     )
     meaning = (

@@ -1,7 +1,7 @@
-"""Fleets of growing size through plan, align and release on a real Airflow, beside the same steps without it.
+"""Fleets of growing size through plan, align and release on a real Airflow, and the same steps without it.
 
 Airflow is started by ``infra/local/scale.py`` in a process of its own. ``run`` measures, ``tables`` and ``plots`` show;
-what a million entities would take is calculated from the two largest fleets, and the assumptions stand beside it.
+what a million entities would take is calculated from the two largest fleets, and the assumptions are listed with it.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _many(many: Mapping[str, Any]) -> str:
         f"{seconds['release']:.0f} s, in all {total / 60:.0f} min."
     )
     assumptions = (
-        "Nobody has run this. It assumes: cores like these, one a slot; steps that go on along the line between the two "
+        "This is a projection, not a run. It assumes: cores like these, one per slot; steps that grow along the line between the two "
         f"largest fleets; {many['overhead_seconds']:.1f} s for each task instance, as at the largest; a scheduler that fills "
         f"{many['slots']} slots as fast as it fills these; a store that gives each slot what a local disk gave here; as much "
         "history and as many metrics as above (both count in proportion). What memory does is under *Growth*: a task holds one "

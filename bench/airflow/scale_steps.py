@@ -1,7 +1,7 @@
-"""The steps of a build without Airflow, one a process: ``python -m bench.airflow.scale_steps STEP WORKER URI PARAMS ENTITIES``
-runs one worker's part of a step and prints one JSON line.
+"""The steps of a build without Airflow, one per process.
 
-Libraries are loaded before the clock starts: what is measured is work that the fleet asks for, however it is scheduled.
+``python -m bench.airflow.scale_steps STEP WORKER URI PARAMS ENTITIES`` runs one worker's part of a step and prints one
+JSON line. Libraries are loaded before the clock starts, so that only the work for the fleet is measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fleetalign.release.comparison import promote_release  # noqa: F401 - loaded
 
 HISTORY = fleet.History(days=7, step_seconds=300)
 WORKERS = 2
-"""Processes of align, each with its share of the shards: as many as the Airflow beside it has slots."""
+"""Processes of align, each with its share of the shards: as many as the compared Airflow has slots."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _prepare(config: Config, uri: str, worker: int, entities: int) -> None:
-    """What is there before an alignment: telemetry, what operators said, and a model."""
+    """Prepare an alignment: telemetry, feedback and a model."""
     fleet.write_store(uri, entities, HISTORY)
     steps.pretrain(config, uri, steps.plan(config, uri)["plan_id"])
 

@@ -20,7 +20,7 @@ from bench.detection.methods import Method
 from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.detectors.margins import EntitySeries
-from fleetalign.detectors.views.statistics import Fitter, completed
+from fleetalign.detectors.statistics import completed
 from fleetalign.evaluate.bootstrap import rounded
 from fleetalign.evaluate.pooled import DAY_SECONDS, event_f1
 from fleetalign.model import normalizer
@@ -59,7 +59,7 @@ def masked(
             continue
         missing = [order[:number] for order in orders]
         found = [
-            learned.views(methods.VIEWS, views, part, config, series=learned.series_of(views, part, missing)),
+            learned.method_of(methods.VIEWS, views, part, config, series=learned.series_of(views, part, missing)),
             learned.sharead(sharead, part, config, series=learned.series_of(sharead, part, missing))[0],
         ]
         for method in found:
@@ -72,14 +72,16 @@ def masked(
 
 
 def again(decision: Decision, method: Method) -> Decision:
-    """The thresholds of ``decision`` on other margins of the same method."""
+    """Apply the thresholds of ``decision`` to other margins of the same method."""
     alarms = [method.margins[e][c] > limit for e, (c, limit) in enumerate(decision.points)]
     return replace(decision, alarms=tuple(alarms))
 
 
 def history(given: Given, truth: Truth, training: TrainingConfig, samples: int, seed: int) -> list[dict[str, Any]]:
-    """Figures of newcomers against days of history: the network has never seen them, location, scale and statistics are
-    fitted on the last days of their train part, and everything else is as for all. Thresholds come from feedback.
+    """Measure figures of new entities against their days of history.
+
+    The network has never seen them. Location, scale and statistics are fitted on the last days of their train part;
+    thresholds come from feedback, as for all entities.
     """
     config = AlignConfig()
     if given.entities < 4:
@@ -94,7 +96,7 @@ def history(given: Given, truth: Truth, training: TrainingConfig, samples: int, 
         if days is not None and steps >= part.start:
             continue
         late = _since(part, part.start - steps)
-        method = learned.views(methods.VIEWS, fitted, late, config, series=newcomers(fitted, late, config))
+        method = learned.method_of(methods.VIEWS, fitted, late, config, series=newcomers(fitted, late, config))
         decision = decide(method, late, config, (EVENTS,))[0]
         entry = {"days": days, "train_days": part.start / part.steps_per_day, "entities": len(rows)}
         out.append(entry | _figures(decision, method, late, said, config))
@@ -111,7 +113,8 @@ def newcomers(fitted: Learned, given: Given, config: AlignConfig) -> list[Entity
     )  # fmt: skip
     statistics = np.stack(rest, axis=-1)
     own_location, own_scale, counted = normalizer.fit(given.training, 0, given.start, model)
-    fitter = Fitter(Graph(expose(fitted.model)), tuple(fitted.card["seasonal_lags_steps"]), model.clip)
+    fitter = fitted.detector.fitter(Graph(expose(fitted.model)), fitted.card["seasonal_lags_steps"], model.clip)
+    assert fitter is not None, "views has statistics"
     made = []
     for e in range(given.entities):
         if counted[e].max(initial=0) >= config.min_history_steps:
@@ -139,9 +142,9 @@ def transfer(source: Learned, own: Learned, given: Given, truth: Truth) -> dict[
     theirs, ours = source.card["seasonal_lags_steps"], own.card["seasonal_lags_steps"]
     lags = ours if len(ours) == len(theirs) else theirs
     fitted = normalizer.build(given.training, ModelConfig(), config.min_history_steps)
-    numbers = add_statistics(fitted, given.training, source.model, lags, ModelConfig().clip)
+    numbers = add_statistics(fitted, given.training, source.detector, source.model, lags, ModelConfig().clip)
     moved = replace(source, normalizer=numbers.table())
-    method = learned.untold(learned.views(methods.VIEWS, moved, given, config, lags=lags))
+    method = learned.untold(learned.method_of(methods.VIEWS, moved, given, config, lags=lags))
     found = rank(method.ranked(0), truth, area=False)
     return {
         "vus_pr": rounded(_mean(found.vus_pr)),
@@ -151,7 +154,7 @@ def transfer(source: Learned, own: Learned, given: Given, truth: Truth) -> dict[
 
 
 def _since(given: Given, begin: int) -> Given:
-    """The same without anything before grid step ``begin``."""
+    """Drop everything before grid step ``begin``."""
     p = given.panel
     values = p.values.copy()
     values[:, :begin] = np.nan

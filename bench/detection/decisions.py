@@ -53,7 +53,7 @@ class Decision:
 
 
 def decide(method: Method, given: Given, config: AlignConfig, policies: Sequence[str] = POLICIES) -> list[Decision]:
-    """``method`` aligned by each of ``policies`` that applies to it."""
+    """Align ``method`` by each of ``policies`` that applies to it."""
     started = time.process_time()
     tables = tabulated(method, given, config)
     share = time.process_time() - started
@@ -76,7 +76,7 @@ def decide(method: Method, given: Given, config: AlignConfig, policies: Sequence
 
 
 def tabulated(method: Method, given: Given, config: AlignConfig) -> list[EntityTables | None]:
-    """What alignment knows of every entity; None for one without a normal sample that has a score."""
+    """Tabulate every entity for alignment; None for one without a scored normal sample."""
     found: list[EntityTables | None] = []
     recent = round(config.quantile_days * given.steps_per_day)
     for e, entity_id in enumerate(given.panel.entity_ids):
@@ -97,7 +97,7 @@ def tabulated(method: Method, given: Given, config: AlignConfig) -> list[EntityT
 def choice_of(
     tables: Sequence[EntityTables | None], given: Given, grid: Grid, config: AlignConfig
 ) -> tuple[Choice, np.ndarray]:
-    """The product's choice for the fleet, and the grid point of every entity int64 [E, 2]."""
+    """Make the product's choice for the fleet, with every entity's grid point, int64 [E, 2]."""
     known = [e for e, one in enumerate(tables) if one is not None]
     counts = [_counts(tables[e], given, e, config) for e in known]
     spoken = np.array([(given.feedback[e] != UNLABELLED).any() for e in known], dtype=bool)
@@ -108,7 +108,7 @@ def choice_of(
 
 
 def _counts(tables: EntityTables, given: Given, e: int, config: AlignConfig) -> EntityCounts:
-    """Counts of one entity as the fleet step reads them from a shard."""
+    """Count one entity as the fleet step reads it from a shard."""
     days = given.feedback_steps(e) / given.steps_per_day
     unheard = silence(tables.judged_steps, given.feedback_steps(e))
     hits = tables.detector.hits

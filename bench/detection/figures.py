@@ -71,7 +71,7 @@ def judged(
     config: AlignConfig,
     control_seeds: int = 20,
 ) -> Judged:
-    """Counts of ``decision`` beside both controls; ``random_tails``: what the same policy gave a random score."""
+    """Count ``decision`` and both controls; ``random_tails`` are the random score's tails."""
     panel = given.panel
     rows = [
         JudgedEntity(
@@ -92,7 +92,7 @@ def judged(
 
 
 def faults_of(pages: Sequence[tuple[int, int, int]], truth: Truth) -> list[int]:
-    """The fault that each page (entity, and its samples ``[start, end)``) belongs to, -1 for a page without an incident.
+    """Find the fault of each page (entity, samples ``[start, end)``); -1 without an incident.
 
     Judged incidents of any entities that overlap in time are one fault.
     """

@@ -35,8 +35,11 @@ DRAWS = 20
 def experiment(
     learned: Learned, method: Method, given: Given, truth: Truth, config: AlignConfig, seed: int
 ) -> dict[str, Any]:
-    """Pages, incidents and how well they agree with the faults, as JSON: of all pages of the judged part, and of each
-    entity's first page in each fault alone (a fault that lasts pages again, which no grouping by start can know)."""
+    """Measure how well incidents agree with the faults, as JSON.
+
+    It takes all pages of the judged part, and only each entity's first page in each fault: a long fault pages again, which
+    no grouping by start can know.
+    """
     decision = decide(method, given, config, (EVENTS,))[0]
     # Where each entity's judged part begins is no secret: only its labels are.
     parts = [(given.feedback_steps(e) + GAP_STEPS, given.test_steps(e)) for e in range(given.entities)]
@@ -64,7 +67,7 @@ def experiment(
 
 
 def grouping(pages: Sequence[Page]) -> list[int]:
-    """The number of the incident of each page, as the product groups them."""
+    """Return the number of each page's incident, as the product groups them."""
     settings = EmitConfig()
     incidents = group_pages(pages, timedelta(minutes=settings.group_minutes), settings.min_overlap)
     number = {page: n for n, incident in enumerate(incidents) for page in incident.pages}
@@ -76,7 +79,7 @@ def _samples(page: Page, given: Given) -> tuple[int, int, int]:
 
 
 def _first_pages(pages: Sequence[Page], faults: Sequence[int]) -> list[int]:
-    """Indices of the first page of each entity in each fault; ``pages`` are sorted by entity and start."""
+    """Find the first page of each entity in each fault; ``pages`` are sorted by entity and start."""
     seen: dict[Hashable, int] = {}
     for i, (page, fault) in enumerate(zip(pages, faults, strict=True)):
         if fault >= 0:

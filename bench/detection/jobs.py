@@ -110,12 +110,12 @@ def work(job: Job) -> Done:
 
 
 def _baselines(job: Job, given: Given, truth: Truth) -> Done:
-    """The random score has a seed; the other two are the same for all."""
+    """Score the baselines; the random score has a seed, the other two are the same for all."""
     config = AlignConfig()
     found = [methods.random(given, config, job.seed)]
     first = job.seed == job.size.seeds[0]
     if first:
-        found += methods.simple(given, config)
+        found += learned.baselines(given, config)
     about = describe(given, truth) if first else None
     return Done(job, tuple(_rows(found, given, truth, config, job)), about)
 
@@ -130,15 +130,15 @@ def _sharead(job: Job, given: Given, truth: Truth) -> Done:
 def _views(job: Job, given: Given, truth: Truth) -> Done:
     config = AlignConfig()
     fitted, untrained = learned.fit(given, "views", job.seed, job.size.training(), untrained=True)
-    told = learned.views(methods.VIEWS, fitted, given, config)
-    found = [told, learned.untold(told), learned.views(methods.UNTRAINED, untrained, given, config)]
+    told = learned.method_of(methods.VIEWS, fitted, given, config)
+    found = [told, learned.untold(told), learned.method_of(methods.UNTRAINED, untrained, given, config)]
     return Done(job, tuple(_rows(found, given, truth, config, job)), models={VIEWS: fitted})
 
 
 def _linear(job: Job, given: Given, truth: Truth) -> Done:
     config = AlignConfig()
     fitted, _ = learned.fit(given, "views", job.seed, job.size.training(), blocks=0)
-    found = [learned.views(methods.LINEAR, fitted, given, config)]
+    found = [learned.method_of(methods.LINEAR, fitted, given, config)]
     return Done(job, tuple(_rows(found, given, truth, config, job)))
 
 
@@ -179,9 +179,9 @@ def _transfer(job: Job, given: Given, truth: Truth) -> Done:
 
 
 def _operators(job: Job, given: Given, truth: Truth) -> Done:
-    """What operators do and feel beyond full labels: few marks, mutes, pages grouped. Each network scores once."""
+    """Run the experiments on few marks, mutes and grouped pages; each network scores once."""
     config, fitted, plain = AlignConfig(), job.models[VIEWS], job.models[SHAREAD]
-    method = learned.views(methods.VIEWS, fitted, given, config)
+    method = learned.method_of(methods.VIEWS, fitted, given, config)
     score, how = learned.sharead(plain, given, config)[0], (job.seed, job.size.bootstrap_samples)
     found = {
         "marks": marks.curve(method, given, truth, config, *how),

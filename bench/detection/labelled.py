@@ -74,11 +74,11 @@ class Given:
         return int(self.cut[entity]) - self.start
 
     def incidents(self, entity: int) -> np.ndarray:
-        """The incidents of the feedback part as half-open index pairs int64 [G, 2] from ``start``."""
+        """Return the incidents of the feedback part as half-open index pairs, int64 [G, 2]."""
         return intervals(self.feedback[entity] == ANOMALY)
 
     def subset(self, entities: Sequence[int]) -> Given:
-        """The same of some entities."""
+        """Take some entities."""
         p, rows = self.panel, list(entities)
         ids = tuple(p.entity_ids[e] for e in rows)
         panel = Panel(p.kind, ids, p.metrics, p.start, p.step_seconds, p.values[rows], p.first[rows], p.last[rows])

@@ -95,7 +95,7 @@ def possible(method: Method, given: Given, config: AlignConfig) -> list[list[Mar
 
 
 def marked(given: Given, marks: Sequence[Sequence[Mark]], number: int, draw: int) -> Given:
-    """The same with the first ``number`` marks of every entity as its only feedback."""
+    """Replace the feedback of every entity by its first ``number`` marks."""
     feedback = []
     for e, labels in enumerate(given.feedback):
         said = np.full_like(labels, UNLABELLED)

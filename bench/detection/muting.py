@@ -28,6 +28,7 @@ from fleetalign.contracts.feedback import ANOMALY, UNLABELLED
 from fleetalign.contracts.graph import margins as margins_at
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.tables import MUTES
+from fleetalign.detectors.margins import profile
 from fleetalign.evaluate.bootstrap import estimate, resample, rounded
 from fleetalign.evaluate.outcomes import EntityCounts, mean
 from fleetalign.evaluate.pooled import Measure, event_f1, false_pages_per_entity_day, point_adjusted_f1
@@ -82,7 +83,7 @@ def experiment(
 def published(
     learned: Learned, method: Method, given: Given, truth: Truth, config: AlignConfig, seed: int, samples: int
 ) -> dict[str, Any]:
-    """The same for the published score ``method`` under the published aligner, on its own noisiest entities."""
+    """Run it for the published score and aligner, on their own noisiest entities."""
     noise = noisiest(learned, method, given, config)
     rows = list(noise)
     part, said = given.subset(rows), truth.subset(rows)
@@ -104,7 +105,7 @@ def _figures(
     truth: Truth,
     config: AlignConfig,
 ) -> _Figures:
-    """Counts of all, and the ranking of ``scores``, those of the entities ``noisy``."""
+    """Count all entities, and rank ``scores``, those of the entities ``noisy``."""
     counts = {how: judged(d, d.tails, given, truth, config, 1).counts for how, d in decisions.items()}
     return _Figures(counts, rank(scores, truth.subset(noisy), area=False).vus_pr)
 
@@ -134,7 +135,7 @@ def _beside_random(
 
 
 def noisiest(learned: Learned, method: Method, given: Given, config: AlignConfig) -> dict[int, list[str]]:
-    """The entities with most false pages in the feedback part, each with its noisy metrics, noisiest first.
+    """Find the entities with most false pages in the feedback part, with their noisy metrics.
 
     A metric is noisy when its mean share in the entity's false pages is larger than in its true ones: what shows real
     incidents nobody mutes.
@@ -167,7 +168,7 @@ def _noisy_metrics(false: Sequence[Mapping[str, float]], true: Sequence[Mapping[
 def muted(
     learned: Learned, method: Method, given: Given, names: Mapping[int, Sequence[str]], config: AlignConfig
 ) -> Method:
-    """``method`` where the metrics ``names`` of each entity are muted from the beginning."""
+    """Mute the metrics ``names`` of each entity from the beginning."""
     panel = given.panel
     rows = [
         {
@@ -178,18 +179,18 @@ def muted(
         for name in metrics
     ]  # fmt: skip
     mutes = Mutes(panel.kind, pa.Table.from_pylist(rows, schema=MUTES.schema))
-    signal, series = learned.signal(config), series_of(learned, given)
+    of_entity, series = learned.margins(config), series_of(learned, given)
     margins, profiles = list(method.margins), list(method.profiles or ())
     for e in names:
         weight, _ = mutes.weights(panel.entity_ids[e], panel.metrics, panel.times)
         quieter, span = replace(series[e], weight=weight), (given.start, int(given.stop[e]))
         if profiles:
-            profiles[e] = signal.profile(quieter, *span)
+            profiles[e] = profile(of_entity.graph, quieter, *span)
             margins[e] = np.stack([margins_at(profiles[e], c) for c in method.grid.candidates])
         else:
-            margins[e] = signal.margins(quieter, *span)
+            margins[e] = of_entity.margins(quieter, *span)
     if profiles:
-        scores = tuple(np.ascontiguousarray(profile[:, -1]) for profile in profiles)
+        scores = tuple(np.ascontiguousarray(errors[:, -1]) for errors in profiles)
         return replace(method, margins=tuple(margins), profiles=tuple(profiles), scores=scores)
     return replace(method, margins=tuple(margins), scores=None)
 

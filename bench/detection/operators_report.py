@@ -84,7 +84,7 @@ def _marks(found: Mapping[str, Any]) -> str:
 
 
 def _marked(header: str, key: str) -> list[Column]:
-    """A measure's value, and what the last marks changed."""
+    """Make the column of a measure's value and of the change by the last marks."""
     return [(header, lambda p: number(p["measures"][key]["value"])), change("Δ", key, "measures", "step")]
 
 
@@ -105,7 +105,7 @@ def _muting(found: Mapping[str, Any]) -> str:
     ]
     return (
         f"**Mutes** of the noisiest metrics of the {found['entities']} noisiest entities: those that page most where "
-        "operators said in the feedback part that nothing was wrong, and the metrics that these pages name more than true ones "
+        "feedback calls the pages false, and the metrics that these pages name more than true ones "
         f"do, at {found['generous_pages_per_day']:g} pages per entity-day. Figures are of these entities on judged time; *random*: as "
         f"many of their metrics muted at random (mean of {found['random_draws']} draws); *kept*: thresholds from before the "
         f"mutes, which changed the score beneath them. With {rows[-1]['muted']} muted, "
@@ -149,7 +149,7 @@ def _against(measures: Mapping[str, Any]) -> str:
 
 
 def _muted(header: str, key: str) -> list[Column]:
-    """A measure's value, what mutes changed, and what random mutes come to."""
+    """Make the column of a measure's value, the change by mutes, and that by random mutes."""
     return [
         (header, lambda row: number(row["measures"][key]["value"])),
         change("Δ", key, "measures", "gain"),

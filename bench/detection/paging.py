@@ -21,7 +21,7 @@ from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.pages import Page, find_pages
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER
-from fleetalign.detectors.views.roles import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
+from fleetalign.detectors.views.roles import SETTLE_STEPS
 from fleetalign.evaluate import events
 from fleetalign.model import normalizer
 from fleetalign.scoring.kind_scorer import KindScorer, Series
@@ -38,8 +38,10 @@ def pages_between(
     parts: Sequence[tuple[int, int]],
     config: AlignConfig,
 ) -> list[Page]:
-    """Pages of ``decision`` on ``method`` in each entity's ``parts`` (half-open, in samples of its test part), sorted by
-    entity and start."""
+    """Find the pages of ``decision`` on ``method``, sorted by entity and start.
+
+    ``parts`` is one half-open range for each entity, in samples of its test part.
+    """
     scorer = _scorer(learned, method, decision, given)
     series, kept = [], []
     for e, (begin, end) in enumerate(parts):
@@ -61,19 +63,19 @@ def pages_between(
 
 
 def position(given: Given, instant: datetime) -> int:
-    """The sample of the test part that begins at ``instant``."""
+    """Find the sample of the test part that begins at ``instant``."""
     since = np.datetime64(instant.replace(tzinfo=None), "us") - given.panel.start
     return int(since / np.timedelta64(given.panel.step_seconds, "s")) - given.start
 
 
 def _scorer(learned: Learned, method: Method, decision: Decision, given: Given) -> KindScorer:
-    """The scorer of a release that holds ``decision``."""
+    """Make the scorer of a release that holds ``decision``."""
     panel, card, numbers = given.panel, learned.card, learned.normalizer
-    if not card["condition_used"]:
-        chosen = dict(zip(FLEET_STATISTICS, method.grid.candidates[decision.candidate], strict=True))
-        numbers = normalizer.with_constants(numbers, chosen)
+    if learned.detector.fleet_statistics:
+        chosen = zip(learned.detector.fleet_statistics, method.grid.candidates[decision.candidate], strict=True)
+        numbers = normalizer.with_constants(numbers, dict(chosen))
     inputs = Graph(learned.model).inputs
-    stateful = "state" in inputs
+    detector = learned.detector
     entry = KindManifest(
         model_id="", model="", golden="", network=method.name,
         window_steps=card["window_steps"],
@@ -83,9 +85,9 @@ def _scorer(learned: Learned, method: Method, decision: Decision, given: Given) 
         condition_used=card["condition_used"],
         seasonal_lags_steps=tuple(card["seasonal_lags_steps"]),
         statistics_columns=tuple(card["statistics_columns"]),
-        state_size=STATE_SIZE if stateful else None,
-        state_chains=stateful,
-        state_settle_steps=SETTLE_STEPS if stateful else None,
+        state_size=detector.state_size,
+        state_chains=detector.state_size is not None,
+        state_settle_steps=detector.settle_steps,
     )  # fmt: skip
     return KindScorer(
         panel.kind,

@@ -10,7 +10,7 @@ from bench.detection.curves import FOLLOWED_DAILY, KEPT
 from bench.detection.decisions import ADJUSTED, EVENTS, FOLLOWED, PUBLISHED, SILENT
 from bench.detection.methods import ORDER, RANDOM, SHAREAD, UNTRAINED, VIEWS
 
-INK, QUIET, PRODUCT, REFERENCE, ACCENT = "#1a1a1a", "#8a8f98", "#2457a6", "#c0392b", "#f2c14e"
+INK, QUIET, PRODUCT, REFERENCE = "#1a1a1a", "#8a8f98", "#2457a6", "#c0392b"
 MARKERS = {PUBLISHED: "s", EVENTS: "o", FOLLOWED: "D", ADJUSTED: "^", SILENT: "x"}
 LEAST_PAGES = 0.01
 """Left edge of the page axis: fewer false pages than one in a hundred entity-days are drawn there."""
@@ -81,7 +81,7 @@ def _ranking(axes, found: Mapping[str, Any], leftmost: bool) -> None:
 
 
 def _pages(axes, found: Mapping[str, Any], leftmost: bool) -> None:
-    """False pages per entity-day against event F1; the marker is the aligner."""
+    """Plot false pages per entity-day against event F1; the marker is the aligner."""
     for policy, marker in MARKERS.items():
         rows = [r for r in found["decisions"] if r["policy"] == policy]
         rows = [r for r in rows if r["measures"]["event_f1"]["value"] is not None]

@@ -1,4 +1,4 @@
-"""Shows what ``detection.run`` measured, as Markdown tables; pictures are in ``bench.detection_plots``."""
+"""Writes the results of ``detection.run`` as Markdown tables; ``detection.plots`` draws them."""
 
 from __future__ import annotations
 
@@ -41,8 +41,11 @@ def tables(result: Mapping[str, Any]) -> str:
 
 
 def headline(result: Mapping[str, Any]) -> str:
-    """The figures that matter to somebody on call, for every set: the default network beside the published way, its
-    untrained self and a random score, each through its aligner."""
+    """Write the figures that matter to an operator on call, for every set.
+
+    They compare the default network with the published way, the untrained network and a random score, each through its
+    aligner.
+    """
     sides = ((VIEWS, EVENTS), (SHAREAD, PUBLISHED), (UNTRAINED, EVENTS), (RANDOM, EVENTS))
 
     def ranked(found: Mapping[str, Any], method: str) -> str:
@@ -128,7 +131,7 @@ def _pages(rows: Sequence[Mapping[str, Any]]) -> str:
         figure("median delay, min", "median_delay_seconds", "measures", 1 / 60),
     ]
     return (
-        "**Pages**: what somebody on call feels. *shifted*: event F1 of the same alarms at random times; the random score "
+        "**Pages**: what an operator on call experiences. *shifted*: event F1 of the same alarms at random times; the random score "
         f"through the same aligner has rows of its own. *per entity*: mean over entities.\n\n{table(rows, columns)}"
     )
 
@@ -146,7 +149,7 @@ def _points(rows: Sequence[Mapping[str, Any]]) -> str:
         change("Δ affiliation F1", "affiliation_f1", "measures"),
     ]
     return (
-        "**Points**. Point-adjusted F1 credits a whole incident for one alarm: read it beside the random score's through "
+        "**Points**. Point-adjusted F1 credits a whole incident for one alarm: compare it with the random score's through "
         f"the same aligner. Affiliation F1 of random alarms is near one half or above.\n\n{table(rows, columns)}"
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from bench.detection.jobs import Done, Job, Size
 from bench.detection.labelled import find
 from bench.detection.report import plots, tables
 from bench.machine import machine
+from fleetalign.progress import Progress
 
-Progress = Callable[[int, int, str], None]
 NAME = "detection.json"
 
 QUICK = Size(

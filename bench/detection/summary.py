@@ -27,7 +27,7 @@ REFERENCE = (methods.SHAREAD, PUBLISHED)
 
 
 def summarise(finished: Sequence[Done], size: Size) -> dict[str, Any]:
-    """``sets`` by name, ``transfer`` and what was chosen where, as plain JSON values."""
+    """Summarise the sets, the transfer and the choices as plain JSON values."""
     names = list(dict.fromkeys(done.job.path.stem for done in finished))
     transfers = [
         {"source": done.job.other, "target": done.job.path.stem, **done.curve}
@@ -42,7 +42,7 @@ def summarise(finished: Sequence[Done], size: Size) -> dict[str, Any]:
 
 
 def _choosing() -> list[dict[str, str]]:
-    """What was chosen where."""
+    """Describe on which part each choice was made."""
     tails = make_tails(AlignConfig())
     found = {
         "train part": "networks, the best of their epochs (its last 20 %), locations, scales, statistics, directions",

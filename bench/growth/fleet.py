@@ -116,7 +116,7 @@ def fault_start(number: int, history: History = SHORT) -> int:
 
 
 def telemetry(entities: int, day: int, history: History = SHORT) -> pa.Table:
-    """The rows of one day, sorted by entity and time."""
+    """Make the rows of one day, sorted by entity and time."""
     steps = history.day_steps
     at = slice(day * steps, (day + 1) * steps)
     blocks = [values(b, history)[:, at] for b in range(-(-entities // BLOCK))]
@@ -133,7 +133,7 @@ def telemetry(entities: int, day: int, history: History = SHORT) -> pa.Table:
 
 
 def feedback(entities: int, history: History = SHORT) -> pa.Table:
-    """What operators said about every fiftieth entity: its fault, and that the rest of the time was normal."""
+    """Make statements about every fiftieth entity: its fault, and the rest as normal."""
     rows = [row for number in range(0, entities, SPOKEN_EVERY) for row in _statements(number, history)]
     return pa.Table.from_pylist(rows, schema=FEEDBACK.schema)
 
@@ -157,7 +157,7 @@ def _statements(number: int, history: History) -> Iterator[dict]:
 
 
 def write_source(folder: Path, entities: int) -> None:
-    """The fleet as files, for the real ingest."""
+    """Write the fleet as files, for the real ingest."""
     (folder / "telemetry").mkdir(parents=True, exist_ok=True)
     for day in range(SHORT.days):
         pq.write_table(telemetry(entities, day), folder / "telemetry" / f"day-{day}.parquet", compression="zstd")
@@ -165,7 +165,7 @@ def write_source(folder: Path, entities: int) -> None:
 
 
 def write_store(uri: str, entities: int, history: History = SHORT) -> None:
-    """The fleet as validated partitions, without ingest and validation."""
+    """Write the fleet as validated partitions, without ingest and validation."""
     store = open_store(uri)
     for day, span in enumerate(days(history)):
         table = telemetry(entities, day, history)

@@ -24,14 +24,14 @@ small fleets do not fill what is bounded (row groups of 8,192 rows, blocks of te
 
 
 def tables(result: Mapping[str, Any]) -> str:
-    """Findings in words, then seconds, peak memory and bytes of every fleet, as Markdown."""
+    """Write findings, then seconds, peak memory and bytes of every fleet, as Markdown."""
     machine, settings, sizes = result["machine"], result["settings"], result["sizes"]
     numbers = [f"{s['entities']:,}" for s in sizes]
     names = list(dict.fromkeys(name for s in sizes for name in s["steps"]))
     sections = [
         f"Measured in {result['seconds']:.0f} s on {machine['processor']} ({machine['cores']} cores); every "
         f"step in a process of its own, align and score in {settings['workers']}, one thread each. Network {result['network']}; each entity has {settings['metrics']} metrics and "
-        f"{settings['steps']} samples of {settings['step_seconds']} s, operators speak about "
+        f"{settings['steps']} samples of {settings['step_seconds']} s, feedback on "
         f"{settings['spoken_share']:.0%} of the fleet. Seconds and peaks include loading the step's libraries. Peaks "
         "count mapped files that are resident."
         + (" A quick run: it shows the order of things, not the figures." if result["quick"] else ""),
@@ -82,7 +82,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plots(result: Mapping[str, Any], folder: Path) -> list[Path]:
-    """CPU seconds against entities beside the straight line through the origin, and peak memory; returns both paths."""
+    """Plot CPU seconds and peak memory against entities and return both paths.
+
+    The CPU plot also shows the straight line through the origin.
+    """
     sizes = result["sizes"]
     entities = [s["entities"] for s in sizes]
 

@@ -22,6 +22,7 @@ from bench.growth.steps import PARALLEL, WORKERS
 from bench.machine import machine
 from bench.programs import in_fresh_processes
 from fleetalign.config import ModelConfig
+from fleetalign.progress import Progress
 
 FULL, QUICK = (1_000, 10_000, 100_000), (200, 1_000)
 INGESTED = 1_000
@@ -31,7 +32,6 @@ STRAIGHT = 1.25
 """A step is straight when an entity of the largest fleet costs at most this many times what one cost before."""
 SHORT_SECONDS = 2.0
 """What takes less in the largest fleet is noise; so is a bend that this much in a smaller fleet's time would explain."""
-Progress = Callable[[int, int, str], None]
 
 __all__ = ["FULL", "QUICK", "findings", "plots", "run", "tables"]
 

@@ -1,5 +1,8 @@
-"""The steps of a build, one a process: ``python -m bench.growth.steps STEP WORKER URI ENTITIES NETWORK SOURCE``
-runs one worker's part of a step and prints one JSON line."""
+"""The steps of a build, one per process.
+
+``python -m bench.growth.steps STEP WORKER URI ENTITIES NETWORK SOURCE`` runs one worker's part of a step and prints one
+JSON line.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ def _plan(config: Config, uri: str, entities: int) -> None:
 
 
 def plan_id_of(uri: str) -> str:
-    """The store holds one plan."""
+    """Return the id of the store's only plan."""
     from fleetalign.storage import layout
     from fleetalign.storage.connect import open_store
 

@@ -18,9 +18,11 @@ from fleetalign.align.choice import Choice, choose
 from fleetalign.align.counts import EntityCounts
 from fleetalign.align.entity import EntityTables, tabulate
 from fleetalign.config import AlignConfig, GatesConfig
-from fleetalign.contracts.graph import expose, margins
-from fleetalign.detectors.grid import Grid, grid_of
-from fleetalign.detectors.margins import EntitySeries, Signal, combined, create
+from fleetalign.contracts.graph import Graph, expose, margins
+from fleetalign.detectors.grid import Grid
+from fleetalign.detectors.margins import EntitySeries, Margins, profile
+from fleetalign.detectors.registry import detector
+from fleetalign.detectors.views.margins import ViewsMargins, combined
 
 Turns = Callable[[str, Mapping[str, Callable[[], object]]], dict[str, list[float]]]
 """Takes (what, sides), returns the seconds of every side in every round."""
@@ -29,13 +31,16 @@ NO_CONTROLS = ", no controls"
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What tabulating one entity needs beside its scores: ``labels`` int8 [t], ``incidents`` int64 [G, 2], the uniform
-    ``random`` float64 [t] and the ``shifts`` of the two controls (no shifts: that control is left out)."""
+    """The inputs of tabulating one entity besides its scores."""
 
     labels: np.ndarray
+    """int8 [t]"""
     incidents: np.ndarray
+    """int64 [G, 2]"""
     random: np.ndarray
+    """Uniform random score, float64 [t]."""
     shifts: np.ndarray
+    """Offsets of the shifted control; empty leaves that control out."""
 
 
 def calibration(telemetry: Telemetry, entity: int, first: int, *, controls: bool = True) -> Calibration:
@@ -47,10 +52,11 @@ def calibration(telemetry: Telemetry, entity: int, first: int, *, controls: bool
     return Calibration(labels, incidents[incidents[:, 0] >= 0], random.random(len(labels)), shifts)
 
 
-def signal_of(card: Mapping[str, Any], model: bytes) -> tuple[Signal, Grid]:
-    """What an align worker makes of a model; ``card`` as in ``networks.Exported``."""
-    grid = grid_of(card, AlignConfig())
-    return create(card, expose(model), grid), grid
+def margins_of(card: Mapping[str, Any], model: bytes) -> tuple[Margins, Grid]:
+    """Read a model as an align worker does; ``card`` is as in ``product.Exported``."""
+    chosen = detector(card["network"])
+    grid = chosen.grid(AlignConfig(), card["window_steps"])
+    return chosen.margins(Graph(expose(model)), card["seasonal_lags_steps"], grid), grid
 
 
 def own_series(card: Mapping[str, Any], telemetry: Telemetry, entity: int) -> EntitySeries:
@@ -61,8 +67,8 @@ def own_series(card: Mapping[str, Any], telemetry: Telemetry, entity: int) -> En
     return EntitySeries(values, weight, 0, telemetry.location[entity], telemetry.scale[entity], statistics)
 
 
-def tables(d: np.ndarray, given: Calibration, signal: Signal, grid: Grid) -> EntityTables:
-    """The tables of one entity from its margins ``d`` float32 [R, t] at threshold 0, as an align worker makes them."""
+def tables(d: np.ndarray, given: Calibration, signal: Margins, grid: Grid) -> EntityTables:
+    """Tabulate one entity from its margins float32 [R, t] at threshold 0, as an align worker does."""
     config = AlignConfig()
     return tabulate(
         d, given.labels, given.incidents, grid.tails, config.merge_steps,
@@ -84,7 +90,7 @@ def choose_for(fleet: list[EntityTables], grid: Grid, steps: int) -> Choice:
 def topics(
     telemetry: Telemetry, network: Any, exported: Mapping[str, Exported], samples: int, fleet: int, turns: Turns
 ) -> dict[str, Any]:
-    """The topics ``alignment`` and ``alignment_with_scoring``, on the last ``samples`` samples of the first entity.
+    """Measure the topics ``alignment`` and ``alignment_with_scoring`` on the first entity.
 
     ``network`` is the published one; ``fleet`` entities share one choice.
     """
@@ -150,10 +156,12 @@ class _Worker:
 
     def __init__(self, exported: Exported, telemetry: Telemetry, first: int) -> None:
         self.span = (first, telemetry.panel.values.shape[1])
-        self.signal, self.grid = signal_of(exported.card, exported.model)
+        self.signal, self.grid = margins_of(exported.card, exported.model)
         self.series = own_series(exported.card, telemetry, 0)
-        values = self.signal.views if self.grid.shared_candidate else self.signal.profile
-        self.averaged = values(self.series, *self.span)
+        if isinstance(self.signal, ViewsMargins):
+            self.averaged = self.signal.views(self.series, *self.span)
+        else:
+            self.averaged = profile(self.signal.graph, self.series, *self.span)
 
     def tabulate(self, given: Calibration) -> EntityTables:
         if self.grid.shared_candidate:
@@ -170,7 +178,7 @@ class _Worker:
 
 
 def _averaged_search(errors: np.ndarray, labels: np.ndarray, telemetry: Telemetry) -> Callable[[], object]:
-    """The published search of ``fleetalign.align.tpe``, its errors averaged beforehand, as the graph gives them."""
+    """Run the published search of ``fleetalign.align.tpe`` with errors averaged beforehand."""
     from fleetalign.align import tpe
 
     profile = np.ascontiguousarray(errors.mean(axis=2))

@@ -27,7 +27,7 @@ def peak(side: str, work: str, entities: int, steps: int, windows: int, model: P
 
 
 def highest_resident_bytes() -> int:
-    """The most that this process had resident so far.
+    """Return the peak resident memory of this process.
 
     Linux keeps the parent's peak in ru_maxrss when a process is spawned; VmHWM belongs to this program alone.
     """
@@ -76,7 +76,7 @@ def _fleetalign(name: str, work: str, rest: list[str]):
 
     def align(telemetry, windows, side):
         card = json.loads(Path(rest[0] + ".json").read_text())
-        signal, grid = alignment.signal_of(card, Path(rest[0]).read_bytes())
+        signal, grid = alignment.margins_of(card, Path(rest[0]).read_bytes())
         series = alignment.own_series(card, telemetry, 0)
         d = signal.margins(series, 0, len(series.values))
         alignment.tables(d, alignment.calibration(telemetry, 0, 0), signal, grid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,18 +10,19 @@ import pyarrow as pa
 
 from bench.speed.synthetic import Telemetry
 from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.config.detectors import BUILT_IN
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import Graph
 from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, MUTES, NORMALIZER
-from fleetalign.detectors.views.roles import SETTLE_STEPS
+from fleetalign.detectors.registry import detector
 from fleetalign.model import normalizer
 from fleetalign.scoring.kind_scorer import KindScorer
 
 
 def names() -> tuple[str, ...]:
-    """Every network that ``model.network`` can name."""
-    return typing.get_args(typing.get_type_hints(ModelConfig)["network"])
+    """Every detector of the package."""
+    return tuple(BUILT_IN)
 
 
 def training_settings(windows: int, device: str = "cpu") -> TrainingConfig:
@@ -38,7 +38,7 @@ def training_settings(windows: int, device: str = "cpu") -> TrainingConfig:
 
 
 def train(name: str, telemetry: Telemetry, windows: int, device: str = "cpu", dropout: float | None = None) -> Any:
-    """A ``TrainedModel`` of ``windows`` windows; ``dropout`` None keeps the network's own."""
+    """Make a ``TrainedModel`` of ``windows`` windows; ``dropout`` None keeps the network's own."""
     from fleetalign.model.train import train as product_train
 
     model = ModelConfig(network=name) if dropout is None else ModelConfig(network=name, dropout=dropout)
@@ -62,7 +62,7 @@ class Exported:
     card: dict[str, Any]
 
     def feeds(self, telemetry: Telemetry, entity: int, count: int) -> dict[str, np.ndarray]:
-        """What a scorer feeds for ``count`` windows of one entity: every role that the graph lists.
+        """Make a scorer's feeds for ``count`` windows of one entity: every role that the graph lists.
 
         Statistics are all 1, the state is that of a first sample and earlier periods repeat the newest one: time does
         not depend on them.
@@ -84,7 +84,7 @@ class Exported:
 
 
 def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
-    """The reference consumer with ``side``'s graph and a row of location and scale for every entity."""
+    """Make the reference consumer with ``side``'s graph and parameters for every entity."""
     panel, columns = telemetry.panel, side.card["statistics_columns"]
     rows = normalizer.to_table(
         panel.kind, panel.entity_ids, panel.metrics, telemetry.location, telemetry.scale,
@@ -102,7 +102,7 @@ def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
         statistics_columns=tuple(columns),
         state_size=side.card["state_size"],
         state_chains=True,
-        state_settle_steps=SETTLE_STEPS,
+        state_settle_steps=detector(side.name).settle_steps,
     )  # fmt: skip
     return KindScorer(
         panel.kind, entry, side.model,
@@ -113,16 +113,16 @@ def scorer_of(side: Exported, telemetry: Telemetry) -> KindScorer:
 
 def export(name: str, telemetry: Telemetry, windows: int) -> Exported:
     """Train on ``windows`` windows and export."""
-    from fleetalign.detectors.views.roles import STATE_SIZE
     from fleetalign.model.export import export as product_export
 
     network = train(name, telemetry, windows).network
     model = product_export(network, ModelConfig(network=name).window_steps)
     card = {
         "window_steps": ModelConfig(network=name).window_steps,
-        "condition_used": network.condition_used,
+        "network": name,
+        "condition_used": network.detector.condition_used,
         "seasonal_lags_steps": list(network.lags),
-        "statistics_columns": list(network.statistics),
-        "state_size": STATE_SIZE if "state" in network.inputs else None,
+        "statistics_columns": list(network.detector.statistics),
+        "state_size": network.detector.state_size,
     }
     return Exported(name, model, Graph(model), card)

@@ -25,10 +25,10 @@ from bench.speed.product import Exported
 from bench.speed.report import plots, tables
 from bench.speed.synthetic import STEPS_PER_DAY, Telemetry
 from fleetalign.config import ModelConfig
+from fleetalign.progress import Progress
 
 SEED = 1
 PUBLISHED, NO_GRADIENTS = "published", "published, no gradients"
-Progress = Callable[[int, int, str], None]
 
 __all__ = ["FULL", "QUICK", "Size", "plots", "run", "tables"]
 

@@ -40,7 +40,7 @@ def sizes(series: Telemetry, network: Any, exported: Mapping[str, Exported]) -> 
 
 
 def aligner_rows() -> pa.Table:
-    """An aligner of 1,000 entities whose numbers do not repeat, so that they compress as little as real ones."""
+    """Make an aligner of 1,000 entities with numbers that compress as little as real ones."""
     random = np.random.default_rng(0)
     own = random.random(ENTITIES) < 0.3
     return ALIGNER.conform(
@@ -61,7 +61,7 @@ def aligner_rows() -> pa.Table:
 
 
 def normalizer_rows(series: Telemetry, statistics: Sequence[str] = ()) -> pa.Table:
-    """The normalizer of 1,000 entities and the default's rows: those of the measured entities, with other numbers.
+    """Make the normalizer of 1,000 entities and the default from that of the measured entities.
 
     Of the columns ``statistics`` those of an entity's own are random numbers, the fleet's are the same everywhere.
     """

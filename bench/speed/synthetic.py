@@ -66,7 +66,7 @@ def simulated(entities: int, steps: int, seed: int, metrics: int = METRICS) -> T
 
 
 def read(folder: Path, entities: int, steps: int) -> Telemetry:
-    """The last ``steps`` samples of the first ``entities`` entities in ``folder/services.parquet``.
+    """Read the last ``steps`` samples of the first entities in ``folder/services.parquet``.
 
     Columns: entity_id, timestamp, split, label (1 = anomaly), and metrics. Missing samples take the last value before
     them, because the published way knows none. Raises BadInput when there are fewer samples or entities.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -20,16 +19,16 @@ from fleetalign.config import Config, ModelConfig, RegistryConfig
 from fleetalign.contracts.feedback import feedback_id, intervals
 from fleetalign.contracts.tables import FEEDBACK, TIME
 from fleetalign.interval import Interval
+from fleetalign.progress import Progress
 from fleetalign.storage import lake, statements
 from fleetalign.storage.connect import open_store
 
 FEEDBACK_SHARE = 0.3
 """Operators speak about this last share of the time; alignment is calibrated there."""
-Progress = Callable[[int, int, str], None]
 
 
 def settings(network: str) -> Config:
-    """The defaults; the snapshot in the data registry is git's and DVC's work and is left out."""
+    """Return the defaults without the data registry, whose work is that of git and DVC."""
     return Config(model=ModelConfig(network=network), registry=RegistryConfig(enabled=False))
 
 

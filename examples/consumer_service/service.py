@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from fleetalign.errors import BadInput, FleetalignError
-from fleetalign.storage import channel
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.scoring.session import Session
-from fleetalign.storage.store import open_store
+from fleetalign.storage import channel
+from fleetalign.storage.connect import open_store
 
 log = logging.getLogger("consumer")
 

@@ -22,7 +22,7 @@ def number(value: float) -> str:
 
 
 def lines() -> list[list[str]]:
-    """The lines of each day, without a header."""
+    """Write the lines of each day, without a header."""
     generator = np.random.default_rng(7)
     times = [START + timedelta(minutes=5 * i) for i in range(DAYS * SAMPLES_PER_DAY)]
     phase = 2 * np.pi * np.arange(len(times)) / SAMPLES_PER_DAY

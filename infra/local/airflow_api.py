@@ -1,4 +1,4 @@
-"""The few calls of Airflow's REST API that drive a local Airflow. All waits are bounded."""
+"""The calls of Airflow's REST API that drive a local Airflow; all waits are bounded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ ATTEMPTS = 6
 
 
 def _busy(error: BaseException) -> bool:
-    """An answer that a second asking may change: SQLite knows one writer at a time, and Airflow answers 500 meanwhile."""
+    """Return whether asking again may help.
+
+    SQLite allows one writer at a time, and Airflow answers 500 meanwhile.
+    """
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.is_server_error
     return isinstance(error, httpx.TransportError)
 
 
 class StandaloneError(Exception):
-    """One line: what is wrong and the way out."""
+    """A local Airflow cannot go on; the message is one line with the remedy."""
 
 
 def ticks(timeout_seconds: float, every_seconds: float = 1.0) -> Iterator[None]:
@@ -36,8 +39,10 @@ def ticks(timeout_seconds: float, every_seconds: float = 1.0) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Api:
-    """Airflow's REST API, version 2. Every call bears being made twice, and is when the server is busy or away; raises
-    httpx.HTTPStatusError on a refusal that is not expected, httpx.TransportError when nobody answers.
+    """A client of Airflow's REST API, version 2.
+
+    Every call is safe to repeat and is repeated when the server is busy or away. A call raises httpx.HTTPStatusError for an
+    unexpected refusal and httpx.TransportError if no server answers.
     """
 
     client: httpx.Client
@@ -59,7 +64,10 @@ class Api:
         return answer
 
     def wait_for_dags(self, dag_ids: set[str], timeout_seconds: float = BOOT_SECONDS) -> None:
-        """Until all are known and none has an import error: a broken file would leave its runs queued, silently."""
+        """Wait until all DAGs are loaded without an import error.
+
+        A broken file would leave its runs queued without a message.
+        """
         for _ in ticks(timeout_seconds):
             errors = self.call("GET", "/importErrors")["import_errors"]
             if errors:
@@ -70,19 +78,25 @@ class Api:
         raise StandaloneError(f"not all DAGs are known after {timeout_seconds:.0f} s; see the DAG processor's log")
 
     def make_pools(self, path: Path) -> None:
-        """The pools of an ``airflow pools import`` file; a task whose pool is missing is never scheduled."""
+        """Create the pools of an ``airflow pools import`` file.
+
+        A task whose pool is missing is never scheduled.
+        """
         for name, pool in json.loads(path.read_text()).items():
             self.call("POST", "/pools", json={"name": name, **pool}, accept=(409,))
 
     def trigger(self, dag_id: str, run_id: str, partition_key: str | None = None, conf: Any = None) -> bool:
-        """Start a run; False when there already is one with this id."""
+        """Start a run; return False if there already is one with this id."""
         body: dict[str, Any] = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         if partition_key:
             body["partition_key"] = partition_key
         return self._answer("POST", f"/dags/{dag_id}/dagRuns", (409,), json=body).status_code != 409
 
     def runs(self, dag_id: str = "~") -> list[dict[str, Any]]:
-        """The newest 100 runs of one DAG or of all, by when they were made: a backfill's ``run_after`` is its partition's."""
+        """List the newest 100 runs of one DAG or of all, by the time of their creation.
+
+        The ``run_after`` of a backfill's run is that of its partition.
+        """
         return self.call("GET", f"/dags/{dag_id}/dagRuns", params={"limit": 100, "order_by": "-id"})["dag_runs"]
 
     def task_instances(self, dag_id: str = "~", run_id: str = "~") -> list[dict[str, Any]]:
@@ -90,7 +104,7 @@ class Api:
         return self.call("GET", path, params={"limit": 200})["task_instances"]
 
     def error_lines(self, task: dict[str, Any]) -> list[str]:
-        """What the last try of a task instance logged as errors, the exception's own words last."""
+        """List the errors that the last try of a task instance logged, the exception's message last."""
         path = "/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/logs/{try_number}".format(**task)
         content = self.call("GET", path, params={"map_index": task["map_index"], "full_content": True})["content"]
         lines = []
@@ -101,7 +115,7 @@ class Api:
         return lines
 
     def events(self, asset: str) -> list[dict[str, Any]]:
-        """Events of one asset, newest first."""
+        """List the events of one asset, newest first."""
         params = {"name_pattern": asset, "limit": 100, "order_by": "-timestamp"}
         return self.call("GET", "/assets/events", params=params)["asset_events"]
 
@@ -109,14 +123,18 @@ class Api:
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": paused}, params={"update_mask": "is_paused"})
 
     def clear(self, dag_id: str, run_id: str, task_id: str, map_index: int | None = None) -> None:
-        """Let one finished task, and only it, run again."""
+        """Clear one finished task, and only it, so that it runs again."""
         task: Any = task_id if map_index is None else [task_id, map_index]
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task], "include_downstream": False,
                 "only_failed": False, "reset_dag_runs": True}  # fmt: skip
         self.call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
     def wait_run(self, dag_id: str, run_id: str, timeout_seconds: float) -> str:
-        """Wait until one run has ended and return its state. Raises StandaloneError when it has not in time."""
+        """Wait until one run has ended and return its state.
+
+        Raises:
+            StandaloneError: It has not ended in time.
+        """
         for _ in ticks(timeout_seconds):
             state = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
             if state not in ("queued", "running"):
@@ -126,10 +144,10 @@ class Api:
     def wait_idle(
         self, timeout_seconds: float, watch: Callable[[list[dict[str, Any]]], None] | None = None
     ) -> list[dict[str, Any]]:
-        """Wait until no run is queued or running on 4 looks in a row (between two DAGs there is a gap of 1-2 s).
+        """Wait until no run is queued or running in 4 successive checks, and return all runs.
 
-        Runs that the clock started are not waited for: the caller did not cause them and they can come at any time.
-        Returns all runs. ``watch`` sees them at every look and may raise to stop the wait.
+        Between two DAGs there is a gap of 1-2 s. Scheduled runs are not waited for: the caller did not cause them and they
+        can start at any time. ``watch`` gets the runs of every check and may raise to stop the wait.
         """
         quiet = 0
         for _ in ticks(timeout_seconds, every_seconds=0.7):

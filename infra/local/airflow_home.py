@@ -1,4 +1,4 @@
-"""What every local Airflow is: a folder with its state, its settings, its users, and a client. On 127.0.0.1 only."""
+"""A local Airflow on 127.0.0.1: a folder with its state, settings, users, and a client."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ class AirflowHome:
         return Sessions(self.home / "servers.json")
 
     def settings(self) -> dict[str, str]:
-        """``SECTION__KEY`` of every Airflow process; the URLs must agree, or tasks cannot report back."""
+        """Return the settings ``SECTION__KEY`` of every Airflow process.
+
+        The URLs must agree, or tasks cannot report back.
+        """
         secret = self.secret()
         return {
             "CORE__DAGS_FOLDER": str(self.dags),
@@ -76,7 +79,7 @@ class AirflowHome:
         }
 
     def environment(self) -> dict[str, str]:
-        """This process's environment with what every Airflow process and every step needs."""
+        """Return this process's environment with the variables that Airflow and the steps need."""
         return {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -97,7 +100,11 @@ class AirflowHome:
         return path.read_text()
 
     def prepare(self, ports: tuple[int, ...], command: str) -> None:
-        """The folder and its users. Raises StandaloneError naming ``command`` when a port is taken."""
+        """Create the folder and its users.
+
+        Raises:
+            StandaloneError: A port is taken; the message names ``command``.
+        """
         for port in ports:
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -111,15 +118,18 @@ class AirflowHome:
         (self.home / "passwords.json").write_text(json.dumps({name: name for name in USERS}))
 
     def processes(self) -> list[psutil.Process]:
-        """Everything alive that ``start`` made, also in an earlier run of this program."""
+        """List the running processes of ``start``, also of an earlier run of this program."""
         return self.sessions.processes()
 
     def stop(self) -> int:
-        """End everything; returns how many processes there were."""
+        """End all processes and return how many there were."""
         return self.sessions.end()
 
     def beats(self, parts: dict[str, str]) -> bool:
-        """Whether each part of Airflow (to the server that it is in) has beaten since *this* start of its server."""
+        """Return whether each part of Airflow has sent a heartbeat since this start of its server.
+
+        ``parts`` maps each part to its server.
+        """
         try:
             health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5.0).json()
         except (httpx.HTTPError, ValueError):
@@ -136,13 +146,14 @@ class AirflowHome:
         raise NotImplementedError
 
     def ended(self) -> tuple[str, Path] | None:
-        """A server that is no longer there, and its log."""
+        """Return a server that has ended, and its log; None if all run."""
         raise NotImplementedError
 
     def wait_healthy(self, timeout_seconds: float = BOOT_SECONDS) -> None:
-        """Wait until Airflow is up and has its pools: without them tasks would wait for ever.
+        """Wait until Airflow is up and has its pools, without which tasks would wait for ever.
 
-        Raises StandaloneError when a server died or Airflow is not up in time.
+        Raises:
+            StandaloneError: A server died, or Airflow is not up in time.
         """
         for _ in ticks(timeout_seconds):
             if self.healthy():
@@ -154,7 +165,7 @@ class AirflowHome:
         raise StandaloneError(f"Airflow is not up after {timeout_seconds:.0f} s; see {self.home}, then run make down")
 
     def api(self) -> Api:
-        """A client with a fresh token."""
+        """Create a client with a new token."""
         answer = httpx.post(f"{self.url}/auth/token", json=LOGIN, timeout=REQUEST_SECONDS)
         answer.raise_for_status()
         token = answer.json()["access_token"]
@@ -163,6 +174,6 @@ class AirflowHome:
 
 
 def last_line(log: Path) -> str:
-    """What a program said last, or that it said nothing."""
+    """Return the last line of a program's log, or a text for an empty log."""
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1].strip() if lines else "it said nothing"
+    return lines[-1].strip() if lines else "its log is empty"

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis for one local Airflow: found, started, asked until they answer. On 127.0.0.1, with a password."""
+"""Starts PostgreSQL and Redis for one local Airflow, on 127.0.0.1 and with a password."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ UNPRIVILEGED = ("postgres", "nobody")
 
 
 def program(name: str) -> str:
-    """Raises StandaloneError saying what to install."""
+    """Find a program.
+
+    Raises:
+        StandaloneError: It is missing; the message says what to install.
+    """
     path = os.pathsep.join([os.environ.get("PATH", ""), *sorted(glob.glob(DEBIAN), reverse=True)])
     found = shutil.which(name, path=path)
     if found is None:
@@ -35,7 +39,10 @@ def program(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PostgreSQL:
-    """A cluster in ``home/postgresql`` with one user, airflow. It refuses to run as root: then user postgres runs it."""
+    """A PostgreSQL cluster in ``home/postgresql`` with one user, airflow.
+
+    PostgreSQL refuses to run as root, so then the user postgres runs it.
+    """
 
     home: Path
     port: int
@@ -50,12 +57,16 @@ class PostgreSQL:
         return f"postgresql+psycopg2://airflow:{self.secret}@127.0.0.1:{self.port}/postgres"
 
     def start(self, sessions: Sessions, log: Path, environment: Mapping[str, str]) -> None:
-        """Raises StandaloneError naming the log when it does not come up."""
+        """Start it and wait until it answers.
+
+        Raises:
+            StandaloneError: It does not come up; the message names the log.
+        """
         server, user = program("postgres"), self._user()
         if not (self.folder / "PG_VERSION").exists():
             self._initialise(log, user)
         command = [server, "-D", str(self.folder), "-p", str(self.port), "-c", "listen_addresses=127.0.0.1"]
-        # Nothing here is worth a disk's patience: a crash of the machine may cost the last second, not the cluster.
+        # No waiting for the disk: a crash of the machine may lose the last second, but not the cluster.
         command += ["-c", "unix_socket_directories=", "-c", "synchronous_commit=off"]
         sessions.start("postgresql", command, log, environment=environment, folder=Path("/"), **user)
         _wait("postgresql", sessions, log, self._answers)
@@ -86,7 +97,7 @@ class PostgreSQL:
 
     @staticmethod
     def _user() -> dict[str, Any]:
-        """Popen's options that give root's rights away."""
+        """Return Popen's options that drop root's rights."""
         if os.geteuid():
             return {}
         names = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -107,7 +118,7 @@ class PostgreSQL:
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    """The queue, in memory: what was queued and not taken is lost with it, and sent again by the scheduler."""
+    """The queue, in memory; the scheduler sends lost messages again."""
 
     home: Path
     port: int
@@ -118,8 +129,12 @@ class Redis:
         return f"redis://:{self.secret}@127.0.0.1:{self.port}/0"
 
     def start(self, sessions: Sessions, log: Path, environment: Mapping[str, str]) -> None:
-        """Raises StandaloneError naming the log when it does not come up."""
-        settings = self.home / "redis.conf"  # a password on the command line is everybody's
+        """Start it and wait until it answers.
+
+        Raises:
+            StandaloneError: It does not come up; the message names the log.
+        """
+        settings = self.home / "redis.conf"  # every user can read a password on a command line
         settings.touch(mode=0o600)
         settings.write_text(
             f'bind 127.0.0.1\nport {self.port}\nrequirepass {self.secret}\nsave ""\nappendonly no\nlogfile ""\n'

@@ -1,4 +1,4 @@
-"""The chain from telemetry to a promoted release on a stack whose servers may be killed meanwhile."""
+"""Runs the chain from telemetry to a promoted release on a stack with killed servers."""
 
 from __future__ import annotations
 
@@ -36,19 +36,22 @@ class Chain:
         return Path(self.stack.store.removeprefix("file://"))
 
     def forget(self) -> None:
-        """Only telemetry and feedback stay."""
+        """Delete everything but telemetry and feedback."""
         for folder in BUILT:
             shutil.rmtree(self.store / folder, ignore_errors=True)
 
     def task(self, dag_id: str, task_id: str, state: str) -> dict[str, Any] | None:
-        """A task instance that is in ``state``; there is one run of a DAG at a time."""
+        """Return a task instance in ``state``, if there is one; a DAG has one run at a time."""
         found = self.api.task_instances(dag_id)
         return next((t for t in found if (t["task_id"], t["state"]) == (task_id, state)), None)
 
     def wait(self, what: str, true: Callable[[], Any], seconds: float = STEP_SECONDS, keep_up: bool = False) -> Any:
-        """What ``true`` answers, as soon as it is true. Raises StandaloneError naming ``what`` after ``seconds``.
+        """Wait until ``true`` returns a true value, and return it.
 
         With ``keep_up`` a server that ended is started again, and an API that does not answer is asked again.
+
+        Raises:
+            StandaloneError: It did not within ``seconds``; the message names ``what``.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -64,19 +67,23 @@ class Chain:
         raise StandaloneError(f"{what}: not in {seconds:.0f} s")
 
     def promotions(self) -> int:
-        """How many went well. Raises StandaloneError when a run is red."""
+        """Count the promotions that succeeded.
+
+        Raises:
+            StandaloneError: A run failed.
+        """
         if red := [run["dag_id"] for run in self.api.runs() if run["state"] == "failed"]:
             raise StandaloneError(f"{red[0]} failed")
         return sum(run["state"] == "success" for run in self.api.runs("release_promote"))
 
     def wait_for_release(self, promotions: int, keep_up: bool = False) -> str:
-        """The only release, after so many promotions went well."""
+        """Wait for so many successful promotions and return the only release."""
         self.wait("promotion", lambda: self.promotions() >= promotions, CHAIN_SECONDS, keep_up)
         (release,) = (self.store / "releases").iterdir()
         return release.name
 
     def kill(self, server: str) -> None:
-        """As when its machine dies: nobody hears of it. A killed process is there for a moment yet."""
+        """Kill a server as if its machine died, and wait until it is gone."""
         for process in self.stack.sessions.processes(server):
             with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's children leave with their parent
                 process.kill()
@@ -88,7 +95,9 @@ class Chain:
         reraise=True,
     )
     def put_back(self) -> None:
-        """What ``make stack`` does when it is called again; more than once, as a supervisor would, because who loses the
-        database may end a moment later."""
+        """Start killed servers again as ``make stack`` does, several times, as a supervisor would.
+
+        A process that loses its database connection may exit a moment later.
+        """
         self.stack.start()
         self.stack.wait_healthy()

@@ -1,4 +1,6 @@
-"""``make demo``: a simulated fleet through the real DAGs on a local Airflow, to a release that a scorer has used.
+"""``make demo``: runs a simulated fleet through the real DAGs on a local Airflow.
+
+It ends with a release that a scorer has used.
 
 ``make stack`` does the same on PostgreSQL, Redis and Celery workers. Safe to run again: runs have fixed ids, so a second
 demo starts nothing and shows the same release. The UI stays up until ``make down``. State lives in .demo/, which
@@ -55,14 +57,14 @@ DAGS = {*CHAIN, *CRON_DAGS, "release_rollback", "fleet_scoring"}
 
 
 def partition_keys(config: Config) -> list[str]:
-    """Every day of the simulated fleet."""
+    """List the partition keys of every day of the simulated fleet."""
     start = parse_time(config.source.start)
     days = split(Interval(start, start + timedelta(days=config.source.days)), config.partition)
     return [partition_key(day, config.partition) for day in days]
 
 
 def bring_up(airflow: AirflowHome, say: Say) -> Api:
-    """A healthy Airflow with its DAGs and pools: the one that runs already, or a new one."""
+    """Return a healthy Airflow with its DAGs and pools: the running one, or a new one."""
     if airflow.healthy():
         say(f"Airflow is already up at {airflow.url}")
     else:
@@ -77,9 +79,12 @@ def bring_up(airflow: AirflowHome, say: Say) -> Api:
 
 
 def run_chain(api: Api, keys: list[str], say: Say) -> None:
-    """Start one keyed ingest run per day and wait until the scheduler has made a release of them.
+    """Start one keyed ingest run per day and wait for the release that follows.
 
-    Runs that exist are not started again. Raises StandaloneError as soon as a run fails.
+    Runs that exist are not started again.
+
+    Raises:
+        StandaloneError: A run failed.
     """
     earlier = len(api.events("release"))
     started = [key for key in keys if api.trigger("telemetry_ingest", f"demo__{key}", key)]
@@ -108,7 +113,7 @@ def run_chain(api: Api, keys: list[str], say: Say) -> None:
             return
         quiet_looks += 1
         time.sleep(3.0)
-    raise StandaloneError("nothing runs any more and there is no release; start over with: make clean demo")
+    raise StandaloneError("no run is left and there is no release; start over with: make clean demo")
 
 
 def progress(runs: list[dict[str, Any]]) -> str:
@@ -118,7 +123,7 @@ def progress(runs: list[dict[str, Any]]) -> str:
 
 
 def reason(api: Api, run: dict[str, Any]) -> str:
-    """The last error line of a failed run's first failed task, or where to look."""
+    """Return the last error line of a run's first failed task, or where to look."""
     for task in api.task_instances(run["dag_id"], run["dag_run_id"]):
         if task["state"] == "failed":
             lines = api.error_lines(task)
@@ -127,7 +132,7 @@ def reason(api: Api, run: dict[str, Any]) -> str:
 
 
 def score_elsewhere(store: str, telemetry: Path, out: Path) -> str:
-    """What a consumer does, in a process of its own: follow the champion, check every hash, score a file."""
+    """Score a file in another process with the champion, as a consumer would."""
     command = [str(Path(sys.executable).parent / "fleetalign"), "score", "--store", store, "--channel", "champion"]
     done = subprocess.run(
         [*command, "--telemetry", str(telemetry), "--out", str(out)],
@@ -137,7 +142,7 @@ def score_elsewhere(store: str, telemetry: Path, out: Path) -> str:
         timeout=SCORE_SECONDS,
     )
     if done.returncode:
-        raise StandaloneError(f"the scorer said: {done.stderr.strip()}")
+        raise StandaloneError(f"the scorer failed: {done.stderr.strip()}")
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -148,7 +153,7 @@ def score_elsewhere(store: str, telemetry: Path, out: Path) -> str:
 
 
 def summary(store_uri: str) -> list[str]:
-    """Release id and its figures beside their controls, from the manifest of the champion."""
+    """Return the release id and the figures with controls from the champion's manifest."""
     from fleetalign.storage import channel
     from fleetalign.storage.connect import open_store
     from fleetalign.storage.manifest import read_manifest
@@ -157,7 +162,7 @@ def summary(store_uri: str) -> list[str]:
     pointer = channel.read(store, "champion")
     if pointer is None:
         raise StandaloneError(
-            "nothing was promoted to champion; ask `fleetalign explain`, or start over: make clean demo"
+            "no release was promoted to champion; see `fleetalign explain`, or start over: make clean demo"
         )
     manifest = read_manifest(store, pointer.release_id)
     lines = [f"release {manifest.release_id}", f"  coverage: {coverage_text(manifest.coverage)}"]
@@ -203,7 +208,7 @@ def demo(airflow: AirflowHome, say: Say) -> None:
 
 
 def airflow_of(home: Path, port: int, stack: bool) -> AirflowHome:
-    """The Airflow and the store that ``home`` holds for ``make demo`` or, in a folder of its own, for ``make stack``."""
+    """Return the Airflow and the store of ``make demo``, or of ``make stack`` in its own folder."""
     kind, home = (Stack, home / "stack") if stack else (Standalone, home)
     return kind(home / "airflow", f"file://{home / 'store'}", PARAMS, port)
 

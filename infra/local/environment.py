@@ -1,4 +1,4 @@
-"""``make env``: the project's environment from the committed lock, into .venv. Standard library only.
+"""``make env``: installs the committed lock into .venv, with the standard library only.
 
 uv installs the lock; what pip is configured to use (find-links, indexes, certificate) is handed on to it, because uv
 reads no pip configuration. The environment is left alone while lock and pyproject are the ones it was made from.
@@ -22,6 +22,7 @@ VENV = REPOSITORY / ".venv"
 LOCK = REPOSITORY / "requirements.lock.txt"
 STAMP = VENV / "made-from.sha256"
 UV_VERSION = "0.13.9"
+SUPPORTED = ((3, 11), (3, 12), (3, 13))
 EXIT_USAGE = 2
 EXIT_NETWORK = 4
 PIP_TO_UV = {
@@ -33,7 +34,7 @@ PIP_TO_UV = {
 
 
 class Stop(Exception):
-    """One line for the user and the process's exit code."""
+    """Ends the program with one line for the user and an exit code."""
 
     def __init__(self, line: str, exit_code: int = EXIT_USAGE) -> None:
         super().__init__(line)
@@ -41,20 +42,31 @@ class Stop(Exception):
 
 
 def check_prerequisites() -> None:
-    """Raises Stop naming the first tool that is missing and how to get it."""
-    if sys.version_info[:2] != (3, 11):
-        found = ".".join(map(str, sys.version_info[:2]))
-        raise Stop(f"this is Python {found}; fleetalign needs 3.11: install it and run make PYTHON=/path/to/python3.11")
+    """Check that the tools are there.
+
+    Raises:
+        Stop: A tool is missing; the message says how to get it.
+    """
+    if sys.version_info[:2] not in SUPPORTED:
+        raise Stop(
+            f"this is {_python_name()}; fleetalign needs Python 3.11, 3.12 or 3.13: "
+            "install one and run make PYTHON=/path/to/python3.11"
+        )
     for module in ("venv", "ensurepip"):
         if importlib.util.find_spec(module) is None:
-            raise Stop(f"Python's {module} module is missing; on Debian: apt-get install python3.11-venv")
+            raise Stop(f"Python's {module} module is missing; on Debian: apt-get install {_python_name()}-venv")
     for tool in ("git", "make"):
         if shutil.which(tool) is None:
             raise Stop(f"{tool} is missing; on Debian: apt-get install {tool}")
 
 
+def _python_name() -> str:
+    """Name the program of this interpreter, as in an environment made by it."""
+    return f"python{sys.version_info[0]}.{sys.version_info[1]}"
+
+
 def pip_settings() -> dict[str, list[str]]:
-    """What pip would use: its configuration files, overridden by ``PIP_*`` variables."""
+    """Read pip's settings: its configuration files, overridden by ``PIP_*`` variables."""
     command = [str(VENV / "bin" / "python"), "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     settings: dict[str, list[str]] = {}
@@ -68,7 +80,7 @@ def pip_settings() -> dict[str, list[str]]:
 
 
 def uv_environment(settings: dict[str, list[str]]) -> dict[str, str]:
-    """The process's environment with pip's settings in uv's names; uv's own variables win."""
+    """Return the environment with pip's settings under uv's names; uv's own variables win."""
     environment = dict(os.environ)
     for option, values in settings.items():
         variable, separator = PIP_TO_UV[option]
@@ -80,10 +92,11 @@ def uv_environment(settings: dict[str, list[str]]) -> dict[str, str]:
 
 
 def torch_download(find_links: list[str]) -> str:
-    """One line about the size of the largest download, said before it starts."""
+    """Describe the size of the largest download, before it starts."""
     version = re.search(r"^torch==([^\s;]+)", LOCK.read_text(), re.MULTILINE)[1]
+    pattern = f"torch-{version}*cp{sys.version_info[0]}{sys.version_info[1]}*.whl"
     for place in find_links:
-        wheels = [w for w in Path(place.removeprefix("file://")).glob(f"torch-{version}*cp311*.whl") if w.is_file()]
+        wheels = [w for w in Path(place.removeprefix("file://")).glob(pattern) if w.is_file()]
         if wheels:
             return f"torch {version}: {wheels[0].stat().st_size / 1e6:.0f} MB, already here in {place}"
     if find_links:
@@ -99,14 +112,18 @@ def digest() -> str:
 
 
 def up_to_date() -> bool:
-    return (VENV / "bin" / "python").exists() and STAMP.exists() and STAMP.read_text() == digest()
+    return (VENV / "bin" / _python_name()).exists() and STAMP.exists() and STAMP.read_text() == digest()
 
 
 def make() -> None:
-    """Build or update .venv. Raises Stop when a download or an installation fails."""
+    """Build or update .venv.
+
+    Raises:
+        Stop: A download or an installation failed.
+    """
     started = time.monotonic()
-    if not (VENV / "bin" / "pip").exists():
-        _run([sys.executable, "-m", "venv", str(VENV)], dict(os.environ))
+    if not all((VENV / "bin" / program).exists() for program in (_python_name(), "pip")):
+        _run([sys.executable, "-m", "venv", "--clear", str(VENV)], dict(os.environ))
     settings = pip_settings()
     environment = uv_environment(settings)
     print(f"environment: {torch_download(settings.get('find-links', []))}; then about 2.5 GB on disk", flush=True)

@@ -1,4 +1,4 @@
-"""Every server of the stack killed with SIGKILL in every step of the chain, one after the other.
+"""Kills every server of the stack with SIGKILL in every step of the chain, one at a time.
 
 Run by ``fleetalign bench kills``, which shows it. Prints one JSON document.
 """
@@ -53,7 +53,7 @@ airflow: {{gpu_queue: gpu, min_new_partitions: 1000, retries: 5, retry_delay_sec
 
 
 def simulated(folder: Path) -> Path:
-    """A small fleet in ``folder``; returns its parameters."""
+    """Write a small fleet to ``folder`` and return its parameters."""
     command = [sys.executable, "-m", "fleetalign.cli", "simulate", "--out", str(folder), "--seed", "3"]
     subprocess.run(
         [*command, "--entities", str(ENTITIES), "--days", str(DAYS)], check=True, stdout=sys.stderr,
@@ -70,7 +70,7 @@ def days() -> list[str]:
 
 
 def ingest(chain: Chain, name: str) -> None:
-    """Start every day anew, under run ids of their own: the same rows make the same partitions."""
+    """Ingest every day again under new run ids: the same rows make the same partitions."""
     for day in days():
         chain.api.trigger("telemetry_ingest", f"{name}__{day}", day)
 
@@ -80,7 +80,7 @@ def validated(chain: Chain, before: int) -> bool:
 
 
 def idle(chain: Chain) -> None:
-    """Nothing is queued or running on 4 looks in a row."""
+    """Wait until no run is queued or running in 4 successive checks."""
     looks = 0
 
     def quiet() -> bool:
@@ -93,7 +93,10 @@ def idle(chain: Chain) -> None:
 
 
 def killed(chain: Chain, server: str, step: str) -> dict[str, Any]:
-    """Kill ``server`` while ``step`` runs; seconds until it is back, and whether the step was seen running at the kill."""
+    """Kill ``server`` while ``step`` runs.
+
+    Returns the seconds until it is back, and whether the step was running at the kill.
+    """
     dag_id = STEPS[step]
     name = "worker-gpu" if (server, step) == ("worker", "pretrain") else server
     task = chain.wait(f"{step} runs", lambda: chain.task(dag_id, step, "running"), CHAIN_SECONDS, keep_up=True)
@@ -121,7 +124,7 @@ def killed(chain: Chain, server: str, step: str) -> dict[str, Any]:
 
 
 def measure(chain: Chain, servers: list[str], steps: list[str], say: Any) -> dict[str, Any]:
-    """A chain without a kill, then one for every server; every one must end in the release of the first."""
+    """Run a chain without a kill, then one for every server; all must end in the same release."""
     ingest(chain, "first")
     chain.wait("validated", lambda: validated(chain, 0), CHAIN_SECONDS)
     idle(chain)
@@ -156,7 +159,7 @@ def main() -> int:
     parser.add_argument("--step", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--port", type=int, default=8170)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whoever ends this ends its servers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that ending this program ends its servers
     os.environ["OMP_NUM_THREADS"] = "1"
 
     def say(line: str) -> None:

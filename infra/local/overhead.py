@@ -1,4 +1,4 @@
-"""What Airflow itself takes for a task instance that does nothing: the same DAG on three local Airflows, one after the other.
+"""Measures what Airflow takes for an empty task instance, on three local Airflows in turn.
 
 Run by ``fleetalign bench airflow``, which shows it. Prints one JSON document.
 """
@@ -88,11 +88,11 @@ SIDES: dict[str, tuple[type[AirflowHome], dict[str, Any]]] = {
     "PostgreSQL + LocalExecutor, heartbeat 5 s": (OnPostgreSQL, LOCAL | DEFAULT),
     "PostgreSQL + Celery, heartbeat 5 s": (Stack, CELERY | DEFAULT),
 }
-"""Kind of Airflow and what it is told."""
+"""Kind of Airflow and its settings."""
 
 
 def cpu_seconds_of(processes: Iterable[psutil.Process]) -> float:
-    """Theirs and of those that they have waited for, which tasks are."""
+    """Sum the CPU seconds of processes and of the children that they waited for, such as tasks."""
     total = 0.0
     for process in processes:
         try:
@@ -103,7 +103,7 @@ def cpu_seconds_of(processes: Iterable[psutil.Process]) -> float:
 
 
 def measure(airflow: AirflowHome, tasks: int, runs: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Seconds of wall and CPU for ``tasks`` mapped no-ops, ``runs`` times, after a warm-up run."""
+    """Measure wall and CPU seconds of ``tasks`` mapped no-ops, ``runs`` times after a warm-up."""
     began = time.monotonic()
     airflow.start()
     airflow.wait_healthy()
@@ -124,7 +124,7 @@ def measure(airflow: AirflowHome, tasks: int, runs: int, say: Callable[[str], No
 
 
 def _run(api: Api, run_id: str, tasks: int) -> list[dict[str, Any]]:
-    """Task instances of a run that went well."""
+    """Run the DAG and return its task instances."""
     api.trigger("nothing", run_id, conf={"tasks": tasks})
     for _ in ticks(RUN_SECONDS):
         state = api.call("GET", f"/dags/nothing/dagRuns/{run_id}")["state"]
@@ -154,7 +154,7 @@ def _figures(instances: list[dict[str, Any]], cpu: float, wall: float) -> dict[s
 @contextmanager
 def scratch() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="fleetalign-airflow-", ignore_cleanup_errors=True) as folder:
-        os.chmod(folder, 0o755)  # PostgreSQL may run as somebody else
+        os.chmod(folder, 0o755)  # PostgreSQL may run as another user
         yield Path(folder)
 
 
@@ -165,7 +165,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8180)
     parser.add_argument("--side", action="append", choices=list(SIDES), help="only these")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whoever ends this ends its servers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that ending this program ends its servers
     found = {}
     with scratch() as folder:
         (folder / "dags").mkdir()

@@ -1,4 +1,4 @@
-"""Fleets of growing size through plan, align and release on the stack, beside the same steps without Airflow.
+"""Measures plan, align and release of growing fleets on the stack and without Airflow.
 
 Run by ``fleetalign bench scale``, which shows it. Prints one JSON document.
 """
@@ -47,7 +47,7 @@ CHAIN = ("entity_align", "release_promote")
 
 @dataclass
 class Watch:
-    """CPU seconds and the highest memory of every server of a stack, tasks counted with their worker."""
+    """Watches the CPU and peak memory of every server of a stack; tasks count with their worker."""
 
     stack: Stack
     peak_bytes: dict[str, int] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Watch:
 
 
 def _proportional_bytes(process: psutil.Process) -> int:
-    """Resident memory, pages that several processes share counted once."""
+    """Measure resident memory; pages that several processes share count once."""
     try:
         return process.memory_full_info().pss
     except psutil.Error:  # it ended meanwhile
@@ -88,7 +88,7 @@ def _proportional_bytes(process: psutil.Process) -> int:
 
 
 def on_the_stack(stack: Stack) -> dict[str, Any]:
-    """One alignment and its promotion, from the trigger to the end of the second run."""
+    """Run one alignment and its promotion, from the trigger to the end of the second run."""
     api = bring_up(stack, lambda _: None)
     # Every server loads its libraries when it is first asked for something.
     api.trigger("storage_gc", "warm-up", conf={"dry_run": True})
@@ -108,7 +108,7 @@ def on_the_stack(stack: Stack) -> dict[str, Any]:
 
 
 def _wait(api: Api) -> dict[str, dict[str, Any]]:
-    """The run of each DAG of the chain, once both went well."""
+    """Wait until both DAGs of the chain succeeded and return the run of each."""
     found: dict[str, dict[str, Any]] = {}
     for _ in ticks(CHAIN_SECONDS, LOOK_SECONDS):
         runs = api.runs()
@@ -129,7 +129,7 @@ def _time(text: str) -> float:
 
 
 def measure(folder: Path, entities: int, port: int, say: Any) -> dict[str, Any]:
-    """Both ways for one fleet, each on a store of its own with the same content."""
+    """Measure one fleet both ways, each on its own store with the same content."""
     params = folder / "params.yaml"
     params.write_text(PARAMS)
     prepared, plain = folder / "store", folder / "plain"
@@ -157,7 +157,7 @@ def main() -> int:
     parser.add_argument("--entities", type=int, nargs="+", required=True)
     parser.add_argument("--port", type=int, default=8190)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whoever ends this ends its servers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that ending this program ends its servers
     os.environ["OMP_NUM_THREADS"] = "1"
     found = []
 

@@ -1,4 +1,4 @@
-"""Servers, each a session of processes: started, found again by a later run of this program, ended wholly.
+"""Starts, finds and ends servers, each of which is a session of processes.
 
 A session and not a process group, because Airflow gives every task a group of its own: a signal to the server's group
 would leave the task behind.
@@ -23,7 +23,7 @@ import psutil
 TERM_SECONDS = 20.0
 KILL_SECONDS = 5.0
 WORDS = ("airflow", "celery", "postgres", "redis")
-"""One of them is in every command line: after a reboot a session's number may belong to somebody else."""
+"""One of them is in every command line: after a reboot a session's number may belong to another program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Sessions:
         folder: Path,
         **options: Any,
     ) -> None:
-        """Start ``name`` in a session of its own; it adds to ``log`` and may not read. ``options`` are Popen's."""
+        """Start ``name`` in a session of its own, appending to ``log``; ``options`` are Popen's."""
         with open(log, "ab") as words:
             process = subprocess.Popen(
                 command,
@@ -57,19 +57,19 @@ class Sessions:
         self._write(self._read() | {name: {"session": process.pid, "started_at": datetime.now(UTC).isoformat()}})
 
     def names(self) -> list[str]:
-        """In the order of their start."""
+        """List the servers in the order of their start."""
         return list(self._read())
 
     def started_at(self, name: str) -> datetime:
         return datetime.fromisoformat(self._read()[name]["started_at"])
 
     def alive(self, name: str) -> bool:
-        """Whether the process that ``start`` made is there; what it started may outlive it."""
+        """Return whether the process of ``start`` runs; its children may outlive it."""
         session = self._read().get(name, {}).get("session")
         return any(process.pid == session for process in self.processes(name))
 
     def processes(self, *names: str) -> list[psutil.Process]:
-        """Everything alive of these servers, or of all."""
+        """List the running processes of these servers, or of all."""
         known = self._read()
         sessions = {known[name]["session"] for name in names or known if name in known}
         everything: dict[int, psutil.Process] = {}
@@ -84,11 +84,11 @@ class Sessions:
                     continue
             except (ProcessLookupError, PermissionError):
                 continue
-            # Redis has none for a moment, while it changes its title.
+            # Redis has no command line for a moment, while it changes its title.
             line = " ".join(process.info["cmdline"] or ())
             if line and not any(word in line for word in WORDS):
                 continue
-            # PostgreSQL gives each of its processes a session of its own. One that ends meanwhile says nothing of the
+            # PostgreSQL gives each of its processes a session of its own. One that ends meanwhile does not affect the
             # others: they come and go.
             family = [pid]
             for member in family:
@@ -97,13 +97,16 @@ class Sessions:
         return list(found.values())
 
     def end(self, *names: str) -> int:
-        """End these servers, or all: TERM, ``TERM_SECONDS`` of patience, KILL. Returns how many processes there were."""
+        """End these servers, or all, and return how many processes there were.
+
+        They get TERM, and KILL after ``TERM_SECONDS``.
+        """
         known = self._read()
         chosen = [name for name in names or known if name in known]
         first = self.processes(*chosen) if chosen else []
         left = first
         for name in chosen:
-            # The server's own group only: who supervises a task hands the signal on.
+            # Only the server's own group: the supervisor of a task passes the signal on.
             if self.processes(name):
                 _send(os.killpg, known[name]["session"], signal.SIGTERM)
         for patience_seconds in (TERM_SECONDS, KILL_SECONDS):

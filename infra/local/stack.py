@@ -1,4 +1,4 @@
-"""Airflow as it runs in production, on one machine and without containers: PostgreSQL, Redis, the CeleryExecutor.
+"""A production-like Airflow on one machine: PostgreSQL, Redis, the CeleryExecutor.
 
 Each server is a plain process with a log of its own in ``home``. ``start`` starts what is missing, so it also puts back a
 server that was killed.
@@ -23,7 +23,10 @@ PRELOADED = ("airflow.dag_processing.dagbag",)
 
 
 def worker(queue: str, concurrency: int) -> list[str]:
-    """A Celery worker ``queue@host``. Logs are read from the folder that all servers share: nobody serves them."""
+    """Return the command of a Celery worker ``queue@host``.
+
+    Logs are read from the folder that all servers share, so no worker serves them.
+    """
     return [
         "celery", "worker", "--queues", queue, "--celery-hostname", f"{queue}@%h",
         "--concurrency", str(concurrency), "--skip-serve-logs",
@@ -68,7 +71,7 @@ class Stack(AirflowHome):
             "CELERY__BROKER_URL": backends["redis"].url,
             "CELERY__EXTRA_CELERY_CONFIG": json.dumps({"imports": PRELOADED}),
         }
-        # Nobody reports the death of a worker. A running task is missed by its heartbeats and tried again;
+        # No one reports the death of a worker. A running task is detected by its missing heartbeats and tried again;
         # a message that a worker took and did not start comes back to the queue after visibility_timeout. A task that
         # runs for longer than that is delivered twice: the second worker sees that it runs, and drops it.
         dead_worker = {
@@ -84,7 +87,7 @@ class Stack(AirflowHome):
             "SCHEDULER__TASK_QUEUED_TIMEOUT": "180",
             "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "15",
         }
-        # A worker asks on for about a minute and notices within 3 s that somebody answers again; before that, three
+        # A worker asks on for about a minute and notices within 3 s that a server answers again; before that, three
         # heartbeats without an answer must not end a task.
         dead_api_server = {
             "WORKERS__EXECUTION_API_RETRIES": "20",
@@ -93,7 +96,11 @@ class Stack(AirflowHome):
         return super().settings() | celery | dead_worker | dead_scheduler | dead_api_server
 
     def start(self, say: Say = lambda _: None) -> None:
-        """Start every server that is not there. Raises StandaloneError naming a missing program, a taken port or the log."""
+        """Start every server that does not run.
+
+        Raises:
+            StandaloneError: A program is missing, a port is taken, or a server does not start.
+        """
         backends, names = self.backends, [*self.backends, *self.servers]
         missing = [name for name in names if not self.sessions.alive(name)]
         if missing and len(missing) < len(names):
@@ -109,7 +116,7 @@ class Stack(AirflowHome):
                 backend.start(self.sessions, self.log(name), environment)
         if not set(self.servers) - set(missing):
             self._migrate(environment)
-        # A worker says which tasks it took: the only record of who ran what, when all are on one host.
+        # A worker logs which tasks it took: on one host that is the only record of which worker ran what.
         talkative = environment | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO"}
         for name, command in self.servers.items():
             if name in missing:
@@ -118,7 +125,7 @@ class Stack(AirflowHome):
                 self.sessions.start(name, airflow, self.log(name), environment=mine, folder=self.home)
 
     def stop(self) -> int:
-        """End every server, those that others need last; returns how many processes there were."""
+        """End every server, those that others need last, and return how many processes there were."""
         ended = self.sessions.end(*self.servers)
         return ended + self.sessions.end()
 

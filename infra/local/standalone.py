@@ -11,7 +11,10 @@ NAME = "standalone"
 
 
 class Standalone(AirflowHome):
-    """One command that starts every part of Airflow. SQLite knows one writer: ``parallelism`` is 2 to 4."""
+    """One command that starts every part of Airflow.
+
+    SQLite allows one writer, so ``parallelism`` is 2 to 4.
+    """
 
     @property
     def log(self) -> Path:
@@ -25,7 +28,11 @@ class Standalone(AirflowHome):
         return super().settings() | logs
 
     def start(self, say: Say = lambda _: None) -> None:
-        """Start it; what is left of an earlier one is ended before. Raises StandaloneError when a port is taken."""
+        """Start it, after ending the rest of an earlier one.
+
+        Raises:
+            StandaloneError: A port is taken.
+        """
         if self.sessions.processes():
             ended = self.sessions.end()
             say(f"an earlier run does not answer at {self.url}: ended its {ended} processes, starting again")

@@ -1,4 +1,4 @@
-"""Which time range a run is for. The only place that decides it.
+"""The time range of a run. No other module decides it.
 
 A range comes from a partition key (Airflow) or from ``--from/--to`` (command line), never from a clock.
 Times are UTC; ranges are half open ``[start, end)``.
@@ -33,22 +33,33 @@ class Interval:
 
     @classmethod
     def parse(cls, start: str, end: str) -> Interval:
-        """Read two ISO 8601 times; a bare date or a time without a zone is UTC. Raises UsageError."""
+        """Read two ISO 8601 times; a bare date or a time without a zone is UTC.
+
+        Raises:
+            UsageError: A text is not a time, or the end is not after the start.
+        """
         return cls(parse_time(start), parse_time(end))
 
     @property
     def seconds(self) -> float:
+        """Length in seconds."""
         return (self.end - self.start).total_seconds()
 
     def overlaps(self, other: Interval) -> bool:
+        """Return whether the two ranges share an instant."""
         return self.start < other.end and other.start < self.end
 
     def as_json(self) -> dict[str, str]:
+        """Return ``start`` and ``end`` as ISO 8601 text."""
         return {"start": format_time(self.start), "end": format_time(self.end)}
 
 
 def parse_time(text: str) -> datetime:
-    """One ISO 8601 time as an aware UTC datetime. Raises UsageError naming the text."""
+    """Read one ISO 8601 time as an aware UTC datetime.
+
+    Raises:
+        UsageError: The text is not a time.
+    """
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
@@ -57,13 +68,17 @@ def parse_time(text: str) -> datetime:
 
 
 def format_time(value: datetime) -> str:
+    """Write an aware datetime as ISO 8601 text in UTC, with ``Z``."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def from_partition_key(key: str | None, granularity: Granularity) -> Interval:
-    """The range of one Airflow partition key. Raises UsageError without a key or with one of another format.
+    """Return the range that an Airflow partition key stands for.
 
-    A manual Airflow run without a key would succeed and wake nobody, so it is refused here.
+    A manual Airflow run without a key would succeed and trigger no downstream DAG, so it is rejected here.
+
+    Raises:
+        UsageError: There is no key, or it has another format.
     """
     if not key:
         raise UsageError(
@@ -80,11 +95,12 @@ def from_partition_key(key: str | None, granularity: Granularity) -> Interval:
 
 
 def partition_key(interval: Interval, granularity: Granularity) -> str:
+    """Write the Airflow partition key of a range."""
     return interval.start.strftime(KEY_FORMATS[granularity])
 
 
 def split(interval: Interval, granularity: Granularity) -> list[Interval]:
-    """The closed partitions that cover ``interval``, first to last."""
+    """Return the whole partitions that cover ``interval``, first to last."""
     length = LENGTHS[granularity]
     floor = interval.start.replace(minute=0, second=0, microsecond=0)
     if granularity == "day":

@@ -14,7 +14,8 @@ function. Heavy libraries are imported inside, so that parsing a DAG loads none 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,22 @@ from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.receipts import SnapshotReceipt
 from fleetalign.interval import Interval
 from fleetalign.plan import receipts
+from fleetalign.progress import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.connect import open_store
 
 if TYPE_CHECKING:
     from fleetalign.ingest.raw_partitions import IngestResult
 
+if TYPE_CHECKING:
+    from fleetalign.explain.explanation import EntityExplanation, ReleaseExplanation
+    from fleetalign.ingest.mapping import Mapping as FileMapping
+    from fleetalign.ingest.raw_partitions import IngestResult
+    from fleetalign.validate.stored import Validated
+
+_log = logging.getLogger(__name__)
+
 BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "release")
-Progress = Callable[[int, int, str], None]
 
 
 def ingest(config: Config, store_uri: str, interval: Interval, progress: Progress | None = None) -> dict[str, Any]:
@@ -60,6 +69,36 @@ def ingest_summary(result: IngestResult, feedback_statements: int = 0) -> dict[s
     }
 
 
+def ingest_files(
+    config: Config,
+    store_uri: str,
+    path: str,
+    mapping: FileMapping,
+    interval: Interval | None = None,
+    *,
+    feedback_path: str | None = None,
+    replace: bool = False,
+    progress: Progress | None = None,
+) -> IngestResult:
+    """Bring files into raw partitions, and their feedback into the store.
+
+    Feedback that contradicts other feedback is stored and logged as a warning.
+    """
+    from fleetalign.feedback.files import read_feedback_file
+    from fleetalign.feedback.statements import import_files
+    from fleetalign.ingest.mapping import DEFAULT_KIND
+    from fleetalign.ingest.run import ingest_files as ingest
+
+    store = open_store(store_uri)
+    # Before telemetry is written, so that a wrong feedback file stops the run early.
+    feedback = read_feedback_file(feedback_path, mapping.kind or DEFAULT_KIND, store=store) if feedback_path else None
+    result = ingest(store, config, path, mapping, interval, progress, replace=replace)
+    if feedback_path and feedback is not None:
+        for warning in import_files(store, feedback, feedback_path, _now()).warnings:
+            _log.warning(warning)
+    return result
+
+
 def validate(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
     """Check every raw partition of one interval; good rows become validated partitions, bad ones go to quarantine.
 
@@ -69,6 +108,16 @@ def validate(config: Config, store_uri: str, interval: Interval) -> dict[str, An
 
     results = validate_interval(open_store(store_uri), config, interval)
     return {"partitions": [r.as_json() for r in results]}
+
+
+def validate_stored(config: Config, store_uri: str, within: Interval | None) -> Validated:
+    """Validate every raw partition that overlaps ``within`` (None: all).
+
+    A held partition does not stop the others.
+    """
+    from fleetalign.validate.stored import validate_stored
+
+    return validate_stored(open_store(store_uri), config, within)
 
 
 def pretrain_due(config: Config, store_uri: str) -> dict[str, str] | None:
@@ -247,6 +296,45 @@ def score(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
     return score_interval(open_store(store_uri), config, interval, _now())
 
 
+def backtest(
+    config: Config,
+    store_uri: str,
+    span: Interval,
+    *,
+    channel: str,
+    release_id: str | None = None,
+    against: str | None = None,
+    budget: float | None = None,
+) -> dict[str, Any]:
+    """Compare the pages that two releases, or a release and a budget, would have sent."""
+    from fleetalign.release.backtest import backtest
+
+    return backtest(
+        open_store(store_uri), config, span, channel=channel, release_id=release_id, against=against, budget=budget
+    )
+
+
+def explain(
+    config: Config,
+    store_uri: str,
+    *,
+    release_id: str | None = None,
+    channel: str | None = None,
+    entity: str | None = None,
+    at: datetime | None = None,
+) -> EntityExplanation | ReleaseExplanation:
+    """Explain the gates of a release, or the aligner row of ``entity`` and its page at ``at``.
+
+    The release is ``release_id``, else the one ``channel`` points to, else the newest.
+    """
+    from fleetalign.explain.explanation import explain_entity, explain_release
+    from fleetalign.release.listing import newest_release, released_on
+
+    store = open_store(store_uri)
+    chosen = release_id or (released_on(store, channel) if channel else newest_release(store))
+    return explain_entity(store, chosen, entity, at) if entity else explain_release(store, chosen)
+
+
 def drift(config: Config, store_uri: str) -> dict[str, Any] | None:
     """Compare the newest whole day of validated telemetry with what the channel's release was built on.
 
@@ -255,6 +343,26 @@ def drift(config: Config, store_uri: str) -> dict[str, Any] | None:
     from fleetalign.watch.drift import check_channel
 
     return check_channel(open_store(store_uri), config)
+
+
+def drift_report(
+    config: Config,
+    store_uri: str,
+    *,
+    channel: str,
+    release_id: str | None = None,
+    day: Interval | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compare ``day`` with what a release was built on; store the report and return it.
+
+    ``day`` None is the newest whole day of validated telemetry.
+    """
+    from fleetalign.scoring.scorer import Scorer
+    from fleetalign.watch.drift import check
+
+    store = open_store(store_uri)
+    return check(store, config, Scorer.open(store, channel, release_id), day, progress)
 
 
 def health(config: Config, store_uri: str) -> dict[str, Any] | None:
@@ -271,6 +379,17 @@ def add_feedback(config: Config, store_uri: str, form: Mapping[str, str], *, by:
     from fleetalign.feedback.statements import add
 
     return add(open_store(store_uri), form, merge_steps=config.align.merge_steps, by=by, now=_now())
+
+
+def import_feedback(config: Config, store_uri: str, path: str, kind: str | None = None) -> dict[str, Any]:
+    """Import the statements of a file or folder; ``kind`` is that of statements that name none."""
+    from fleetalign.feedback.files import read_feedback_file
+    from fleetalign.feedback.statements import import_files
+    from fleetalign.ingest.mapping import DEFAULT_KIND
+
+    store = open_store(store_uri)
+    table = read_feedback_file(path, kind or config.source.kind or DEFAULT_KIND, store=store)
+    return import_files(store, table, path, _now()).as_json()
 
 
 def collect_feedback(config: Config, store_uri: str) -> dict[str, Any]:
@@ -303,11 +422,16 @@ def _now() -> datetime:
 __all__ = [
     *BUILD_STEPS,
     "add_feedback",
+    "backtest",
     "collect_feedback",
     "collect_garbage",
     "drift",
+    "drift_report",
+    "explain",
     "health",
+    "import_feedback",
     "ingest",
+    "ingest_files",
     "ingest_summary",
     "latest",
     "pretrain_due",
@@ -317,4 +441,5 @@ __all__ = [
     "score",
     "shards",
     "validate",
+    "validate_stored",
 ]

@@ -1,8 +1,9 @@
-"""One small build that several tests look at."""
+"""One small build and one wheel that several tests look at."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -58,3 +59,17 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     done = fleetalign(*draft.run_arguments, "--store", draft.store, check=None)
     assert done.returncode in (0, 1), done.stderr
     return dataclasses.replace(draft, release_id=done.stdout.split()[-1], stdout=done.stdout)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    """The wheel, by way of a source distribution of a copy: an older build's files are not in it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(repository / name, source)
+    shutil.copytree(repository / "tasks", source / "tasks", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    command = [sys.executable, "-m", "uv", "build", "--quiet", "--out-dir", str(folder), str(source)]
+    subprocess.run(command, check=True, timeout=300)
+    return next(folder.glob("*.whl"))

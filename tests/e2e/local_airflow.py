@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import socket
 import subprocess
@@ -30,11 +31,12 @@ def module(name: str) -> ModuleType:
 
 
 def free_port() -> int:
-    """The first of three neighbouring ports that nobody listens on."""
-    for port in range(9481, 9999, 10):
+    """Return the first of three neighbouring free ports; parallel workers of pytest look in ranges of their own."""
+    first = 9481 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in range(first, first + 100, 10):
         if all(_is_free(port + offset) for offset in range(3)):
             return port
-    raise AssertionError("no three free ports between 9481 and 9999")
+    raise AssertionError(f"no three free ports between {first} and {first + 100}")
 
 
 def _is_free(port: int) -> bool:

@@ -18,9 +18,9 @@ from e2e.conftest import Build, fleetalign
 
 from fleetalign import steps
 from fleetalign.config import load
-from fleetalign.contracts.graph import expose
-from fleetalign.detectors.grid import grid_of
-from fleetalign.detectors.margins import EntitySeries, create
+from fleetalign.contracts.graph import Graph, expose
+from fleetalign.detectors.margins import EntitySeries
+from fleetalign.detectors.registry import detector
 from fleetalign.plan.document import partitions_of, read_plan
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import lake, layout
@@ -165,8 +165,9 @@ def test_the_scorer_agrees_with_the_build_on_a_whole_day(build: Build):
     scores = scorer.score(history, start=partitions[-1].interval.start)
     entry, config = scorer.manifest.kinds["service"], load(build.params)
     card = store.get_json(layout.model(entry.model_id, "card.json"))
-    grid = grid_of(card, config.align)
-    signal = create(card, expose(store.get(entry.model)), grid)
+    chosen = detector(card["network"])
+    grid = chosen.grid(config.align, card["window_steps"])
+    signal = chosen.margins(Graph(expose(store.get(entry.model))), card["seasonal_lags_steps"], grid)
     receipt = store.get_json(layout.receipt(steps.latest(config, str(build.store), "release"), "align_reduce"))
     candidate = grid.candidates.index(tuple(receipt["shared"]["candidate"]))
     rows = {r["entity_id"]: r for r in _rows(store, scorer.manifest.aligner) if r["kind"] == "service"}

@@ -19,9 +19,10 @@ import pytest
 from e2e.alertmanager_server import alertmanager, firing
 from e2e.prometheus_server import START, free_port, prometheus, running, wait_ready
 
-from fleetalign.storage import channel
 from fleetalign.scoring.scorer import Scorer
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage import channel
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
 from fleetalign.testing.releases import toy_release, toy_telemetry
 
 REPOSITORY = Path(__file__).parents[2]

@@ -8,12 +8,14 @@ import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from e2e.conftest import Build, fleetalign
 
+from fleetalign.cli.results import RESULTS
 from fleetalign.contracts.tables import ALIGNER, MUTES
 from fleetalign.evaluate.events import pages
 from fleetalign.storage import layout
@@ -21,21 +23,42 @@ from fleetalign.storage.connect import open_store
 from fleetalign.storage.statements import append_mutes
 
 
+def documented(command: str, *arguments: object, check: int = 0) -> dict[str, Any]:
+    """The JSON document of a command, whose keys are those that docs/cli.md lists."""
+    found = json.loads(fleetalign(*command.split(), *arguments, "--output", "json", check=check).stdout)
+    assert set(found) == set(RESULTS[command])
+    return found
+
+
 def test_step_by_step_gives_the_release_of_the_run(build: Build, tmp_path: Path):
     arguments = ["--store", tmp_path / "store", "--params", build.params]
     files = ["--telemetry", build.folder / "telemetry", "--feedback", build.folder / "feedback.parquet"]
-    fleetalign("ingest", *files, *arguments)
-    validated = fleetalign("validate", *arguments)
-    assert '"quarantined_rows"' in validated.stdout
+    documented("ingest", *files, *arguments)
+    validated = documented("validate", *arguments)
+    assert len(validated["partitions"]) == 10 and validated["held"] == []
     receipt = tmp_path / "plan.json"
-    fleetalign("plan", *arguments, "--receipt", receipt)
+    documented("plan", *arguments, "--receipt", receipt)
     plan = ["--plan", f"@{receipt}"]
-    for verb in ("snapshot", "pretrain"):
-        fleetalign(verb, *plan, *arguments)
-    fleetalign("align-shard", "--all", *plan, *arguments)
-    fleetalign("align-reduce", *plan, *arguments)
-    released = json.loads(fleetalign("release", *plan, *arguments).stdout)
+    for command in ("snapshot", "pretrain"):
+        documented(command, *plan, *arguments)
+    documented("align-shard", "--all", *plan, *arguments)
+    documented("align-reduce", *plan, *arguments)
+    released = documented("release build", *plan, *arguments)
     assert released["release_id"] == build.release_id
+
+
+def test_a_run_prints_one_document_of_the_same_release(build: Build, tmp_path: Path):
+    store = tmp_path / "store"
+    shutil.copytree(build.store, store)
+    done = fleetalign(*build.run_arguments, "--store", store, "--no-promote", "--output", "json", "--quiet")
+    found = json.loads(done.stdout)
+    assert set(found) == set(RESULTS["run"])
+    assert (found["release_id"], found["promotion"], found["refused"]) == (build.release_id, None, None)
+    assert done.stderr == ""
+    release = ["--store", store, "--release", build.release_id]
+    assert documented("release show", *release)["manifest"]["release_id"] == build.release_id
+    explained = json.loads(fleetalign("explain", *release, "--output", "json").stdout)
+    assert set(explained) < set(RESULTS["explain"]) and explained["gates"] == found["release"]["gates"]
 
 
 def test_bad_rows_beside_good_ones_are_quarantined_and_the_build_goes_on(tmp_path: Path):
@@ -81,7 +104,7 @@ def test_the_published_aligner_and_a_cold_start(build: Build, tmp_path: Path):
     arguments = ["--store", store, "--params", params]
     fleetalign("plan", *arguments)
     fleetalign("pretrain", *arguments)
-    first = json.loads(fleetalign("align", *arguments).stdout)
+    first = documented("align", *arguments)
     again = json.loads(fleetalign("align", *arguments).stdout)
     assert first == again
     key = layout.aligner(first["aligner_id"])
@@ -158,6 +181,8 @@ def test_explain_tells_a_page_its_metrics_and_its_likes(build: Build, tmp_path: 
     newest = [r for r in rows if r["alarm"] and (r["kind"], r["entity_id"]) in calm][-1]
     entity = f"{newest['kind']}/{newest['entity_id']}"
     told = fleetalign("explain", *arguments, "--entity", entity, "--at", newest["timestamp"].isoformat()).stdout
+    explained = json.loads(fleetalign("explain", *arguments, "--entity", entity, "--output", "json").stdout)
+    assert set(explained) < set(RESULTS["explain"]) and explained["entity"] == entity
     assert "alarm when  score > " in told, "views has no condition"
     assert "over its threshold at" in told
     shares = [int(line.split("%")[0]) for line in told.splitlines() if "% " in line and "usually" in line]
@@ -166,7 +191,7 @@ def test_explain_tells_a_page_its_metrics_and_its_likes(build: Build, tmp_path: 
     quiet = fleetalign("explain", *arguments, "--entity", entity, "--at", then).stdout
     assert "no page: margin -" in quiet
     gone = fleetalign("explain", *arguments, "--entity", entity, "--at", "2031-01-01", check=3)
-    assert "no validated telemetry of it at 2031-01-01" in gone.stderr
+    assert "no validated telemetry of this entity at 2031-01-01" in gone.stderr
     assert "--at needs --entity" in fleetalign("explain", *arguments, "--at", "2031-01-01", check=2).stderr
 
 
@@ -198,7 +223,7 @@ def test_tune_searches_on_train_only_and_leaves_a_study_and_a_plot(build: Build,
     store = tmp_path / "store"
     shutil.copytree(build.store, store)
     out = tmp_path / "tuning"
-    fleetalign("tune", "--kind", "database", "--trials", 2, "--out", out, "--store", store, "--params", build.params)
+    documented("tune", "--kind", "database", "--trials", 2, "--out", out, "--store", store, "--params", build.params)
     names = {p.name for p in out.iterdir()}
     assert any(n.endswith(".png") for n in names)
     assert any(n.endswith((".yaml", ".yml")) for n in names)

@@ -86,7 +86,7 @@ def test_a_false_page_goes_with_the_word_and_comes_back_with_its_retraction(buil
     wednesday = fleet.align()
     assert fleet.threshold(wednesday, page) > fleet.threshold(build.release_id, page)
     assert fleet.pages(wednesday, page) == []
-    assert f"said        {said['feedback_id']} normal" in fleet.explain(wednesday, page)
+    assert f"statement   {said['feedback_id']} normal" in fleet.explain(wednesday, page)
     assert "by ana: deploy" in fleet.explain(wednesday, page)
 
     fleet.say("feedback", "retract", said["feedback_id"], "--why", "it was real", "--by", "bo")

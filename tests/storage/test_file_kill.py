@@ -35,11 +35,12 @@ def test_kill_never_tears_an_object(tmp_path, verb: str, pause_seconds: float) -
     store = FileStore(str(tmp_path))
     store.put("folder/key", OLD)
     program = PROGRAM.format(size=SIZE, write=WRITERS[verb])
-    writer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert writer.stdout.readline() == "writing\n"
-    time.sleep(pause_seconds)
-    writer.send_signal(signal.SIGKILL)
-    assert writer.wait(10) == -signal.SIGKILL
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "writing\n"
+        time.sleep(pause_seconds)
+        writer.send_signal(signal.SIGKILL)
+        assert writer.wait(10) == -signal.SIGKILL
 
     listed = list(store.list(""))
     assert "folder/key" in [info.key for info in listed]

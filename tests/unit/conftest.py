@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from fleetalign.config import AlignConfig, Config, ModelConfig, TrainingConfig
-from fleetalign.config.build import for_network
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.plan import Ranges
 from fleetalign.contracts.tables import MUTES, TIME
+from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.roles import SETTLE_STEPS, STATE_SIZE, STATISTICS
 from fleetalign.interval import Interval
 from fleetalign.scoring.kind_scorer import KindScorer
@@ -119,7 +119,7 @@ def example_of(name: str) -> Example:
     location, scale = normalizer.build(panel, model, 10).lookup()
     settings = TrainingConfig(epochs=2, batch_size=32, learning_rate=2e-3, max_windows_per_epoch=800)
     trained = train(panel, location, scale, model, settings)
-    assert (trained.period_steps is not None) == seasonal
+    assert (trained.network.period_steps is not None) == seasonal
     return Example(name, panel, location, scale, model, trained, export(trained.network, model.window_steps))
 
 
@@ -192,7 +192,6 @@ ViewsKind = Callable[..., KindScorer]
 def views_kind() -> ViewsKind:
     import torch
 
-    from fleetalign.detectors.detector import create
     from fleetalign.model.export import export
 
     def make(
@@ -208,7 +207,7 @@ def views_kind() -> ViewsKind:
         """``normalizer`` has the columns of STATISTICS."""
         torch.manual_seed(3)
         model = ModelConfig(window_steps=window_steps)
-        network = create(model, for_network(TrainingConfig(), model.network), period_steps)
+        network = detector(model.network).network(model, period_steps)
         entry = toy_kind_manifest(
             window_steps=window_steps,
             step_seconds=step_seconds,

@@ -1,7 +1,8 @@
-"""The pages behind ``fleetalign_plugin``: read-only, from the store, for who may read the DAG ``release_promote``.
+"""The HTML pages of ``fleetalign_plugin``, read-only from the store.
 
-What a page shows is computed in the package (``fleetalign.release``); here are the routes, who may ask, and what a
-browser may do with the answer. HTML of the store is shown without scripts, whatever is in it.
+They are open to users who may read the DAG ``release_promote``. The package computes their content
+(``fleetalign.watch``); this module has the routes, the permissions and the rules for browsers. HTML from the store is
+always shown without scripts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_da
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
-from fleetalign_plugin import BASE, made, url
+from fleetalign_links import BASE, made, url
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from fleetalign.config import store_uri
@@ -30,13 +31,13 @@ from fleetalign.watch import entity_list, pages, readable
 from fleetalign.watch import fleet as fleet_view
 
 READ = "release_promote"
-"""Who may read this DAG may see the pages."""
+"""Users who may read this DAG may see the pages."""
 OURS = "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 STORED = (
     "sandbox allow-same-origin; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
-"""For what lies in the store: nothing runs, nothing is sent, nothing is fetched."""
+"""Policy for HTML from the store: no scripts, no forms, no requests."""
 
 Text = Annotated[str, Query(max_length=1024)]
 ID = "^[0-9a-f]{16}$"
@@ -124,7 +125,7 @@ def run(site: SiteDep, user: GetUserDep, dag_id: Text, run_id: Text) -> Response
         method="GET", access_entity=DagAccessEntity.XCOM, details=DagDetails(id=dag_id), user=user
     )
     if not allowed:
-        raise HTTPException(403, f"seeing this needs the right to read the results of {dag_id}")
+        raise HTTPException(403, f"this needs the permission to read the results of {dag_id}")
     found = made(dag_id, run_id)
     if "Promotion verdict" in found and "Drift report" not in found:
         return RedirectResponse(found["Release"], 303)

@@ -29,7 +29,7 @@ from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.receipts import PagedEntity, PriorWeight, SharedPoint
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
 from fleetalign.detectors.grid import Grid
-from fleetalign.detectors.views.roles import OWN_STATISTICS
+from fleetalign.detectors.registry import detector
 from fleetalign.errors import BadInput
 from fleetalign.model import normalizer
 from fleetalign.plan.document import plan_config
@@ -217,8 +217,9 @@ class _Writer:
         rows = normalizer.to_table(kind, ids, metrics, usable, scale)
         if not new.num_rows or new["statistics"].null_count:
             return rows
-        own = values_of(new, "statistics").reshape(len(ids), len(metrics), len(OWN_STATISTICS))
-        return normalizer.with_statistics(rows, ids, metrics, OWN_STATISTICS, own, own[0])
+        columns = detector(self._config.model.network).own_statistics
+        own = values_of(new, "statistics").reshape(len(ids), len(metrics), len(columns))
+        return normalizer.with_statistics(rows, ids, metrics, columns, own, own[0])
 
     def _candidate(self) -> Any:
         """The candidate that the fleet shares, as JSON; the plan of the next alignment repeats it."""

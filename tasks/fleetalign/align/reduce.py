@@ -18,8 +18,8 @@ from fleetalign.contracts.hashing import ID_LENGTH, sha256
 from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.receipts import AlignReceipt, HeldOutCounts
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, TableContract, fleet_parquet, from_parquet
-from fleetalign.detectors.grid import Grid, grid_of
-from fleetalign.detectors.views.roles import FLEET_STATISTICS
+from fleetalign.detectors.grid import Grid
+from fleetalign.detectors.registry import detector
 from fleetalign.errors import BadInput, ConfigError, NotFound
 from fleetalign.model.normalizer import with_constants
 from fleetalign.plan import receipts
@@ -73,7 +73,8 @@ def _fleet_table(store: Store, contract: TableContract, key: str) -> FleetTable:
 def _grid(store: Store, plan: Plan, models: Mapping[str, str]) -> Grid:
     """The grid of all the plan's kinds. Raises ConfigError when their networks differ: their counts cannot be added."""
     config = plan_config(plan).align
-    grids = {kind: grid_of(receipts.card(store, model_id).as_document(), config) for kind, model_id in models.items()}
+    cards = {kind: receipts.card(store, model_id) for kind, model_id in models.items()}
+    grids = {kind: detector(card.network).grid(config, card.window_steps) for kind, card in cards.items()}
     first = next(iter(grids.values()))
     odd = [kind for kind, grid in grids.items() if grid.candidates != first.candidates]
     if odd:
@@ -101,9 +102,9 @@ def _shards(store: Store, plan: Plan, plan_id: str, key_of: Callable[[str, int],
 
 def _with_fleet(table: pa.Table, reduced: Reduced, grid: Grid) -> pa.Table:
     """``table`` with what the fleet chose in the columns that hold the fleet's numbers."""
-    if not grid.shared_candidate:
+    if not grid.fleet_statistics:
         return NORMALIZER.conform(table)
-    return with_constants(table, dict(zip(FLEET_STATISTICS, reduced.shared.candidate, strict=True)))
+    return with_constants(table, dict(zip(grid.fleet_statistics, reduced.shared.candidate, strict=True)))
 
 
 def _judges_control(plan: Plan) -> bool:

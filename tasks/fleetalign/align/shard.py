@@ -6,7 +6,7 @@ alone, not on how the fleet was cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,17 +18,19 @@ from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
 from fleetalign.config import Config, StorageConfig
 from fleetalign.contracts.arrays import Floats, Floats32
 from fleetalign.contracts.feedback import ANOMALY, Statements
-from fleetalign.contracts.graph import expose
+from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.tables import TIME
-from fleetalign.detectors.grid import Grid, grid_of
-from fleetalign.detectors.margins import EntitySeries, Signal, create
-from fleetalign.detectors.views.statistics import Fitter, completed
+from fleetalign.detectors.grid import Grid
+from fleetalign.detectors.margins import EntitySeries, Margins, profile
+from fleetalign.detectors.registry import detector
+from fleetalign.detectors.statistics import Fitter, completed
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
 from fleetalign.plan import receipts
 from fleetalign.plan.document import partitions_of, plan_config, read_statements, shard_entities
+from fleetalign.progress import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.panel import Panel, read_panel
 from fleetalign.storage.store import Store
@@ -80,7 +82,7 @@ class _Scene:
     config: Config
     kind: str
     grid: Grid
-    signal: Signal
+    signal: Margins
     panel: Panel
     calibrate: tuple[int, int]
     train_stop: int
@@ -109,7 +111,7 @@ def align_shard(
     models: Mapping[str, str],
     normalizer_table: pa.Table,
     storage: StorageConfig,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     *,
     control: bool = False,
 ) -> pa.Table:
@@ -131,11 +133,12 @@ def align_shard(
         ids = [i for i in ids if feedback.speaks_of(i)]
     normalized = set(normalizer.entities(normalizer_table, kind))
     card = receipts.card(store, models[kind])
-    grid = grid_of(card.as_document(), config.align)
+    chosen = detector(card.network)
+    grid = chosen.grid(config.align, card.window_steps)
     model = expose(store.get(layout.model(models[kind], "untrained.onnx" if control else "model.onnx")))
-    signal = create(card.as_document(), model, grid)
+    signal = chosen.margins(Graph(model), card.seasonal_lags_steps, grid)
     columns = card.statistics_columns
-    fitter = Fitter(signal.graph, card.seasonal_lags_steps, config.model.clip) if columns else None
+    fitter = chosen.fitter(signal.graph, card.seasonal_lags_steps, config.model.clip)
     context = timedelta(seconds=signal.context_steps * entry.step_seconds)
     recent = Interval(calibrate.start - context, calibrate.end)
     whole = Interval(min(train.start, recent.start), calibrate.end)
@@ -212,9 +215,9 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     if config.align.method == "published_tpe":
         from fleetalign.align.tpe import fit
 
-        profile = scene.signal.profile(series, start, end)
-        profile[maintenance[start:end]] = np.nan
-        row |= fit(profile, labels[: len(profile)], config.align, scene.kind, entity_id)
+        errors = profile(scene.signal.graph, series, start, end)
+        errors[maintenance[start:end]] = np.nan
+        row |= fit(errors, labels[: len(errors)], config.align, scene.kind, entity_id)
     tables = tabulate(
         d, labels, incidents, scene.grid.tails, config.align.merge_steps,
         random_scores=seeded_uniform(config.align.seed, scene.kind, entity_id, stop - start), shifts=scene.shifts,
@@ -237,8 +240,9 @@ def _series(scene: _Scene, position: int, weight: Floats32) -> tuple[EntitySerie
         fitted_stop = scene.train_stop if scene.normalized else scene.calibrate[1]
         fitted = fitter.fit(panel, position, 0, fitted_stop, location, scale)
         fitted = normalizer.short(fitted)
-        statistics = completed(fitted, statistics[:, :4].astype(np.float64), statistics[0, 4:])
-        own["statistics"] = statistics[:, :4].ravel().astype(np.float64)
+        width = fitted.shape[1]
+        statistics = completed(fitted, statistics[:, :width].astype(np.float64), statistics[0, width:])
+        own["statistics"] = statistics[:, :width].ravel().astype(np.float64)
     values = panel.values[position]
     return EntitySeries(values, weight, int(panel.first[position]), location, scale, statistics), own
 

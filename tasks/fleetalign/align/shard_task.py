@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyarrow.compute as pc
 
 from fleetalign.align.shard import align_shard
@@ -15,6 +13,7 @@ from fleetalign.contracts.tables import DEFAULT_ENTITY, to_parquet
 from fleetalign.errors import UsageError
 from fleetalign.plan import receipts
 from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.progress import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
@@ -24,7 +23,7 @@ def align_and_store(
     config: Config,
     plan_id: str,
     index: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> ShardReceipt:
     """Align shard ``index`` of a plan and store its tables; returns how many entities it holds.
 

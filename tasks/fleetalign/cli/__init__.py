@@ -1,9 +1,9 @@
-"""``fleetalign``: one verb per step, and the verbs that people need around them.
+"""``fleetalign``: the command line over the steps.
 
-``parser.VERBS`` lists them; ``options`` holds what each takes, ``verbs`` what it does, in modules of the same names.
+``parser.COMMANDS`` lists the commands; ``options`` declares what each takes, and the function of the same name in
+``verbs`` reads the options, calls one function of the package and prints its result.
 
-Exit codes (contracts 7): 0 done · 1 a gate or check said no · 2 wrong usage or config · 3 bad input · 4 store or
-network · 5 a bug. An error is one line on stderr: what, where, what to do; ``--verbose`` adds the traceback.
+An error is one line on stderr: what, where, what to do (contracts 7); ``parser.EXIT_CODES`` lists the exit codes.
 """
 
 from __future__ import annotations
@@ -12,40 +12,41 @@ import argparse
 import contextlib
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from fleetalign.cli.parser import VERBS, parser
+from fleetalign.cli.output import logging_to_stderr
+from fleetalign.cli.parser import COMMANDS, current_name, parser
 from fleetalign.errors import FleetalignError
 
 BUG = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    verbose = "--verbose" in given
+    """Run one command; returns the exit code."""
+    arguments = current_name(sys.argv[1:] if argv is None else argv)
     try:
-        options = parser().parse_args(given)
-        return function_of(options)(options) or 0
-    except FleetalignError as error:
-        return _fail(error, error.exit_code, verbose)
+        options = parser().parse_args(arguments)
+        with logging_to_stderr(options):
+            return function_of(options.command)(options) or 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("fleetalign: interrupted; run the same command again to go on", file=sys.stderr)
+        print("fleetalign: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
-    except MemoryError as error:
-        return _fail(error, BUG, verbose)
-    except Exception as error:
-        return _fail(error, BUG, verbose, bug=True)
+    except Exception as error:  # the one place that turns every error into a line and an exit code
+        # Read from the arguments: parsing may be what failed.
+        if any(re.fullmatch("--verbose|-v+", argument) for argument in arguments):
+            traceback.print_exc()
+        return _fail(error)
 
 
 def run() -> NoReturn:
-    """The command ``fleetalign``: ``main``, and the end of its process."""
+    """Run the command ``fleetalign`` and end the process."""
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError):
@@ -55,19 +56,17 @@ def run() -> NoReturn:
     os._exit(code)
 
 
-def function_of(options: argparse.Namespace) -> Callable[[argparse.Namespace], int | None]:
-    """What does the verb: ``align_shard`` for ``align-shard``, ``mute_add`` for ``mute add``."""
+def function_of(command: str) -> Callable[[argparse.Namespace], int | None]:
+    """Find the function of a command: ``align_shard`` for ``align-shard``, ``mute_add`` for ``mute add``."""
     # Imported only now: a module of verbs loads pyarrow, which --help and a wrong option do not need.
-    module = importlib.import_module(f"fleetalign.cli.verbs.{VERBS[options.verb].group}")
-    words = [options.verb, *([options.word] if "word" in options else [])]
-    return getattr(module, "_".join(words).replace("-", "_"))
+    module = importlib.import_module(f"fleetalign.cli.verbs.{COMMANDS[command].module}")
+    function: Callable[[argparse.Namespace], int | None] = getattr(module, re.sub("[ -]", "_", command))
+    return function
 
 
-def _fail(error: BaseException, code: int, verbose: bool, bug: bool = False) -> int:
-    if verbose:
-        traceback.print_exc()
+def _fail(error: Exception) -> int:
     text = " ".join(str(error).split()) or type(error).__name__
-    if bug:
+    if not isinstance(error, FleetalignError | MemoryError):
         text = f"a bug: {type(error).__name__}: {text}; run again with --verbose and report the traceback"
     print(f"fleetalign: {text}", file=sys.stderr)
-    return code
+    return error.exit_code if isinstance(error, FleetalignError) else BUG

@@ -1,4 +1,4 @@
-"""Settings: what decides artifacts (``build``), what says where and how to run (``run``), and their reader (``load``)."""
+"""Settings of artifacts (``build``), settings of a run (``run``), their reader (``load``)."""
 
 from fleetalign.config.build import AlignConfig, GatesConfig, ModelConfig, RangesConfig, TrainingConfig
 from fleetalign.config.load import (
@@ -6,9 +6,9 @@ from fleetalign.config.load import (
     PROMETHEUS_VARIABLE,
     STORE_VARIABLE,
     aws_endpoint,
-    build,
     from_build_settings,
     from_mapping,
+    from_plain,
     load,
     prometheus_url,
     read_yaml,
@@ -46,9 +46,9 @@ __all__ = [
     "TrainingConfig",
     "ValidationConfig",
     "aws_endpoint",
-    "build",
     "from_build_settings",
     "from_mapping",
+    "from_plain",
     "load",
     "prometheus_url",
     "read_yaml",

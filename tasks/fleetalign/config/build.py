@@ -1,30 +1,36 @@
-"""The settings that decide artifacts, with their defaults and what they mean: they go into the plan.
+"""The settings that decide artifacts, with their defaults and meanings.
 
-Where and how to run is in ``fleetalign.config.run``, which also puts everything together.
+They are written into the plan.
+
+``fleetalign.config.run`` has the settings that say where and how to run, and ``Config``, which holds all sections.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from fleetalign.config.detectors import find
 from fleetalign.errors import ConfigError
 
 
 def check(condition: bool, message: str) -> None:
+    """Raise ConfigError with ``message`` unless ``condition`` holds."""
     if not condition:
         raise ConfigError(message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RangesConfig:
+    """Which telemetry is used for what."""
+
     train: tuple[str, str] | None = None
-    """``[start, end)`` as two ISO 8601 times. All of ``train`` and ``calibrate``, or neither."""
+    """``[start, end)`` as two ISO 8601 times. Set both ``train`` and ``calibrate``, or neither."""
     calibrate: tuple[str, str] | None = None
-    """What thresholds are fitted on."""
+    """Range that thresholds are fitted on."""
     judge: tuple[str, str] | None = None
-    """What the release is judged on; nothing is fitted there. Needs explicit ``train`` and ``calibrate``."""
+    """Range that the release is judged on; nothing is fitted there. Needs explicit ``train`` and ``calibrate``."""
     calibrate_share: float = 0.3
     """Without explicit ranges: ``calibrate`` is at least this share of the data."""
     history_days: int | None = None
@@ -36,29 +42,24 @@ class RangesConfig:
         check(0 < self.calibrate_share < 1, f"ranges.calibrate_share is {self.calibrate_share}; must be in (0, 1)")
 
 
-WINDOW_STEPS = {"views": 32, "sharead": 100}
-TRAINING = {
-    "views": {"epochs": 4, "batch_size": 256, "learning_rate": 3e-3, "max_windows_per_epoch": 25_600},
-    "sharead": {"epochs": 4, "batch_size": 128, "learning_rate": 1e-3, "max_windows_per_epoch": 40_000},
-}
-"""What suits each network where ``training`` leaves it open."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    network: Literal["views", "sharead"] = "views"
-    """The shared network: ``views`` (docs/method.md), or ``sharead``, the published one (He et al., TOSEM 2025)."""
-    window_steps: int | None = None
-    """Samples of one window: what the network sees, and how long a new entity warms up. Empty = the network's own: 32
-    for ``views``, 100 for ``sharead``."""
+    """The network and its inputs."""
+
+    network: str = "views"
+    """The detector: ``views`` (docs/method.md), ``sharead``, the published one (He et al., TOSEM 2025), or one of an
+    installed package (docs/detectors.md)."""
+    window_steps: int = None  # type: ignore[assignment]  # filled in from the detector when the object is made
+    """Samples of one window, and how long a new entity warms up. Empty = the network's own: 32 for ``views``, 100 for
+    ``sharead``."""
     blocks: int = 2
-    """Hidden blocks of ``views``; 0 makes it near-linear, the control that says what depth is worth."""
+    """Hidden blocks of ``views``; 0 makes it near-linear, the control that shows the value of depth."""
     seasonality: bool = True
     """Whether ``views`` looks for a daily or weekly period in the training range."""
     latent_size: int = 8
     """H of ``sharead``: width of each encoder's output per metric."""
     dropout: float = 0.2
-    """Dropout while training ``sharead``."""
+    """Dropout of ``sharead`` during training."""
     clip: float = 20.0
     """Standardised values are clipped to plus or minus this."""
     scale_floor: float = 0.01
@@ -67,8 +68,9 @@ class ModelConfig:
     """Seed of weights, window sampling and dropout."""
 
     def __post_init__(self) -> None:
+        suits = find(self.network).defaults
         if self.window_steps is None:
-            object.__setattr__(self, "window_steps", WINDOW_STEPS[self.network])
+            object.__setattr__(self, "window_steps", suits.window_steps)
         check(8 <= self.window_steps <= 1024, f"model.window_steps is {self.window_steps}; must be in [8, 1024]")
         check(0 <= self.dropout <= 0.9, f"model.dropout is {self.dropout}; must be in [0, 0.9]")
         check(self.latent_size >= 1, f"model.latent_size is {self.latent_size}; must be at least 1")
@@ -77,15 +79,17 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
-    epochs: int | None = None
-    """Most epochs. This and the next three: empty = what suits the network (4, 256, 0.003 and 25,600 for ``views``; 4,
-    128, 0.001 and 40,000 for ``sharead``)."""
-    batch_size: int | None = None
-    """Windows of one training step."""
-    learning_rate: float | None = None
-    """Adam's learning rate: in the first epoch for ``sharead``, at the top of the cycle for ``views``."""
-    max_windows_per_epoch: int | None = None
-    """Training windows drawn per epoch: bounds time whatever the fleet's size."""
+    """The training of the network."""
+
+    epochs: int = None  # type: ignore[assignment]  # this and the next three: filled in by for_network
+    """Most epochs. Empty here and in the next three settings = the network's default (4, 256, 0.003 and 25,600 for
+    ``views``; 4, 128, 0.001 and 40,000 for ``sharead``)."""
+    batch_size: int = None  # type: ignore[assignment]  # see epochs
+    """Windows of one batch."""
+    learning_rate: float = None  # type: ignore[assignment]  # see epochs
+    """Adam's learning rate: of the first epoch for ``sharead``, at the top of the cycle for ``views``."""
+    max_windows_per_epoch: int = None  # type: ignore[assignment]  # see epochs
+    """Training windows drawn per epoch, which limits the time for any size of fleet."""
     learning_rate_decay: float = 0.5
     """The learning rate of ``sharead`` is multiplied by this after each epoch."""
     weight_decay: float = 1e-4
@@ -95,15 +99,15 @@ class TrainingConfig:
     patience: int = 2
     """Stop after this many epochs without a better validation loss."""
     validation_share: float = 0.2
-    """Last part of ``train``, separated by one window, used to choose the epoch."""
+    """Share of ``train``, at its end and separated by one window, used to choose the epoch."""
     max_validation_windows: int = 8_000
-    """Windows that the validation loss is computed on."""
+    """Most windows used to compute the validation loss."""
     drop_metric_share: float = 0.15
-    """Share of (window, metric) pairs hidden from ``sharead`` while training; ``views`` never looks across metrics."""
+    """Share of (window, metric) pairs hidden from ``sharead`` during training; ``views`` does not combine metrics."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
-    """Where to train; ``auto`` takes a GPU when there is one, ``cuda`` insists on it."""
+    """Where to train; ``auto`` takes a GPU if there is one, ``cuda`` requires one."""
     threads: int = 1
-    """CPU threads of the training. Equal bytes are promised for an equal number."""
+    """CPU threads of the training. Only the same number guarantees equal bytes."""
     checkpoint_every_batches: int = 100
     """A killed training loses at most this many batches."""
 
@@ -117,17 +121,20 @@ class TrainingConfig:
 
 
 def for_network(training: TrainingConfig, network: str) -> TrainingConfig:
-    """``training`` with what it leaves open filled in for ``network``."""
-    suited = {name: value for name, value in TRAINING[network].items() if getattr(training, name) is None}
+    """Fill in the settings that ``training`` leaves empty with the defaults of ``network``."""
+    suits = find(network).defaults.training()
+    suited: dict[str, Any] = {name: value for name, value in suits.items() if getattr(training, name) is None}
     return dataclasses.replace(training, **suited) if suited else training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlignConfig:
+    """The alignment: each entity's threshold and condition."""
+
     method: Literal["fleet_prior", "published_tpe"] = "fleet_prior"
     """``fleet_prior`` (docs/method.md), or the published search per entity."""
     objective: Literal["event_f1", "point_adjusted_f1", "event_f_beta", "page_budget"] = "event_f1"
-    """What alignment maximises on feedback."""
+    """The objective that alignment maximises on feedback."""
     beta: float = 1.0
     """Weight of recall in ``event_f_beta``."""
     conditions: tuple[int, ...] = (2, 6, 11, 21, 37, 60, 85, 100)
@@ -139,36 +146,37 @@ class AlignConfig:
     tail_probability_count: int = 50
     """Points of the log-spaced grid between the two."""
     smooth: int = 5
-    """Width of the moving average over the tail-probability grid when the shared value is chosen."""
+    """Width of the moving average over the tail-probability grid for the choice of the shared value."""
     prior_weights: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
     """Candidate k: how many average entities the fleet counts for; leave-one-incident-out chooses."""
     pages_per_entity_day: float = 0.2
-    """Page budget of the cold start, of time that nobody spoke about, and of ``page_budget``."""
+    """Page budget of the cold start, of unlabelled time, and of ``page_budget``."""
     max_pages_per_entity_day: float | None = None
-    """Cap: of the settings that feedback may choose, only those whose pages without an incident stay within this, for every
-    entity with feedback of its own and for the rest of the fleet as a whole. Empty = none."""
+    """Cap on the settings that feedback may choose: their pages without an incident stay within it, for every entity with
+    feedback of its own and for the rest of the fleet as a whole. Empty = no cap."""
     default_condition: int = 11
-    """C while nobody has said anything."""
+    """C before any feedback exists."""
     view_weights: tuple[tuple[float, float, float, float], ...] = (
         (1.0, 1.0, 0.5, 0.5),
         (1.0, 1.0, 1.0, 0.0),
         (0.25, 0.1, 0.25, 1.0),
     )
-    """Candidate weights of the views recent, seasonal, residual and residual_square of ``views``: one choice for the fleet.
-    The first holds until feedback shows another to be better."""
+    """Candidate weights of the views recent, seasonal, residual and residual_square of ``views``, one choice for the fleet.
+    The first is used until feedback shows that another is better."""
     smoothings: tuple[float, ...] = (0.3, 1.0)
-    """Candidate smoothings of ``views``: share of the newest sample in the running mean (1 = no smoothing), first = default."""
+    """Candidate smoothings of ``views``: share of the newest sample in the running mean (1 = no smoothing). The first is the
+    default."""
     quantile_days: float = 14.0
-    """Days of the entity's newest scores that its threshold follows; it drifts towards their quantile."""
+    """Threshold drift: a threshold moves towards the quantile of this many days of the entity's newest scores."""
     max_threshold_change_per_day: float = 0.02
-    """A threshold follows drift by at most this share of its size a day; 0 = fixed until feedback moves it."""
+    """Threshold drift: largest change per day, as a share of the threshold; 0 = fixed until feedback moves it."""
     merge_steps: int = 3
     """Alarms closer than this are one page."""
     min_history_steps: int = 200
     """Samples an entity needs before it gets its own location, scale and quantile."""
     entities_per_shard: int = 0
-    """Entities of one mapped align task; 0 = as many as take about half a minute, in at most 256 tasks. It changes no result.
-    Airflow maps 1,024 tasks at most unless its ``core.max_map_length`` says otherwise."""
+    """Entities of one mapped align task; 0 = about half a minute of work each, in at most 256 tasks. It changes no result.
+    Airflow's ``core.max_map_length`` limits the number of tasks to 1,024 by default."""
     tpe_trials: int = 50
     """Trials per entity of ``published_tpe``."""
     seed: int = 13
@@ -206,8 +214,10 @@ class AlignConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GatesConfig:
+    """The limits of the gates."""
+
     min_coverage: float = 0.9
-    """Least share of entities that get a row of their own (not ``default`` or ``quarantined``)."""
+    """Least share of entities with a row of their own (not ``default`` or ``quarantined``)."""
     max_pages_per_entity_day: float = 2.0
     """Most pages, true or false, per entity and day of the calibrate range."""
     max_parity: float = 1e-5
@@ -215,13 +225,13 @@ class GatesConfig:
     bootstrap_samples: int = 1000
     """Resamples of the 95 % intervals."""
     shift_seeds: int = 20
-    """Random offsets of the control that shifts the alarms."""
+    """Random offsets of the ``shifted`` control."""
     must_beat_untrained: bool = False
-    """Whether ``beats_untrained`` demands more than not being worse: event F1 above the untrained network's beyond the
-    interval. It takes many incidents to show."""
+    """Whether ``beats_untrained`` requires an event F1 above the untrained network's with its whole interval, instead of
+    one that is not worse. That needs many incidents."""
     untrained_control: bool = True
-    """Whether the network as it was before training goes the same way, for entities with feedback, and is judged beside."""
+    """Whether the untrained network is aligned and judged too, as a control, for entities with feedback."""
     max_judged_entities: int = 500
-    """Quality is judged on at most this many entities with feedback (a seeded choice)."""
+    """Most entities with feedback that quality is judged on (a seeded choice)."""
     max_pages_ratio_vs_champion: float = 3.0
     """A candidate may page at most this many times as often as the champion."""

@@ -1,7 +1,8 @@
-"""Reads settings: the only reader of YAML and of environment variables.
+"""Reads settings; no other module reads YAML or environment variables.
 
-``FLEETALIGN_PARAMS`` names the YAML file that overrides defaults (none: all defaults), ``FLEETALIGN_STORE`` the store when
-no ``--store`` is given, ``FLEETALIGN_PROMETHEUS_URL`` a Prometheus server with its credentials. The settings themselves are in ``fleetalign.config.run``.
+``FLEETALIGN_PARAMS`` names the YAML file that overrides defaults, ``FLEETALIGN_STORE`` the store if there is no
+``--store``, ``FLEETALIGN_PROMETHEUS_URL`` a Prometheus server with its credentials. The settings themselves are in
+``fleetalign.config.run``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ PROMETHEUS_VARIABLE = "FLEETALIGN_PROMETHEUS_URL"
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Config:
-    """Defaults overridden by the YAML file ``path`` or ``$FLEETALIGN_PARAMS``. Raises ConfigError naming the setting."""
+    """Read settings from the YAML file ``path`` or ``$FLEETALIGN_PARAMS``, else the defaults.
+
+    Raises:
+        ConfigError: The file cannot be read, or a setting in it is unknown or wrong.
+    """
     chosen = str(path) if path else os.environ.get(PARAMS_VARIABLE, "")
     if not chosen:
         return Config()
@@ -31,7 +36,11 @@ def load(path: str | os.PathLike[str] | None = None) -> Config:
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
-    """The YAML document in ``path``. Raises ConfigError naming the file."""
+    """Read the YAML document in ``path``.
+
+    Raises:
+        ConfigError: The file cannot be read or is not YAML.
+    """
     try:
         import yaml
     except ModuleNotFoundError:
@@ -45,57 +54,90 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
 
 
 def from_mapping(document: Any, where: str) -> Config:
-    """Defaults overridden by ``document``. Raises ConfigError naming ``where`` and the setting."""
-    return build(Config, document, where)
+    """Make the settings from a document that overrides defaults; ``where`` names it in errors.
+
+    Raises:
+        ConfigError: A setting is unknown or wrong.
+    """
+    config: Config = from_plain(Config, document, where)
+    return config
 
 
 def from_build_settings(settings: dict[str, Any]) -> Config:
-    """A configuration with the build sections of a plan, everything else at its default."""
+    """Make the settings from the build sections of a plan, with defaults for all others."""
     return from_mapping(settings, "plan.config")
 
 
-def store_uri(given: str | None = None) -> str:
-    """``given`` or ``$FLEETALIGN_STORE``. Raises ConfigError when neither is set."""
-    uri = given or os.environ.get(STORE_VARIABLE, "")
+def store_uri(uri: str | None = None) -> str:
+    """Return ``uri`` or ``$FLEETALIGN_STORE``.
+
+    Raises:
+        ConfigError: Neither is set.
+    """
+    uri = uri or os.environ.get(STORE_VARIABLE, "")
     check(bool(uri), f"no store: give --store URI or set {STORE_VARIABLE} (file:///path or s3://bucket/prefix)")
     return uri
 
 
 def prometheus_url(source: SourceConfig) -> str:
-    """The setting, else ``$FLEETALIGN_PROMETHEUS_URL``, where a password is better kept. Raises ConfigError without both."""
+    """Return the Prometheus server from the setting or ``$FLEETALIGN_PROMETHEUS_URL``.
+
+    Raises:
+        ConfigError: Neither is set.
+    """
     url = source.prometheus_url or os.environ.get(PROMETHEUS_VARIABLE, "")
     check(
         bool(url),
-        f"source.type is prometheus but no server is named; set source.prometheus_url or {PROMETHEUS_VARIABLE}",
+        f"source.type is prometheus but there is no server; set source.prometheus_url or {PROMETHEUS_VARIABLE}",
     )
     return url
 
 
 def storage_settings() -> StorageConfig:
-    """The ``storage`` section, read where a store is opened: a scorer has no params.yaml, only the environment."""
+    """Read the ``storage`` section when a store is opened.
+
+    A scorer has no params.yaml, only the environment.
+    """
     settings = load().storage
-    mode = os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION", "").lower()
-    return dataclasses.replace(settings, checksums=mode) if mode in ("when_supported", "when_required") else settings
+    match os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION", "").lower():
+        case "when_supported":
+            return dataclasses.replace(settings, checksums="when_supported")
+        case "when_required":
+            return dataclasses.replace(settings, checksums="when_required")
+        case _:
+            return settings
 
 
 def aws_endpoint() -> str | None:
-    """The S3 endpoint other than AWS's own, for tools that do not read boto3's variables themselves."""
+    """Return the S3 endpoint if it is not AWS's own.
+
+    It is for tools that do not read boto3's variables themselves.
+    """
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
-def build(cls: type, document: Any, where: str) -> Any:
-    """The dataclass ``cls`` from plain values, as YAML gives them. Raises ConfigError naming ``where`` and the field."""
+def from_plain(cls: Any, document: Any, where: str) -> Any:
+    """Make the dataclass ``cls`` from plain values, as YAML gives them.
+
+    ``where`` names them in errors.
+
+    Raises:
+        ConfigError: A field is unknown or has a wrong value.
+    """
     check(isinstance(document, dict), f"{where}: expected a mapping, found {type(document).__name__}")
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(document) - set(hints))
     check(not unknown, f"{where}: unknown setting {', '.join(map(repr, unknown))}; known: {', '.join(sorted(hints))}")
-    return cls(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in document.items()})
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    # Where the default is None, an empty value leaves the setting open.
+    given = {name: value for name, value in document.items() if value is not None or defaults[name] is not None}
+    return cls(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in given.items()})
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return build(hint, value, where)
+        return from_plain(hint, value, where)
     if origin is Literal:
         check(value in arguments, f"{where} is {value!r}; must be one of {', '.join(map(repr, arguments))}")
         return value

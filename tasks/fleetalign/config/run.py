@@ -1,7 +1,6 @@
-"""Every setting, its default and what it means. ``fleetalign.config`` reads ``params.yaml`` into these.
+"""The settings of where and how to run, and ``Config``, which holds all sections.
 
-Sections in ``BUILD_SECTIONS`` decide artifacts and go into the plan (``fleetalign.config.build``); the others only say
-where and how to run.
+The sections in ``BUILD_SECTIONS`` decide artifacts and are written into the plan (``fleetalign.config.build``).
 """
 
 from __future__ import annotations
@@ -19,18 +18,21 @@ from fleetalign.config.build import (
     check,
     for_network,
 )
+from fleetalign.config.detectors import find
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StorageConfig:
+    """Access to the store and memory for telemetry."""
+
     checksums: Literal["when_supported", "when_required"] = "when_supported"
     """boto3's checksum mode; older S3-compatible stores need ``when_required``."""
     connect_timeout_seconds: float = 10.0
     """How long one connection attempt to S3 may take."""
     read_timeout_seconds: float = 60.0
-    """How long S3 may stay silent in the middle of an answer."""
+    """How long S3 may pause in the middle of a response."""
     attempts: int = 5
-    """Tries of one S3 request in all, with botocore's standard back-off."""
+    """Tries of one S3 request, including the first, with botocore's standard back-off."""
     scratch_dir: str = ""
     """Where panels larger than ``memory_mb`` are memory-mapped (default: the system's temporary directory)."""
     memory_mb: int = 512
@@ -39,8 +41,10 @@ class StorageConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceConfig:
+    """The source of telemetry and feedback."""
+
     type: str = "simulator"
-    """Where the ingest DAG takes telemetry from: ``simulator``, ``files``, ``prometheus``, or an installed source."""
+    """Source of telemetry of the ingest DAG: ``simulator``, ``files``, ``prometheus``, or an installed source."""
     path: str = ""
     """File or folder of the ``files`` source."""
     feedback_path: str = ""
@@ -48,13 +52,13 @@ class SourceConfig:
     mapping_path: str = ""
     """YAML mapping of the ``files`` or ``prometheus`` source, see docs/data.md."""
     kind: str = ""
-    """Kind of the ``files`` source when its mapping names none, and of feedback that names none."""
+    """Kind of the ``files`` source if its mapping names none, and of feedback without a kind."""
     metrics: tuple[str, ...] = ()
     """Metric columns of the ``files`` source; empty = every numeric column."""
     ignore: tuple[str, ...] = ()
-    """Columns of the ``files`` source that are no metrics."""
+    """Columns of the ``files`` source that are not metrics."""
     prometheus_url: str = ""
-    """Server of the ``prometheus`` source; empty = ``FLEETALIGN_PROMETHEUS_URL``, where a password is better kept."""
+    """Server of the ``prometheus`` source; empty = ``FLEETALIGN_PROMETHEUS_URL``, which suits passwords better."""
     prometheus_token_file: str = ""
     """File with the bearer token of the ``prometheus`` source."""
     seed: int = 7
@@ -69,24 +73,30 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationConfig:
+    """The validation of telemetry."""
+
     max_abs_value: float = 1e18
-    """Cells beyond are quarantined as ``too_large``: squares of larger values leave float64's useful range."""
+    """Larger absolute values are quarantined as ``too_large``: their squares exceed float64's useful range."""
     data_docs: bool = True
-    """Also write Great Expectations' static HTML."""
+    """Whether to write Great Expectations' static HTML too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseConfig:
+    """The channel of releases and its expiry."""
+
     channel: str = "champion"
     """Channel that ``run`` and the promotion DAG move."""
     expires_after_hours: float = 48.0
-    """Age at which consumers should worry about a release that nothing replaced or renewed."""
+    """Age at which a release expires that was neither replaced nor renewed."""
     warn_before_expiry_hours: float = 12.0
-    """How long before that ``fleet_health`` raises its alarm."""
+    """How long before the expiry ``fleet_health`` raises its alarm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistryConfig:
+    """The registry of data versions."""
+
     enabled: bool = True
     """Whether builds record their telemetry in the DVC registry."""
     git_remote: str = ""
@@ -99,14 +109,17 @@ class RegistryConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmitConfig:
+    """The output of scores and alarms."""
+
     targets: tuple[str, ...] = ()
-    """Where the scoring DAG sends what it finds, as ``fleetalign score --emit`` takes it: ``NAME=WHERE``."""
+    """Where the scoring DAG sends scores and alarms, as in ``fleetalign score --emit``: ``NAME=WHERE``."""
     group_minutes: float = 15.0
     """How long after the first page of an incident another page may begin and still belong to it."""
     min_overlap: float = 0.5
     """Least share of common top metrics of two pages of one incident."""
     hold_hours: float = 26.0
-    """A firing alert ends by itself when no run renews it, or nobody hears of its entity, for so long. More than the time between two runs."""
+    """How long a firing alert lasts if no run renews it or its entity sends no telemetry. Set it to more than the time
+    between two runs."""
 
     def __post_init__(self) -> None:
         check(self.group_minutes >= 0, f"emit.group_minutes is {self.group_minutes}; must not be negative")
@@ -116,26 +129,26 @@ class EmitConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DriftConfig:
-    """What of ``fleetalign drift`` counts as a finding; docs/operate.md argues the defaults."""
+    """The limits of ``fleetalign drift``; docs/operate.md explains the defaults."""
 
     control_days: int = 3
-    """Newest days that the release was built on, measured in the same way beside the checked day."""
+    """How many of the newest days that the release was built on are measured too, as control."""
     shift_scales: float = 1.0
     """An entity's metric has shifted when its mean over the day lies more than this many scales from its usual level."""
     max_shifted_share: float = 0.25
-    """Most entities of a kind that may have shifted, per metric; never a single one of several."""
+    """Largest share of a kind's entities that may have shifted, per metric; a single one of several never counts."""
     max_spread_ratio: float = 2.0
-    """Most that a metric may vary over the day, in scales, for the median entity."""
+    """Largest standard deviation of a metric over the day, in scales, for the median entity."""
     max_clipped_rise: float = 0.01
-    """Most that the share of clipped values of a metric may rise above that of the control days."""
+    """Largest rise of a metric's share of clipped values above that of the control days."""
     max_score_ratio: float = 2.0
-    """Most times that the 95 % quantile of scores may be above, or below, that of the control days, for the median entity."""
+    """Largest factor between the 95 % quantile of scores and that of the control days, up or down, for the median entity."""
     max_new_share: float = 0.2
-    """Most entities of the day that the release does not know."""
+    """Largest share of the day's entities that the release does not know."""
     max_silent_share: float = 0.2
-    """Most entities of the release that may send nothing all day."""
+    """Largest share of the release's entities without telemetry all day."""
     pretrain_when_drifted: bool = False
-    """Whether ``pretrain_due`` starts a pre-training when the newest check of the champion found drift: once per model."""
+    """Whether ``pretrain_due`` starts a pre-training if the newest check of the champion found drift, once per model."""
 
     def __post_init__(self) -> None:
         check(self.control_days >= 0, f"drift.control_days is {self.control_days}; must not be negative")
@@ -149,26 +162,26 @@ class DriftConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AirflowConfig:
-    """What the DAG files read while they are parsed."""
+    """Settings that the DAG files read while Airflow parses them."""
 
     ingest_cron: str = "0 0 * * *"
     """When a partition closes and is ingested."""
     pretrain_cron: str = "0 4 * * 1"
-    """When the shared model is trained in any case."""
+    """When the shared model is trained, due or not."""
     align_cron: str = "0 5 * * *"
-    """When entities are aligned to what operators said since."""
+    """When entities are aligned to the newest feedback."""
     feedback_cron: str = "*/15 * * * *"
-    """When the inbox is looked through for what other tools say."""
+    """When the inbox is read for statements of other tools."""
     drift_cron: str = "0 3 * * *"
-    """When the newest whole day is compared with what the champion was built on."""
+    """When the newest whole day is compared with the data that the champion was built on."""
     health_cron: str = "0 * * * *"
-    """When the channel's gauges are sent, and its alarm is raised while the release is about to expire."""
+    """When the channel's gauges are sent, and its alarm is raised if the release is about to expire."""
     gc_cron: str = "0 6 * * 0"
-    """When the store is looked through for what nothing reaches."""
+    """When unreferenced objects of the store are collected."""
     min_new_partitions: int = 7
     """``pretrain_due`` starts a pre-training when this many partitions per kind are new."""
     max_cpu_hours: float = 0.0
-    """An alignment that is expected to take more CPU hours is refused before it fans out; 0 = whatever it takes."""
+    """An alignment that is expected to take more CPU hours is refused before it fans out; 0 = no limit."""
     gpu_pool: str = "gpu"
     """Pool of the pre-training task."""
     align_pool: str = "align"
@@ -182,37 +195,39 @@ class AirflowConfig:
     gpu_pod_limits: dict[str, str] = field(default_factory=dict)
     """On Kubernetes: limits and requests of the pre-training's pod, such as ``{"nvidia.com/gpu": "1"}``; empty = its default pod."""
     gpu_pod_image: str = ""
-    """Image of that pod, one with torch; empty = the executor's image."""
+    """Image of that pod, with torch; empty = the executor's image."""
     gpu_node_selector: dict[str, str] = field(default_factory=dict)
-    """Labels of the nodes that it may run on."""
+    """Labels of the nodes that the pod may run on."""
     retries: int = 2
-    """Tries after the first, for errors that a retry helps."""
+    """Tries after the first, for errors that a retry may solve."""
     retry_delay_seconds: float = 30.0
     """Wait before a retry."""
     max_active_partitions: int = 7
     """Partitions ingested or validated at the same time."""
     notify_email: tuple[str, ...] = ()
-    """Who gets a mail when a task has failed."""
+    """Addresses that get a mail when a task has failed."""
     notify_smtp_conn_id: str = "smtp_default"
-    """Connection of the mail server, and of the sender's address."""
+    """Connection of the mail server and the sender's address."""
     notify_http_conn_id: str = ""
     """Connection of a webhook that gets JSON when a task has failed; empty = none."""
     approval_hours: float = 0.0
-    """A promotion waits this long for somebody's approval, then the channel stays; 0 = nobody is asked."""
+    """How long a promotion waits for an approval before the channel stays unchanged; 0 = promote without approval."""
 
     def __post_init__(self) -> None:
         check(
             self.approval_hours >= 0,
-            f"airflow.approval_hours is {self.approval_hours}: give 0 (nobody is asked) or more",
+            f"airflow.approval_hours is {self.approval_hours}: give 0 (no approval) or more",
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
+    """All settings."""
+
     partition: Literal["day", "hour"] = "day"
-    """Length of one partition: telemetry is ingested, validated and keyed by it."""
+    """Length of one partition, the unit of ingest, validation and partition keys."""
     steps: dict[str, int] = field(default_factory=dict)
-    """``step_seconds`` of each kind; a kind not named here gets its most common spacing."""
+    """``step_seconds`` of each kind; a kind not listed here gets its most common spacing."""
     storage: StorageConfig = field(default_factory=StorageConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -230,13 +245,13 @@ class Config:
     def __post_init__(self) -> None:
         object.__setattr__(self, "training", for_network(self.training, self.model.network))
         check(
-            self.align.method != "published_tpe" or self.model.network == "sharead",
+            self.align.method != "published_tpe" or "profile" in find(self.model.network).internals,
             f"align.method is published_tpe, which searches the condition C of sharead; model.network is "
             f"{self.model.network}: set it to sharead, or align.method to fleet_prior",
         )
 
     def build_settings(self) -> dict[str, Any]:
-        """The settings that decide artifacts, as plain JSON values: they go into the plan."""
+        """Return the settings that decide artifacts as plain JSON values, for the plan."""
         return {name: plain(getattr(self, name)) for name in BUILD_SECTIONS}
 
 
@@ -244,7 +259,7 @@ BUILD_SECTIONS = ("ranges", "model", "training", "align", "gates")
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses and tuples as JSON values."""
+    """Convert dataclasses and tuples to JSON values."""
     if dataclasses.is_dataclass(value):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple | list):

@@ -1,1 +1,4 @@
-"""Everything that crosses a boundary: Arrow tables, JSON documents, identifiers. No I/O, no defaults, no policy."""
+"""Everything that crosses a boundary: Arrow tables, JSON documents, identifiers.
+
+No I/O, no defaults, no policy.
+"""

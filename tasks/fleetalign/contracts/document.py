@@ -45,7 +45,7 @@ class Document:
 
 @functools.cache
 def _hints(cls: Any) -> dict[str, Any]:
-    """The fields of a document with their types, in order."""
+    """Return the fields of a document with their types, in order."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 

@@ -1,13 +1,15 @@
-"""What operators said, as labels on a time grid (contracts 2.4).
+"""Statements of operators as labels on a time grid (contracts 2.4).
 
-For an instant the statement with the latest ``(recorded_at, feedback_id)`` wins. Time nobody spoke about is
+For an instant the statement with the latest ``(recorded_at, feedback_id)`` wins. Time without a statement is
 unlabelled. Statements recorded after the as-of time do not exist. A retraction names one earlier statement in
-``retracts``; both then say nothing, and what was said before them holds again.
+``retracts``; both then have no effect, and the statements before them hold again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,23 +21,28 @@ from fleetalign.contracts.tables import FEEDBACK
 ANOMALY, NORMAL, UNLABELLED = np.int8(1), np.int8(0), np.int8(-1)
 
 
-def feedback_id(row: dict) -> str:
-    """Content id of one statement: the same statement imported twice has one id."""
-    said = [
-        row["kind"],
-        row["entity_id"],
-        row["start"].isoformat(),
-        row["end"].isoformat(),
-        row["verdict"],
-        row["source"],
-        row["note"],
-        row["recorded_at"].isoformat(),
+def feedback_id(statement: Mapping[str, Any]) -> str:
+    """Compute the content id of a statement (FEEDBACK columns): equal statements have one id."""
+    content = [
+        statement["kind"],
+        statement["entity_id"],
+        statement["start"].isoformat(),
+        statement["end"].isoformat(),
+        statement["verdict"],
+        statement["source"],
+        statement["note"],
+        statement["recorded_at"].isoformat(),
     ]
-    return content_id([*said, row["retracts"]] if row.get("retracts") else said)
+    return content_id([*content, statement["retracts"]] if statement.get("retracts") else content)
 
 
 def unique(table: pa.Table, as_of: datetime | None = None) -> pa.Table:
-    """Sorted statements, one per ``feedback_id``, none recorded after ``as_of`` (aware, inclusive; None = all)."""
+    """Sort the statements and keep one per ``feedback_id``.
+
+    Args:
+        table: Statements (FEEDBACK).
+        as_of: Drop statements recorded after this aware time; None keeps all.
+    """
     table = FEEDBACK.conform(table)
     if as_of is not None:
         table = table.filter(
@@ -47,17 +54,23 @@ def unique(table: pa.Table, as_of: datetime | None = None) -> pa.Table:
 
 
 def in_force(feedback: pa.Table) -> pa.Table:
-    """The statements of ``feedback`` (from ``unique``) that nobody took back, without the retractions themselves."""
-    taken_back = feedback["retracts"].drop_null().combine_chunks()
-    gone = pc.or_(pc.is_valid(feedback["retracts"]), pc.is_in(feedback["feedback_id"], value_set=taken_back))
+    """Drop retractions and the statements they retract.
+
+    ``feedback`` comes from ``unique``.
+    """
+    retracted = feedback["retracts"].drop_null().combine_chunks()
+    gone = pc.or_(pc.is_valid(feedback["retracts"]), pc.is_in(feedback["feedback_id"], value_set=retracted))
     return feedback.filter(pc.invert(gone))
 
 
 class Statements:
-    """What was said about one kind, grouped by entity once: a look-up costs nothing that grows with the fleet."""
+    """The statements about one kind.
+
+    They are grouped by entity once, so that a look-up does not slow down with the fleet.
+    """
 
     def __init__(self, feedback: pa.Table, kind: str) -> None:
-        """``feedback`` comes from ``unique``."""
+        """Group the statements about ``kind`` by entity; ``feedback`` comes from ``unique``."""
         mine = in_force(feedback.filter(pc.equal(feedback["kind"], kind)))
         self._starts = mine["start"].to_numpy().astype("datetime64[us]")
         self._ends = mine["end"].to_numpy().astype("datetime64[us]")
@@ -67,12 +80,18 @@ class Statements:
             self._by_entity.setdefault(entity, []).append(row)
 
     def speaks_of(self, entity_id: str) -> bool:
+        """Return whether a statement about the entity holds."""
         return entity_id in self._by_entity
 
     def labels(self, entity_id: str, times: np.ndarray) -> np.ndarray:
-        """Labels int8 [time] of one entity: 1 anomaly, 0 normal, -1 unlabelled.
+        """Return the labels of one entity: 1 anomaly, 0 normal, -1 unlabelled.
 
-        ``times`` is datetime64[us] [time], ascending.
+        Args:
+            entity_id: The entity.
+            times: Ascending sample times, datetime64[us] [time].
+
+        Returns:
+            Labels, int8 [time].
         """
         labels = np.full(len(times), UNLABELLED, dtype=np.int8)
         rows = self._by_entity.get(entity_id, [])
@@ -83,10 +102,18 @@ class Statements:
         return labels
 
     def in_range(self, entity_id: str, times: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Labels int8 of ``times[start:stop]`` and the incidents wholly inside as index pairs int64 [G, 2] from ``start``.
+        """Return the labels of ``times[start:stop]`` and the incidents that lie wholly inside.
 
-        ``times`` datetime64[us] is the whole regular grid, of at least two samples. An incident that straddles a cut
-        belongs to neither side (contracts 1.4): its samples inside are unlabelled.
+        An incident that straddles a cut belongs to neither side (contracts 1.4): its samples inside are unlabelled.
+
+        Args:
+            entity_id: The entity.
+            times: The whole regular grid, datetime64[us] [time], of at least two samples.
+            start: Index of the first sample wanted.
+            stop: Index behind the last sample wanted.
+
+        Returns:
+            Labels, int8 [stop - start], and half-open index pairs of incidents counted from ``start``, int64 [G, 2].
         """
         if entity_id not in self._by_entity:
             return np.full(stop - start, UNLABELLED, dtype=np.int8), np.empty((0, 2), dtype=np.int64)
@@ -104,7 +131,10 @@ class Statements:
 
 
 def _covering(times: np.ndarray, instants: np.ndarray) -> np.ndarray:
-    """Index of the sample whose step holds each instant: an incident shorter than a step still has one sample."""
+    """Find the sample that covers each instant.
+
+    An incident shorter than the time between samples still has one sample.
+    """
     if len(times) < 2:
         return np.searchsorted(times, instants, side="left")
     index = np.maximum(np.searchsorted(times, instants, side="right") - 1, 0)
@@ -112,6 +142,6 @@ def _covering(times: np.ndarray, instants: np.ndarray) -> np.ndarray:
 
 
 def intervals(mask: np.ndarray) -> np.ndarray:
-    """Maximal runs of True in ``mask`` [time] as half-open index pairs int64 [run, 2]."""
+    """Find the maximal runs of True in ``mask`` [time] as half-open index pairs, int64 [run, 2]."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], np.asarray(mask, dtype=bool), [False])).astype(np.int8)))
     return edges.reshape(-1, 2).astype(np.int64)

@@ -1,7 +1,10 @@
-"""Golden vectors: inputs of a graph and the outputs it gave, stored beside it (contracts 3.6).
+"""Golden vectors: inputs of a graph and the outputs it gave, stored with it.
+
+Defined in contracts 3.6.
 
 One row per tensor of a case. A consumer in any language feeds the inputs and compares the outputs: that is the
-executable form of contracts 3. ``data`` is float64 whatever ``dtype`` says, which holds float32 and int32 exactly.
+executable form of contracts 3. ``data`` is always float64, which holds float32 and int32 exactly; ``dtype`` is the
+tensor's own type.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.arrays import Floats
 from fleetalign.contracts.graph import NEXT_STATE, Graph
 from fleetalign.contracts.tables import TableContract
 from fleetalign.errors import BadInput
@@ -44,7 +48,10 @@ STATE_FLOOR = 0.1
 
 
 def to_table(cases: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """The table of ``cases``, each ``{"case": name, "inputs": {tensor: array}, "outputs": {tensor: array}}``."""
+    """Write ``cases`` as a table.
+
+    Each case is ``{"case": name, "inputs": {tensor: array}, "outputs": {tensor: array}}``.
+    """
     rows = [
         {
             "case": case["case"],
@@ -62,9 +69,10 @@ def to_table(cases: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def cases(table: pa.Table) -> list[dict[str, Any]]:
-    """Every case in name order, as ``to_table`` takes them, arrays in their own dtype and shape.
+    """Read every case in name order, with arrays in their own dtype and shape.
 
-    Raises BadInput naming case and tensor when data and shape disagree, and when there is no case at all.
+    Raises:
+        BadInput: Data and shape of a tensor disagree, or there is no case at all.
     """
     found: dict[str, dict[str, Any]] = {}
     for row in GOLDEN.conform(table).to_pylist():
@@ -83,34 +91,35 @@ def cases(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def worst_difference(graph: Graph, table: pa.Table) -> float:
-    """Worst relative difference between ``graph`` and its golden vectors; 0 for the same bytes on the same machine.
+    """Return the worst relative difference between ``graph`` and its golden vectors.
 
-    A row's score and margin are compared relative to the larger of both (a margin is a difference of errors as
-    large as the score) and at least ``RELATIVE_FLOOR``; contributions are shares and compared as they are.
-    NaN equals NaN; NaN beside a number, or another shape, is infinitely wrong.
+    It is 0 for the same bytes on the same machine. A row's score and margin are compared relative to the larger of
+    both (a margin is a difference of errors as large as the score) and at least ``RELATIVE_FLOOR``; contributions are
+    shares and compared as they are. NaN equals NaN; NaN against a number, or another shape, is infinitely wrong.
     """
     worst = 0.0
     for case in cases(table):
-        given = graph.run(case["inputs"])
+        actual = graph.run(case["inputs"])
         expected = case["outputs"]
         size = np.maximum(*(np.abs(expected[name].astype(np.float64)) for name in ("score", "margin")))
         scale = np.where(np.isfinite(size), np.maximum(size, RELATIVE_FLOOR), RELATIVE_FLOOR)
-        if given.state is not None:
-            worst = max(worst, _difference(given.state, expected[NEXT_STATE], _size_of(expected[NEXT_STATE])))
+        if actual.state is not None:
+            worst = max(worst, _difference(actual.state, expected[NEXT_STATE], _size_of(expected[NEXT_STATE])))
         for name in COMPARED:
-            unit = scale if name != "contribution" else np.float64(1.0)
-            worst = max(worst, _difference(getattr(given, name), expected[name], unit))
+            unit = scale if name != "contribution" else np.ones(1)
+            worst = max(worst, _difference(getattr(actual, name), expected[name], unit))
     return worst
 
 
-def _size_of(expected: np.ndarray) -> np.ndarray:
-    """States are compared relative to their own size, and at least ``STATE_FLOOR``."""
-    return np.maximum(np.nan_to_num(np.abs(expected.astype(np.float64))), STATE_FLOOR)
+def _size_of(expected: np.ndarray) -> Floats:
+    """Compute the size that states are compared relative to, at least ``STATE_FLOOR``."""
+    size: Floats = np.maximum(np.nan_to_num(np.abs(expected.astype(np.float64))), STATE_FLOOR)
+    return size
 
 
-def _difference(given: np.ndarray, expected: np.ndarray, unit: np.ndarray) -> float:
-    if given.shape != expected.shape:
+def _difference(actual: np.ndarray, expected: np.ndarray, unit: Floats) -> float:
+    if actual.shape != expected.shape:
         return float("inf")
-    same = (given == expected) | (np.isnan(given) & np.isnan(expected))
-    gaps = np.abs(given.astype(np.float64) - expected.astype(np.float64)) / unit
+    same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+    gaps = np.abs(actual.astype(np.float64) - expected.astype(np.float64)) / unit
     return float(np.where(same, 0.0, np.where(np.isfinite(gaps), gaps, np.inf)).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""The published ONNX graph: its roles, and the one way to run it (contracts 3).
+"""The published ONNX graph: its roles, and how to run it (contracts 3).
 
 Consumers in other languages restate this file; ``Graph`` is what the scorer, the align workers and the parity
 checks share, so thresholds are fitted on the numbers that consumers compute.
@@ -40,8 +40,8 @@ INTERNALS: dict[str, tuple[str, ...]] = {
     "seasonal_error": ("batch", "metric"),
 }
 """Internal float32 values that alignment and statistics are fitted on -> axes. They are no outputs of the published
-graph; ``expose`` makes them so. ``profile`` (``sharead``) is E: error per window position, averaged over usable metrics.
-The others (``views``): each view before smoothing, and the two forecast errors of every metric."""
+graph; ``expose`` makes them outputs. ``profile`` (``sharead``) is E: error per window position, averaged over usable
+metrics. The others (``views``): each view before smoothing, and the two forecast errors of every metric."""
 
 STATE, NEXT_STATE = "state", "next_state"
 """In ONNX an input and an output cannot share a name: ``next_state`` is what to feed as ``state`` next time."""
@@ -49,13 +49,16 @@ STATE, NEXT_STATE = "state", "next_state"
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """``score``, ``margin`` float32 [B] (NaN: no usable metric); ``contribution`` float32 [B, M], rows sum to 1;
-    ``state`` float32 [B, m], None for a graph without state."""
+    """The outputs of a graph for one batch."""
 
     score: np.ndarray
+    """float32 [B]; NaN without a usable metric."""
     margin: np.ndarray
+    """float32 [B]; NaN without a usable metric."""
     contribution: np.ndarray
+    """float32 [B, M]; every row sums to 1."""
     state: np.ndarray | None = None
+    """float32 [B, m]; None for a graph without state."""
 
 
 class Graph:
@@ -66,6 +69,7 @@ class Graph:
     """
 
     def __init__(self, model: bytes, threads: int = 1) -> None:
+        """Open a session over the ONNX bytes ``model``."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -87,29 +91,37 @@ class Graph:
         self._published = tuple(name for name in OUTPUTS if name in self.outputs)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Scored:
-        """Score one batch; ``feeds`` maps role to array, extra roles are ignored."""
+        """Score one batch; ``feeds`` maps roles to arrays, extra roles are ignored."""
         return Scored(*self.values(self._published, feeds))
 
     def values(self, outputs: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The named outputs for one batch, internal values of a graph made by ``expose`` among them."""
-        return self._session.run(
+        """Compute the named outputs for one batch.
+
+        They may be internal values of a graph made by ``expose``.
+        """
+        arrays: list[np.ndarray] = self._session.run(
             list(outputs), {name: np.ascontiguousarray(feeds[name], dtype=ROLES[name][0]) for name in self.inputs}
         )
+        return arrays
 
 
 def expose(model: bytes) -> bytes:
-    """The same graph with the internal values it has as additional outputs."""
+    """Return the same graph with its internal values as additional outputs."""
     import onnx
 
     proto = onnx.load_model_from_string(model)
-    made = {name for node in proto.graph.node for name in node.output}
+    computed = {name for node in proto.graph.node for name in node.output}
     for name, axes in INTERNALS.items():
-        if name in made:
+        if name in computed:
             proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, axes))
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 def margins(profile: np.ndarray, condition: int) -> np.ndarray:
-    """``d(C) = E[W-1] - max(E[W-C] .. E[W-2])`` float32 [B] for one C: the margin at threshold 0 (contracts 3.4)."""
+    """Compute the margin at threshold 0 for one C (contracts 3.4), float32 [B].
+
+    ``d(C) = E[W-1] - max(E[W-C] .. E[W-2])``, where E is ``profile`` float32 [B, W].
+    """
     window = profile.shape[1]
-    return profile[:, -1] - profile[:, window - condition : window - 1].max(axis=1)
+    margin: np.ndarray = profile[:, -1] - profile[:, window - condition : window - 1].max(axis=1)
+    return margin

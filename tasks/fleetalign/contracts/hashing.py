@@ -1,4 +1,7 @@
-"""Canonical JSON and content identifiers. An id is a prefix of a sha256 over canonical bytes."""
+"""Canonical JSON and content identifiers.
+
+An id is a prefix of a sha256 over canonical bytes.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,22 @@ ID_LENGTH = 16
 
 
 def canonical_json(value: Any) -> bytes:
-    """Sorted keys, no blanks, no NaN, UTF-8: equal values give equal bytes."""
+    """Write JSON with sorted keys and without blanks or NaN: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def readable_json(value: Any) -> bytes:
-    """Sorted keys and indented, for documents that people open; as deterministic as ``canonical_json``."""
+    """Write indented JSON with sorted keys, for documents that people open; as deterministic."""
     return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def sha256(data: bytes) -> str:
+    """Compute the sha256 of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def content_id(value: Any) -> str:
+    """Compute the id of a JSON value: a prefix of the sha256 over its canonical bytes."""
     return sha256(canonical_json(value))[:ID_LENGTH]
 
 
@@ -34,5 +39,5 @@ def data_version(partition_digests: Iterable[str]) -> str:
 
 
 def files_id(files: Iterable[Mapping[str, Any]]) -> str:
-    """Id of a set of files: sha256 prefix over the sorted list of (name, sha256)."""
+    """Compute the id of a set of files: a sha256 prefix over the sorted list of (name, sha256)."""
     return content_id(sorted([f["name"], f["sha256"]] for f in files))

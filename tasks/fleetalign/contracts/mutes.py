@@ -1,4 +1,4 @@
-"""What operators silenced, as weights over time (contracts 2.5).
+"""Mutes of operators as weights over time (contracts 2.5).
 
 A mute of one metric sets that metric's weight to 0. A mute of every metric, of one entity or of all, is a
 maintenance window: no score, no alarm. A mute without ``from`` or ``until`` is open at that end.
@@ -22,13 +22,13 @@ _LATEST = np.iinfo(np.int64).max
 
 
 def mute_id(row: Mapping[str, Any]) -> str:
-    """Content id of one mute (MUTES columns): the same mute said twice has one id."""
+    """Compute the content id of a mute (MUTES columns): equal mutes have one id."""
     times = [row[name].isoformat() if row[name] else None for name in ("from", "until")]
     return content_id([row["kind"], row["entity_id"], row["metric"], *times, row["by"], row["why"]])
 
 
 def in_words(row: Mapping[str, Any]) -> str:
-    """One mute (MUTES columns) for people: what, from when until when, by whom and why."""
+    """Describe a mute (MUTES columns): what it mutes, from when until when, by whom and why."""
     what = "maintenance" if row["metric"] == ANY else f"metric {row['metric']}"
     start = format_time(row["from"]) if row["from"] else "the beginning"
     end = f"until {format_time(row['until'])}" if row["until"] else "until it is lifted"
@@ -39,6 +39,7 @@ class Mutes:
     """The mutes of one kind."""
 
     def __init__(self, kind: str, table: pa.Table) -> None:
+        """Group the mutes of ``kind`` in ``table`` (MUTES) by entity."""
         mine = table.filter(pc.equal(table["kind"], kind))
         self._starts = pc.fill_null(mine["from"].cast(pa.int64()), _EARLIEST).to_numpy()
         self._ends = pc.fill_null(mine["until"].cast(pa.int64()), _LATEST).to_numpy()
@@ -48,7 +49,16 @@ class Mutes:
             self._by_entity.setdefault(entity, []).append(row)
 
     def weights(self, entity_id: str, metrics: Sequence[str], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``(weight, maintenance)`` at ``times`` datetime64[us] [t]: float32 [t, metric] of 1 and 0, and bool [t]."""
+        """Return ``(weight, maintenance)`` of an entity over time.
+
+        Args:
+            entity_id: The entity.
+            metrics: The metrics, in the order of the second axis of the weights.
+            times: Sample times, datetime64[us] [t].
+
+        Returns:
+            Weights of 1 and 0, float32 [t, metric], and whether a maintenance window holds, bool [t].
+        """
         micros = times.astype("datetime64[us]").astype(np.int64)
         weight = np.ones((len(times), len(metrics)), dtype=np.float32)
         maintenance = np.zeros(len(times), dtype=bool)

@@ -1,4 +1,4 @@
-"""Pages of scored telemetry: maximal runs of alarms of one entity (contracts 6.1), on the clock.
+"""Pages of scored telemetry: maximal runs of alarms of one entity (contracts 6.1).
 
 Two runs with fewer than ``merge_steps`` samples between them are one page; a missing sample counts as quiet there.
 """
@@ -15,20 +15,23 @@ from fleetalign.contracts.tables import CONTRIBUTIONS
 from fleetalign.interval import format_time
 
 TOP_METRICS = 3
-"""How many metrics a page names: what a person reads, and what grouping compares."""
+"""How many metrics a page names; grouping compares these too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One entity alarms in ``[start, end)``, UTC. ``margin`` is its largest; ``metrics`` are the metrics with the largest
-    shares (0 to 1) of the score at that sample, largest first."""
+    """One run of alarms of one entity."""
 
     kind: str
     entity_id: str
     start: datetime
+    """Time of the first alarm, UTC."""
     end: datetime
+    """End of the last alarm's sample, UTC, exclusive."""
     margin: float
+    """Largest margin of the page."""
     metrics: tuple[tuple[str, float], ...]
+    """The metrics with the largest shares (0 to 1) of the score at the largest margin, largest first."""
 
     @property
     def page_id(self) -> str:
@@ -37,9 +40,14 @@ class Page:
 
 
 def find_pages(scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: int) -> list[Page]:
-    """Pages of ``scores`` (SCORES), sorted by kind, entity and start. ``step_seconds`` is by kind.
+    """Find the pages of ``scores`` (SCORES), sorted by kind, entity and start.
 
     Without CONTRIBUTIONS among the columns the pages name no metrics.
+
+    Args:
+        scores: Scores of any number of entities.
+        step_seconds: Seconds between samples, by kind.
+        merge_steps: Runs with fewer samples between them are one page.
     """
     alarms = scores.filter(scores["alarm"]).to_pylist()
     samples = (
@@ -57,9 +65,11 @@ def find_pages(scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: i
 
 
 def merge_pages(pages: Iterable[Page], step_seconds: Mapping[str, int], merge_steps: int) -> list[Page]:
-    """``pages`` sorted by kind, entity and start, those of one entity that are closer than ``merge_steps`` made one.
+    """Merge the pages of an entity that are closer than ``merge_steps``.
 
-    Merging is idempotent: pages found twice, as by a run that is repeated, are the same pages.
+    The result is sorted by kind, entity and start.
+
+    Merging is idempotent: a repeated run finds the same pages again.
     """
     merged: list[Page] = []
     for page in sorted(pages, key=lambda p: (p.kind, p.entity_id, p.start, p.end)):

@@ -1,4 +1,7 @@
-"""JSON documents: their versions, and their schemas, which ship in ``contracts/schemas/`` (``validate`` needs ``jsonschema``)."""
+"""Versions and schemas of JSON documents.
+
+The schemas ship in ``contracts/schemas/``; ``validate`` needs ``jsonschema``.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,33 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleetalign.errors import BadInput
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 NAMES = ("manifest", "pointer", "partition", "plan", "promotion", "gate")
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of one document."""
-    return json.loads((resources.files("fleetalign.contracts") / "schemas" / f"{name}.schema.json").read_text("utf-8"))
+    """Read the JSON Schema (draft 2020-12) of one document."""
+    text = (resources.files("fleetalign.contracts") / "schemas" / f"{name}.schema.json").read_text("utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
-def checked_major(document: Mapping[str, Any], known: str, where: str) -> None:
-    """Raise BadInput for a document of another major version than ``known``. Unknown fields and minor versions are fine."""
+def checked_major(document: Mapping[str, Any], supported: str, where: str) -> None:
+    """Check that a document has the major version of ``supported``.
+
+    Fields and minor versions may be newer.
+
+    Raises:
+        BadInput: The document has another major version.
+    """
     version = str(document.get("schema_version", "none"))
-    major = known.partition(".")[0]
+    major = supported.partition(".")[0]
     if version.partition(".")[0] != major:
         raise BadInput(
             f"{where} has schema_version {version}; this fleetalign reads {major}.x; install a fleetalign that knows it"
@@ -29,7 +43,11 @@ def checked_major(document: Mapping[str, Any], known: str, where: str) -> None:
 
 
 def validate(name: str, document: Mapping[str, Any]) -> None:
-    """Raise BadInput naming the document and the path of its first error. Unknown fields are allowed."""
+    """Check a document against its schema; unknown fields are allowed.
+
+    Raises:
+        BadInput: The document breaks its schema; the message names the path.
+    """
     from jsonschema.exceptions import best_match
 
     error = best_match(_validator(name).iter_errors(document))
@@ -38,7 +56,7 @@ def validate(name: str, document: Mapping[str, Any]) -> None:
 
 
 @cache
-def _validator(name: str):
+def _validator(name: str) -> Draft202012Validator:
     from jsonschema import Draft202012Validator
     from referencing import Registry, Resource
 

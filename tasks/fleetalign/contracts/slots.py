@@ -22,7 +22,7 @@ def step_width(step_seconds: int) -> np.timedelta64:
 
 
 def slots_of(times: Times, step_seconds: int, start: np.datetime64 = EPOCH) -> Ints:
-    """Number the slot of each of ``times`` [row], int64 [row]; slot 0 begins at ``start``."""
+    """Return the slot number of each of ``times`` [row], int64 [row]; slot 0 begins at ``start``."""
     slots: Ints = (times - start) // step_width(step_seconds)
     return slots
 

@@ -1,7 +1,7 @@
-"""The one registry of Arrow tables. Schemas, sort orders and docs all come from here.
+"""The registry of Arrow tables. Schemas, sort orders and docs all come from here.
 
-Parquet written through ``to_parquet`` is zstd, sorted as the table says, and free of writer-side
-metadata, so that equal content gives equal bytes under one lock file.
+Parquet written through ``to_parquet`` is zstd, keeps the table's order and has no metadata of its writer, so that
+equal content gives equal bytes under one lock file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_ENTITY_ID_BYTES = 512
 ROW_GROUP_ROWS = 65_536
 PARQUET = {"compression": "zstd", "store_schema": False, "write_statistics": True}
 FLEET_ROW_GROUP_ROWS = 8_192
-"""Of tables with rows for every entity: who wants a few entities reads a few row groups."""
+"""For tables with rows for every entity: a reader of a few entities reads a few row groups."""
 
 VERDICTS = ("anomaly", "normal")
 RETRACTED = "retracted"
@@ -37,25 +37,27 @@ SCORE_REASONS = ("warming_up", "no_metric", "maintenance", "unknown_kind")
 
 @dataclass(frozen=True, slots=True)
 class TableContract:
-    """Name, version, fixed columns and sort order of one table. ``open_columns`` is the type of columns beyond.
-
-    ``later_columns`` came after version 1.0: a table without them is read as if they were null.
-    """
+    """Columns, types and sort order of one table."""
 
     name: str
     version: str
     schema: pa.Schema
+    """The fixed columns."""
     sort_by: tuple[str, ...]
     open_columns: pa.DataType | None = None
+    """Type of further columns; None: there are none."""
     later_columns: tuple[str, ...] = ()
+    """Columns added after version 1.0: a table without them is read as if they were null."""
 
     def empty(self) -> pa.Table:
+        """Return a table without rows."""
         return self.schema.empty_table()
 
     def conform(self, table: pa.Table) -> pa.Table:
         """Cast to the contract's types, order the columns, sort the rows (stable).
 
-        Raises BadInput naming the table and the column when one is missing or has an impossible type.
+        Raises:
+            BadInput: A column is missing or has another type.
         """
         out = self.typed(table)
         if self.sort_by and out.num_rows > 1:
@@ -65,18 +67,18 @@ class TableContract:
         return out.combine_chunks()
 
     def typed(self, table: pa.Table) -> pa.Table:
-        """As ``conform``, for rows that are sorted already."""
+        """Cast and order the columns as ``conform`` does, for rows that are sorted already."""
         fields = list(self.schema)
         if self.open_columns is not None:
-            known = set(self.schema.names)
-            fields += [pa.field(n, self.open_columns) for n in sorted(table.schema.names) if n not in known]
+            fixed = set(self.schema.names)
+            fields += [pa.field(n, self.open_columns) for n in sorted(table.schema.names) if n not in fixed]
         columns = []
-        given = set(table.schema.names)
+        present = set(table.schema.names)
         for field in fields:
-            if field.name in self.later_columns and field.name not in given:
+            if field.name in self.later_columns and field.name not in present:
                 columns.append(pa.nulls(table.num_rows, field.type))
                 continue
-            if field.name not in given:
+            if field.name not in present:
                 raise BadInput(f"table {self.name}: column {field.name!r} is missing; it has {table.schema.names}")
             column = table.column(field.name)
             try:
@@ -87,7 +89,10 @@ class TableContract:
 
 
 def sort_indices(table: pa.Table, names: tuple[str, ...]) -> pa.Array:
-    """Stable ascending row order by ``names`` (Arrow's own table sort is not documented as stable)."""
+    """Compute the stable ascending row order by ``names``.
+
+    Arrow does not document its own sort as stable.
+    """
     keyed = table.select(list(dict.fromkeys(names))).append_column(
         "__position__", pa.array(np.arange(table.num_rows, dtype=np.int64))
     )
@@ -95,12 +100,12 @@ def sort_indices(table: pa.Table, names: tuple[str, ...]) -> pa.Array:
 
 
 def fleet_parquet(table: pa.Table) -> bytes:
-    """As ``to_parquet``, for a table with rows for every entity."""
+    """Write Parquet as ``to_parquet`` does, for a table with rows for every entity."""
     return to_parquet(table, FLEET_ROW_GROUP_ROWS)
 
 
 def to_parquet(table: pa.Table, row_group_rows: int = ROW_GROUP_ROWS) -> bytes:
-    """Deterministic Parquet bytes of ``table`` (zstd, no pandas or Arrow schema metadata)."""
+    """Write ``table`` as deterministic Parquet bytes (zstd, no pandas or Arrow schema metadata)."""
     sink = BytesIO()
     pq.write_table(table.replace_schema_metadata(None), sink, row_group_size=row_group_rows, **PARQUET)
     return sink.getvalue()
@@ -113,8 +118,18 @@ def from_parquet(
     filters: pc.Expression | None = None,
     encoded: Sequence[str] | None = None,
 ) -> pa.Table:
-    """Read Parquet bytes, the text columns ``encoded`` as dictionaries. Raises BadInput naming ``where`` when they are
-    not Parquet."""
+    """Read Parquet bytes.
+
+    Args:
+        data: The bytes.
+        where: Names the bytes in errors.
+        columns: Columns to read; None reads all.
+        filters: Rows to keep.
+        encoded: Text columns to read as dictionaries.
+
+    Raises:
+        BadInput: The bytes are not Parquet.
+    """
     try:
         return pq.read_table(pa.BufferReader(data), columns=columns, filters=filters, read_dictionary=encoded)
     except (pa.ArrowInvalid, OSError) as error:
@@ -122,6 +137,7 @@ def from_parquet(
 
 
 def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type's name."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -226,7 +242,7 @@ SCORES = TableContract(
     ("kind", "entity_id", "timestamp"),
 )
 CONTRIBUTIONS = pa.field("contributions", pa.map_(pa.string(), pa.float32()))
-"""A further column of SCORES when it is asked for: each metric's share of the score."""
+"""A further column of SCORES on request: each metric's share of the score."""
 
 TABLES: dict[str, TableContract] = {
     t.name: t for t in (TELEMETRY, QUARANTINED_CELLS, QUARANTINED_ROWS, FEEDBACK, MUTES, NORMALIZER, ALIGNER, SCORES)

@@ -1,178 +1,123 @@
-"""The two networks behind one interface: what training, export and the model card need to know of each.
+"""The one protocol of a detector: what training, export, alignment and a release ask of it.
 
-``sharead`` is the published network (He et al., TOSEM 2025), ``views`` the default. A network takes raw roles
-(contracts 3.1) as tensors, hides what its training hides, and gives a loss; its detector is the published graph.
+A detector declares what it reads and returns, and makes its parts; subclass ``Detector`` and override what differs from
+its defaults (docs/detectors.md). It holds no state. Settings load it, also where Airflow parses a DAG, so its module imports
+neither numpy nor torch at the top; only ``network`` and ``training`` may import torch, which alignment does not have.
+
+Shapes: B batch, E entity, M metric, W window_steps, L lags, R candidate, K statistics columns.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from fleetalign.config import ModelConfig, TrainingConfig
-from fleetalign.detectors.sharead.network import Detector, ShareAD
-from fleetalign.detectors.views import roles as contract
-from fleetalign.detectors.views.batches import CompressedPanel, RawWindows
-from fleetalign.detectors.views.network import Forecaster, Inputs, SeasonalDetector, ViewsDetector
-from fleetalign.storage.panel import Panel
+    from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
+    from fleetalign.config.detectors import Defaults
+    from fleetalign.contracts.arrays import Floats
+    from fleetalign.contracts.graph import Graph
+    from fleetalign.detectors.grid import Grid
+    from fleetalign.detectors.margins import Margins
+    from fleetalign.detectors.search import Search
+    from fleetalign.detectors.statistics import Fitter
+    from fleetalign.detectors.training import Training
+    from fleetalign.storage.panel import Panel
 
-Scratch = tuple[int, str | None]
-"""Megabytes that one array may take in memory, and where larger ones are memory-mapped."""
+OPTIONAL_ROLES = ("seasonal", "statistics", "state")
+"""Inputs that a graph has only where its detector says so (contracts 3.1)."""
 
 
-class Network(Protocol):
-    """One shared network of a kind: the trainable module and what surrounds it."""
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network of a kind: its weights and the graph that is published around them."""
 
+    detector: Detector
     module: nn.Module
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    internals: tuple[str, ...]
-    statistics: tuple[str, ...]
-    lags: tuple[int, ...]
-    condition_used: bool
-    score: str
-    margin: str
-
-    def batches(
-        self, panel: Panel, location: np.ndarray, scale: np.ndarray, scratch: Scratch
-    ) -> RawWindows | CompressedPanel:
-        """What gathers the training inputs of windows."""
-
-    def loss(self, batch: Mapping[str, Tensor], random: np.random.Generator | None) -> tuple[Tensor, float]:
-        """Mean loss of what ``batches`` gathered, and its weight (number of terms); ``random`` None: nothing drawn."""
-
-    def optimizer(self) -> torch.optim.Optimizer: ...
-
-    def learning_rate(self, epoch: int, done: float) -> float:
-        """Rate in ``epoch`` when a share ``done`` of all its batches over all epochs is done."""
-
-    def detector(self) -> nn.Module:
-        """The module to export: roles in the order of ``inputs`` to ``outputs`` and ``internals``."""
-
-
-def create(model: ModelConfig, training: TrainingConfig, period_steps: int | None = None) -> Network:
-    """A network with fresh weights, drawn from torch's generator."""
-    if model.network == "sharead":
-        return ShareADNetwork(model, training)
-    return ViewsNetwork(model, training, period_steps)
-
-
-class ShareADNetwork:
-    """Masked reconstruction with SmoothL1 (ISSRE 2022, eq. 5-6), Adam, halved every epoch."""
-
-    inputs = ("values", "location", "scale", "weight", "condition", "threshold")
-    outputs = ("score", "margin", "contribution")
-    internals = ("profile",)
-    statistics: tuple[str, ...] = ()
+    """The weights: what is trained, stored in checkpoints and counted."""
+    published: nn.Module
+    """Takes the roles ``inputs`` in order and returns the detector's ``outputs``, then its ``internals``."""
+    period_steps: int | None = None
+    """Its period in steps, as given to the detector's ``network``."""
     lags: tuple[int, ...] = ()
-    condition_used = True
-    score = "E[W-1]: squared error of the newest sample, averaged over usable metrics"
-    margin = "score - max(E[W-C] .. E[W-2]) - threshold"
+    """Steps before the newest sample that the role ``seasonal`` reads, ascending."""
 
-    def __init__(self, model: ModelConfig, training: TrainingConfig) -> None:
-        self.model, self.training = model, training
-        self.module = ShareAD(model.window_steps, model.latent_size, model.dropout)
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Roles of the graph in the order of ``contracts.graph.ROLES``."""
+        from fleetalign.contracts.graph import ROLES
 
-    def batches(self, panel: Panel, location: np.ndarray, scale: np.ndarray, scratch: Scratch) -> RawWindows:
-        return RawWindows(panel, location, scale, self.model.clip, self.model.window_steps)
-
-    def loss(self, batch: Mapping[str, Tensor], random: np.random.Generator | None) -> tuple[Tensor, float]:
-        z, usable = batch["z"], batch["usable"]
-        if random is not None:
-            draws = torch.from_numpy(random.random(tuple(usable.shape))).to(usable.device)
-            shown = usable & (draws >= self.training.drop_metric_share)
-            # A window that would lose every metric keeps them all.
-            usable = torch.where(shown.any(dim=1, keepdim=True), shown, usable)
-        errors = F.smooth_l1_loss(self.module(z, usable), z, reduction="none", beta=1.0).mean(dim=-1)
-        number = usable.sum()
-        return (errors * usable).sum() / number.clamp(min=1), float(number)
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        training = self.training
-        return torch.optim.Adam(
-            self.module.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-        )
-
-    def learning_rate(self, epoch: int, done: float) -> float:
-        return self.training.learning_rate * self.training.learning_rate_decay**epoch
-
-    def detector(self) -> nn.Module:
-        return Detector(self.module, self.model.window_steps, self.model.clip)
+        sizes = (len(self.lags), len(self.detector.statistics), self.detector.state_size)
+        absent = {role for role, size in zip(OPTIONAL_ROLES, sizes, strict=True) if not size}
+        return tuple(role for role in ROLES if role not in absent)
 
 
-class ViewsNetwork:
-    """Forecasts of the newest sample from what is shown of recent samples and earlier periods; AdamW, one cycle."""
+class Detector(Protocol):
+    """One way to score a fleet: a network shared by all entities of a kind, and how it is aligned to each of them."""
 
-    internals = ("views", "recent_error", "seasonal_error")
-    outputs = ("score", "margin", "contribution", "next_state")
-    statistics = contract.STATISTICS
-    condition_used = False
-    score = "sum over views of weight log(1 + smoothed view)"
-    margin = "score - threshold"
-    RECENT_ONLY, SEASONAL_ONLY = 0.4, 0.4
-    """Shares of training rows that see one side; the rest sees both."""
-    BETA = 0.5
-    WARM_UP, FIRST_SHARE, LAST_SHARE = 0.3, 1 / 25, 1e-4
-    """One cycle (Smith & Topin 2018): rise over the first 30 % from a 25th of the rate, then fall to nothing."""
+    name: str
+    """``model.network``; also in model cards and manifests."""
+    score: str
+    """Formula of the score, for the model card."""
+    margin: str = "score - threshold"
+    """Formula of the margin, for the model card; an alarm is margin > 0 (contracts 3.4)."""
+    defaults: Defaults
+    """Settings that suit it where ``model`` and ``training`` leave them open."""
+    searched: Mapping[str, Search] = {}
+    """Settings that ``fleetalign tune`` searches, by name; empty: nothing to tune."""
+    seconds_per_sample: float = 3e-6
+    """CPU seconds to score and tabulate one sample of one metric: sizes the shards of an alignment."""
 
-    def __init__(self, model: ModelConfig, training: TrainingConfig, period_steps: int | None) -> None:
-        self.model, self.training, self.period_steps = model, training, period_steps
-        self.lags = contract.seasonal_lags(period_steps)
-        references = contract.reference_lags(period_steps) if period_steps else ()
-        self.preparation = Inputs(model.clip, self.lags, references)
-        self.module = Forecaster(model.window_steps, model.blocks)
-        seasonal = ("seasonal",) if self.lags else ()
-        self.inputs = (*ShareADNetwork.inputs, *seasonal, "statistics", "state")
+    outputs: tuple[str, ...] = ("score", "margin", "contribution")
+    """Outputs of the graph (``contracts.graph.OUTPUTS``); a detector with a state adds ``next_state``."""
+    internals: tuple[str, ...] = ()
+    """Values inside the graph that ``margins`` or ``fitter`` read (``contracts.graph.INTERNALS``)."""
+    condition_used: bool = False
+    """Whether the graph reads ``condition``, the context length C in steps; each entity then has its own."""
+    own_statistics: tuple[str, ...] = ()
+    """Columns of the normalizer table that ``fitter`` fits per entity and metric."""
+    fleet_statistics: tuple[str, ...] = ()
+    """Columns after them with one value for the whole fleet: what a candidate of ``grid`` consists of."""
+    state_size: int | None = None
+    """Length of an entity's state; None: the graph keeps none."""
+    settle_steps: int | None = None
+    """Samples after which an earlier state no longer matters; None: the graph keeps none."""
 
-    def batches(self, panel: Panel, location: np.ndarray, scale: np.ndarray, scratch: Scratch) -> CompressedPanel:
-        model = self.model
-        return CompressedPanel(panel, location, scale, model.clip, model.window_steps, self.period_steps, *scratch)
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """Columns of the role ``statistics`` in the graph's order (K of them)."""
+        return self.own_statistics + self.fleet_statistics
 
-    def loss(self, batch: Mapping[str, Tensor], random: np.random.Generator | None) -> tuple[Tensor, float]:
-        c, usable = batch["c"], batch["usable"]
-        target, recent = c[..., -1], c[..., :-1]
-        known = batch.get("known")
-        if known is None:
-            known = torch.zeros_like(target[..., None])
-        draws = self._draws(len(target), random).to(target.device)[:, None, None]
-        see_recent = ((draws < self.RECENT_ONLY) | (draws >= self.RECENT_ONLY + self.SEASONAL_ONLY)).to(torch.float32)
-        see_reference = (draws >= self.RECENT_ONLY).to(torch.float32) * known
-        rows = (*target.shape, 1)
-        reference = (
-            batch["reference"] * see_reference
-            if "reference" in batch
-            else known.expand(*target.shape, contract.REFERENCE_STEPS)
-        )
-        shown = [recent * see_recent, reference, see_recent.expand(rows), see_reference.expand(rows)]
-        forecast = self.module(torch.cat(shown, dim=-1))
-        errors = F.smooth_l1_loss(forecast, target, reduction="none", beta=self.BETA)
-        number = usable.sum()
-        return (errors * usable).sum() / number.clamp(min=1), float(number)
+    def period(self, panel: Panel, location: Floats, scale: Floats, model: ModelConfig) -> int | None:
+        """Return the period of a kind in steps, None without one; ``location``, ``scale`` [E, M] in raw units."""
+        return None
 
-    def _draws(self, rows: int, random: np.random.Generator | None) -> Tensor:
-        """What each window sees; in validation the two sides take turns."""
-        numbers = np.arange(rows) % 2 * self.RECENT_ONLY if random is None else random.random(rows)
-        return torch.from_numpy(numbers)
+    def network(self, model: ModelConfig, period_steps: int | None) -> Network:
+        """Return a network with fresh weights, drawn from torch's generator."""
+        ...
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        training = self.training
-        return torch.optim.AdamW(
-            self.module.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-        )
+    def training(self, network: Network, model: ModelConfig, settings: TrainingConfig) -> Training | None:
+        """Return how ``network`` is trained; None: it has no weights to train."""
+        return None
 
-    def learning_rate(self, epoch: int, done: float) -> float:
-        if done < self.WARM_UP:
-            begin, end, share = self.FIRST_SHARE, 1.0, done / self.WARM_UP
-        else:
-            begin, end, share = 1.0, self.LAST_SHARE, (done - self.WARM_UP) / (1 - self.WARM_UP)
-        return self.training.learning_rate * (end + (begin - end) * (1 + math.cos(math.pi * share)) / 2)
+    def grid(self, align: AlignConfig, window_steps: int) -> Grid:
+        """Return the settings that alignment chooses among, with the tail probabilities."""
+        from fleetalign.detectors.grid import single_candidate
 
-    def detector(self) -> nn.Module:
-        kind = SeasonalDetector if self.lags else ViewsDetector
-        return kind(self.module, self.preparation)
+        return single_candidate(align)
+
+    def margins(self, graph: Graph, lags: Sequence[int], grid: Grid) -> Margins:
+        """Return what computes the margins of an entity under every candidate; ``graph`` exposes its internals.
+
+        The default runs the graph once per candidate. Override it only for speed: the numbers must be the graph's own.
+        """
+        from fleetalign.detectors.margins import GraphMargins
+
+        return GraphMargins(graph, lags, grid, self.settle_steps)
+
+    def fitter(self, graph: Graph, lags: Sequence[int], clip: float) -> Fitter | None:
+        """Return what fits ``own_statistics``; None where there are none. ``graph`` exposes its internals."""
+        return None

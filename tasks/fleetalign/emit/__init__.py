@@ -1,1 +1,1 @@
-"""Where scores and alarms go: files, OpenMetrics, Alertmanager."""
+"""Sends scores and alarms to files, OpenMetrics and Alertmanager."""

@@ -27,7 +27,10 @@ BACKOFF_SECONDS = 0.5
 
 
 def as_json(alert: Alert, release_id: str, hold_until: datetime) -> dict[str, Any]:
-    """One alert as the API takes it. While an incident goes on it ends at ``hold_until``, unless it is posted again."""
+    """Write an alert as the API takes it.
+
+    While its incident continues it ends at ``hold_until`` unless posted again.
+    """
     incident = alert.incident
     return {
         "labels": {
@@ -51,8 +54,12 @@ def as_json(alert: Alert, release_id: str, hold_until: datetime) -> dict[str, An
 def post(url: str, alerts: Sequence[Alert], release_id: str, now: datetime, hold: timedelta) -> None:
     """Send ``alerts`` to the Alertmanager at ``url``, such as ``http://alertmanager:9093``.
 
-    A request without an answer, or with one that says *later* (429, 5xx), is tried ``TRIES`` times with exponential
-    back-off, under two minutes in all. Raises StoreError after that, UsageError for any other refusal.
+    A request without an answer, or with a temporary error (429, 5xx), is tried ``TRIES`` times with exponential
+    back-off, under two minutes in all.
+
+    Raises:
+        StoreError: No try succeeded.
+        UsageError: Alertmanager rejected the request.
     """
     retry = urllib3.Retry(
         TRIES - 1,
@@ -75,11 +82,11 @@ def _send(pool: urllib3.PoolManager, where: str, body: bytes) -> None:
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", None) or error
         raise StoreError(
-            f"{where}: no alert was taken in {TRIES} tries ({reason}); check that Alertmanager runs, then run again"
+            f"{where}: no alert was accepted in {TRIES} tries ({reason}); check that Alertmanager runs, then run again"
         ) from None
     if answer.status >= 300:
-        said = " ".join(answer.data[:300].decode(errors="replace").split())
-        raise UsageError(f"{where}: Alertmanager refused with {answer.status} ({said}); check the URL")
+        message = " ".join(answer.data[:300].decode(errors="replace").split())
+        raise UsageError(f"{where}: Alertmanager refused with {answer.status} ({message}); check the URL")
 
 
 def _listed(members: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
-"""What is firing, from one scheduled run to the next: one small object in the store per channel.
+"""The firing alerts between two scheduled runs: one small object in the store per channel.
 
-A run reads it, joins it with the pages it found, tells Alertmanager, then writes it back by compare-and-swap. A run
-that dies before the last step is repeated with the same outcome; of two runs at once the second is refused.
+A run reads it, joins it with the pages it found, informs Alertmanager, then writes it back by compare-and-swap. A run
+that dies before the last step is repeated with the same outcome; of two concurrent runs the second is refused.
 """
 
 from __future__ import annotations
@@ -29,24 +29,31 @@ FIRING_VERSION = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """``pages`` of the incidents that have not ended; ``newest`` sample ever seen, of any entity; ``version`` of the object
-    in the store. Both are None before the first run."""
+    """The firing alerts after a run."""
 
     pages: tuple[Page, ...] = ()
+    """Pages of the incidents that have not ended."""
     newest: datetime | None = None
+    """Time of the newest sample seen so far, of any entity; None before the first run."""
     version: str | None = None
+    """Version of the object in the store; None before the first run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An incident, and whether it goes on or has ended."""
+    """The alert about an incident."""
 
     incident: Incident
     ended: bool
+    """Whether the incident has ended."""
 
 
 def read_firing(store: Store, name: str) -> Firing:
-    """What was firing of channel (or release) ``name``. Raises Corrupt when the object is not one this version wrote."""
+    """Read the firing alerts of the channel (or release) ``name``.
+
+    Raises:
+        Corrupt: The object is not one that this version wrote.
+    """
     key = layout.firing(name)
     try:
         found = store.get_versioned(key)
@@ -66,7 +73,11 @@ def read_firing(store: Store, name: str) -> Firing:
 
 
 def write_firing(store: Store, name: str, firing: Firing) -> None:
-    """Replace what ``firing`` was read from. Raises Conflict when another run was faster."""
+    """Replace the object that ``firing`` was read from.
+
+    Raises:
+        Conflict: Another run was faster.
+    """
     document = {
         "schema_version": FIRING_VERSION,
         "newest": format_time(firing.newest) if firing.newest else None,
@@ -83,13 +94,17 @@ def advance(
     settings: EmitConfig,
     now: datetime,
 ) -> tuple[list[Alert], Firing]:
-    """Every incident that fires after ``scores`` (SCORES with contributions) or has ended since, and what goes on.
+    """Compute the alerts after ``scores`` (SCORES with contributions).
 
     A page ends when its entity was scored, or in maintenance, for ``merge_steps`` samples without an alarm. Samples
-    without a score are no sign of health: they end a page only when the newest sample of all is ``hold_hours`` on.
+    without a score do not show that an entity is well: they end a page only when the newest sample of all is
+    ``hold_hours`` later.
+
+    Returns:
+        Every incident that fires, or has ended since ``before``, and the firing alerts to store.
     """
     pages = merge_pages([*before.pages, *find_pages(scores, step_seconds, merge_steps)], step_seconds, merge_steps)
-    heard = _last_heard(scores)
+    observed = _last_observed(scores)
     # A clock that runs years ahead must not make every page of today look old.
     seen = [at for at in (before.newest, pc.max(scores["timestamp"]).as_py()) if at]
     newest = min(max(seen), now) if seen else None
@@ -97,7 +112,7 @@ def advance(
 
     def ended(page: Page) -> bool:
         step = timedelta(seconds=step_seconds.get(page.kind, 0))
-        last = heard.get((page.kind, page.entity_id))
+        last = observed.get((page.kind, page.entity_id))
         quiet = last is not None and last + step - page.end >= step * merge_steps
         return quiet or (newest is not None and newest - page.end >= hold)
 
@@ -109,10 +124,10 @@ def advance(
     return alerts, Firing(going_on, newest, before.version)
 
 
-def _last_heard(scores: pa.Table) -> dict[tuple[str, str], datetime]:
-    """Newest sample of each (kind, entity) that says how it is: one with a score, or in maintenance."""
-    telling = scores.filter(pc.or_kleene(pc.is_null(scores["reason"]), pc.equal(scores["reason"], "maintenance")))
-    found = telling.group_by(["kind", "entity_id"]).aggregate([("timestamp", "max")])
+def _last_observed(scores: pa.Table) -> dict[tuple[str, str], datetime]:
+    """Find the newest sample of each (kind, entity) with a score or in maintenance."""
+    conclusive = scores.filter(pc.or_kleene(pc.is_null(scores["reason"]), pc.equal(scores["reason"], "maintenance")))
+    found = conclusive.group_by(["kind", "entity_id"]).aggregate([("timestamp", "max")])
     entities = zip(found["kind"].to_pylist(), found["entity_id"].to_pylist(), strict=True)
     return dict(zip(entities, found["timestamp_max"].to_pylist(), strict=True))
 

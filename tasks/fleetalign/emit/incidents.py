@@ -1,9 +1,9 @@
 """Groups pages of one moment into incidents, so that a fault of many replicas pages once.
 
-Pages are taken in order of start, then kind and entity. A page joins the earliest incident of its kind whose *first* page began
-at most ``gap`` before and shares enough top metrics with it; otherwise it begins an incident of its own. Comparing with
-the first page has two effects that a chain of neighbours does not: an incident cannot creep through the fleet for
-hours, and a page that comes later never changes which incident an earlier one is in, so ids are stable while a fault unfolds.
+Pages are taken in order of start, then kind and entity. A page joins the earliest incident of its kind whose *first*
+page began at most ``gap`` before and shares enough top metrics with it; otherwise it begins an incident of its own.
+Comparing with the first page, not with the latest, has two effects: an incident cannot spread through the fleet for
+hours, and a later page never changes the incident of an earlier one, so ids are stable while a fault unfolds.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Pages that belong together, in order of start. ``incident_id`` is 16 hex digits that follow from the first page's
-    kind, entity and start alone."""
+    """Pages that belong together."""
 
     incident_id: str
+    """16 hex digits that depend only on the first page's kind, entity and start."""
     pages: tuple[Page, ...]
+    """In order of start."""
 
     @property
     def first(self) -> Page:
+        """The page that started first."""
         return self.pages[0]
 
     @property
@@ -38,10 +40,12 @@ class Incident:
 
     @property
     def start(self) -> datetime:
+        """Start of the first page."""
         return self.first.start
 
     @property
     def end(self) -> datetime:
+        """End of the page that ends last."""
         return max(page.end for page in self.pages)
 
     @property
@@ -51,10 +55,12 @@ class Incident:
 
 
 def group_pages(pages: Iterable[Page], gap: timedelta, min_overlap: float) -> list[Incident]:
-    """Incidents of ``pages``, in order of their start. The order of ``pages`` does not matter.
+    """Group ``pages``, in any order, into incidents, in order of their start.
 
-    ``gap``: how long after an incident's first page another may begin and still belong to it. ``min_overlap``: least
-    share, 0 to 1, of common top metrics; see ``overlap``.
+    Args:
+        pages: The pages.
+        gap: How long after an incident's first page another may begin and still belong to it.
+        min_overlap: Least share, 0 to 1, of common top metrics; see ``overlap``.
     """
     groups: list[list[Page]] = []
     fresh: dict[str, list[list[Page]]] = {}
@@ -71,25 +77,25 @@ def group_pages(pages: Iterable[Page], gap: timedelta, min_overlap: float) -> li
 
 
 def overlap(one: Page, other: Page) -> float:
-    """Common top metrics as a share of the shorter of the two lists; 0 when a page names none."""
+    """Compute the common top metrics as a share of the shorter list; 0 if a page names none."""
     left, right = ({name for name, _ in page.metrics} for page in (one, other))
     return len(left & right) / min(len(left), len(right)) if left and right else 0.0
 
 
 def describe(incident: Incident) -> str:
-    """One line: kind, who, and what shows it."""
+    """Describe an incident in one line: kind, entities and top metrics."""
     members = incident.members
     who = members[0] if len(members) == 1 else f"{len(members)} entities, {members[0]} first"
     return f"{incident.first.kind}: {who}: {metrics_text(incident)}"
 
 
 def metrics_text(incident: Incident) -> str:
-    """The top metrics of the worst page with their shares of the score."""
+    """List the top metrics of the worst page with their shares of the score."""
     return ", ".join(f"{name} {share:.0%}" for name, share in incident.worst.metrics)
 
 
 def report_lines(incidents: Sequence[Incident]) -> Iterator[str]:
-    """How many pages make how many incidents, and the ``SHOWN`` newest of them."""
+    """Yield the number of pages and incidents, then a line for each of the newest incidents."""
     yield f"{sum(len(i.pages) for i in incidents)} pages in {len(incidents)} incidents"
     for incident in incidents[-SHOWN:]:
         yield f"{incident.incident_id}  {format_time(incident.start)}  {format_time(incident.end)}  {describe(incident)}"

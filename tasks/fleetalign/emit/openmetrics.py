@@ -1,4 +1,6 @@
-"""The newest sample of every entity as OpenMetrics text, for a scrape or node_exporter's textfile collector.
+"""The newest sample of every entity as OpenMetrics text.
+
+It is made for a scrape or node_exporter's textfile collector.
 
 Gauges only: the text is valid in the older Prometheus format too.
 """
@@ -18,12 +20,12 @@ Samples = Iterable[tuple[dict[str, str], float]]
 
 
 def render(scores: pa.Table, aligner: FleetTable, release_id: str) -> bytes:
-    """OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) and of the rows of ``aligner`` (ALIGNER) they were judged by."""
+    """Write OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) with their aligner rows."""
     newest = _newest(scores)
     scored = [row for row in newest if row["reason"] is None]
     judged = [row for row in newest if row["reason"] != "unknown_kind"]
-    aligned = _aligner_rows(aligner, judged)
-    known = [(row, _aligner_row(aligned, row)) for row in judged]
+    by_entity = _aligner_rows(aligner, judged)
+    aligned = [(row, _aligner_row(by_entity, row)) for row in judged]
     families = [
         _family("score", "How badly the newest sample is explained.", ((_key(r), r["score"]) for r in scored)),
         _family("margin", "Score beyond the threshold; an alarm is above 0.", ((_key(r), r["margin"]) for r in scored)),
@@ -39,11 +41,11 @@ def render(scores: pa.Table, aligner: FleetTable, release_id: str) -> bytes:
             ((_key(r), r["timestamp"].timestamp()) for r in newest),
             unit="seconds",
         ),
-        _family("threshold", "Threshold Q of the entity.", ((_key(r), a["threshold"]) for r, a in known)),
+        _family("threshold", "Threshold Q of the entity.", ((_key(r), a["threshold"]) for r, a in aligned)),
         _family(
             "threshold_state",
             "1 for the state of the entity's aligner row.",
-            (({**_key(r), "state": a["state"]}, 1) for r, a in known),
+            (({**_key(r), "state": a["state"]}, 1) for r, a in aligned),
         ),
         _family("release", "1 for the release that scored.", [({"release": release_id}, 1)]),
     ]
@@ -51,14 +53,14 @@ def render(scores: pa.Table, aligner: FleetTable, release_id: str) -> bytes:
 
 
 def _newest(scores: pa.Table) -> list[dict[str, Any]]:
-    """The last row of every entity of a table sorted by kind, entity and time."""
+    """Take the last row of every entity of a table sorted by kind, entity and time."""
     codes = [scores[name].combine_chunks().dictionary_encode().indices.to_numpy() for name in ("kind", "entity_id")]
     last = np.logical_or.reduce([np.diff(code, append=-1) != 0 for code in codes])
-    return scores.take(pa.array(np.flatnonzero(last))).to_pylist()
+    return list(scores.take(pa.array(np.flatnonzero(last))).to_pylist())
 
 
 def _aligner_rows(aligner: FleetTable, judged: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Rows of the entities of ``judged`` that have one, and the default's of their kinds."""
+    """Read the aligner rows of the entities of ``judged`` and the default rows of their kinds."""
     ids: dict[str, set[str]] = {}
     for row in judged:
         ids.setdefault(row["kind"], {DEFAULT_ENTITY}).add(row["entity_id"])
@@ -66,9 +68,9 @@ def _aligner_rows(aligner: FleetTable, judged: Iterable[Mapping[str, Any]]) -> d
     return {(row["kind"], row["entity_id"]): row for row in found}
 
 
-def _aligner_row(aligned: dict[tuple[str, str], dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
-    default = aligned[row["kind"], DEFAULT_ENTITY]
-    own = aligned.get((row["kind"], row["entity_id"]), default)
+def _aligner_row(by_entity: dict[tuple[str, str], dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:
+    default = by_entity[row["kind"], DEFAULT_ENTITY]
+    own = by_entity.get((row["kind"], row["entity_id"]), default)
     return default if own["threshold"] is None or own["condition"] is None else own
 
 

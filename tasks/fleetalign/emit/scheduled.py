@@ -1,4 +1,4 @@
-"""Scores one closed interval of the store and sends what it finds: what the scoring DAG does at every run."""
+"""Scores one closed interval of the store and sends the result, as the scoring DAG does."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fleetalign.config.run import Config
-from fleetalign.emit.send import emit, incidents_of
+from fleetalign.emit.scored import score_and_send
 from fleetalign.emit.targets import parse_all
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
@@ -19,30 +18,33 @@ from fleetalign.storage.store import Store
 
 
 def score_interval(store: Store, config: Config, interval: Interval, now: datetime) -> dict[str, Any]:
-    """Score the validated partitions of ``interval`` with the channel's release and send them to ``emit.targets``.
+    """Score the validated partitions of ``interval`` and send the result to ``emit.targets``.
 
-    ``interval`` is one or more whole partitions. Raises ConfigError without targets, BadInput when no kind of the
-    release has a validated partition there, and what ``Scorer.open`` and ``emit`` raise.
+    ``interval`` is one or more whole partitions.
+
+    Raises:
+        ConfigError: ``emit.targets`` is empty.
+        BadInput: No kind of the release has a validated partition there.
     """
     if not config.emit.targets:
         raise ConfigError(
-            "emit.targets is empty: say where scores and alarms go, such as [alertmanager=http://am:9093]"
+            "emit.targets is empty: set where scores and alarms go, such as [alertmanager=http://am:9093]"
         )
     targets = parse_all(config.emit.targets)
     scorer = Scorer.open(store, config.release.channel)
-    scores = scorer.score(_telemetry(store, scorer, interval), start=interval.start, contributions="alarms")
-    emit(store, scorer, scores, targets, config, now)
+    telemetry = _telemetry(store, scorer, interval)
+    scored = score_and_send(store, config, scorer, telemetry, targets, interval.start, now)
     return {
-        "release_id": scorer.release_id,
+        "release_id": scored.release_id,
         **interval.as_json(),
-        "samples": scores.num_rows,
-        "alarms": pc.sum(scores["alarm"]).as_py() or 0,
-        "incidents": len(incidents_of(scorer, scores, config)),
+        "samples": scored.samples,
+        "alarms": scored.alarms,
+        "incidents": len(scored.incidents),
     }
 
 
 def _telemetry(store: Store, scorer: Scorer, interval: Interval) -> pa.Table:
-    """Every kind's validated telemetry of ``interval``, behind as much as its first windows reach back to."""
+    """Read every kind's validated telemetry of ``interval`` and the history its windows need."""
     tables, new_rows = [], 0
     for kind, entry in scorer.manifest.kinds.items():
         history = timedelta(seconds=scorer.history_steps(kind) * entry.step_seconds)

@@ -1,4 +1,4 @@
-"""Sends the scores of one interval to where they were asked for."""
+"""Sends the scores of one interval to its targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fleetalign.storage.store import Store
 
 
 def incidents_of(scorer: Scorer, scores: pa.Table, config: Config) -> list[Incident]:
-    """What ``scores`` (SCORES with contributions) would page, in order of start."""
+    """Find the incidents of ``scores`` (SCORES with contributions), in order of start."""
     pages = find_pages(scores, _steps(scorer), config.align.merge_steps)
     return group_pages(pages, timedelta(minutes=config.emit.group_minutes), config.emit.min_overlap)
 
@@ -30,8 +30,11 @@ def emit(
 ) -> None:
     """Send ``scores`` (SCORES with contributions, sorted) to every target.
 
-    Repeating a call that failed is harmless: files are replaced, alerts renewed, and what is firing is written last.
-    Raises StoreError when a file, bucket or server does not answer, UsageError when Alertmanager refuses.
+    Repeating a failed call is harmless: files are replaced, alerts renewed, and the firing alerts are stored last.
+
+    Raises:
+        StoreError: A file, bucket or server does not answer.
+        UsageError: Alertmanager refuses the alerts.
     """
     for target in targets:
         if target.name == "parquet":
@@ -58,7 +61,10 @@ def _steps(scorer: Scorer) -> dict[str, int]:
 
 
 def _file(where: str, scores: pa.Table) -> str:
-    """A ``where`` that ends in ``/`` is a folder with a file per interval, named by its first sample."""
+    """Return the file to write.
+
+    In a folder (``where`` ends in ``/``) it is one per interval, named by its first sample.
+    """
     if not where.endswith("/"):
         return where
     first = pc.min(scores["timestamp"]).as_py()

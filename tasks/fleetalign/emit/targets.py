@@ -1,4 +1,4 @@
-"""``NAME=WHERE``: where scores and alarms are sent. Read, and refused, before any work begins."""
+"""Targets of scores and alarms, written ``NAME=WHERE`` and checked before any work begins."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ NAMES = ("parquet", "openmetrics", "alertmanager")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``where`` is a URL for ``alertmanager``, else a file: a path, or for ``parquet`` an ``s3://bucket/key`` too."""
+    """One target of scores and alarms."""
 
     name: str
+    """``parquet``, ``openmetrics`` or ``alertmanager``."""
     where: str
+    """A URL for ``alertmanager``, else a path; for ``parquet`` also ``s3://bucket/key``."""
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Raises UsageError for an unknown name, a URL that is none, a file that cannot be written."""
+        """Read ``NAME=WHERE``.
+
+        Raises:
+            UsageError: The name is unknown, the URL is not one, or the file cannot be written.
+        """
         name, _, where = text.partition("=")
         if name not in NAMES or not where:
             raise UsageError(f"--emit {text}: write NAME=WHERE; NAME is one of {', '.join(NAMES)}")
@@ -39,19 +45,30 @@ class Target:
 
 
 def parse_all(texts: Iterable[str]) -> list[Target]:
-    """Every target; Alertmanager last, so that files are there when somebody is paged."""
+    """Read every target.
+
+    Alertmanager comes last, so that files exist before an operator is paged.
+    """
     return sorted((Target.parse(text) for text in texts), key=lambda target: target.name == "alertmanager")
 
 
 def writable(path: Path) -> Path:
-    """``path``, when a file can be written there. Raises UsageError."""
+    """Check that a file can be written at ``path`` and return it.
+
+    Raises:
+        UsageError: The folder does not exist or is not writable.
+    """
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise UsageError(f"{path}: cannot be written; name a file in a folder that exists and is writable")
     return path
 
 
 def write(where: str, data: bytes) -> None:
-    """Create or replace a file or an S3 object: readers see the old or the new bytes. Raises StoreError."""
+    """Create or replace a file or an S3 object: readers see the old or the new bytes.
+
+    Raises:
+        StoreError: The disk or the bucket fails.
+    """
     if where.startswith("s3://"):
         folder, _, name = where.rpartition("/")
         open_store(folder).put(name, data)

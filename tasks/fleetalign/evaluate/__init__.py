@@ -1,1 +1,1 @@
-"""Honest measures: every figure of quality stands beside its controls."""
+"""Measures of quality and gates; every figure is shown with its controls."""

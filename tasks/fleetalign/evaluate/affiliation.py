@@ -13,33 +13,37 @@ from __future__ import annotations
 
 import numpy as np
 
+from fleetalign.contracts.arrays import Floats
 from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals
 from fleetalign.evaluate.points import PrecisionRecall
 
 
 def affiliation(alarms: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
-    """Mean precision over the zones with an alarm (NaN: no alarm anywhere) and mean recall over all zones.
+    """Compute mean precision over the zones with an alarm and mean recall over all zones.
 
     Steps are intervals [i, i + 1) of continuous time and the integrals are exact. A random score gets about one half
-    of each. Raises ValueError when the shapes differ.
+    of each.
+
+    Raises:
+        ValueError: The shapes differ.
     """
     if np.shape(alarms) != np.shape(labels):
         raise ValueError(f"alarms {np.shape(alarms)} and labels {np.shape(labels)} must be equally long")
-    known = labels != UNLABELLED
-    place = np.concatenate(([0], np.cumsum(known)))
+    labelled = labels != UNLABELLED
+    place = np.concatenate(([0], np.cumsum(labelled)))
     incidents = place[intervals(labels == ANOMALY)].astype(np.float64)
     if len(incidents) == 0:
         return PrecisionRecall(float("nan"), float("nan"))
     cuts = (incidents[1:, 0] + incidents[:-1, 1]) / 2
     zones = np.stack([np.append(0.0, cuts), np.append(cuts, float(place[-1]))], axis=1)
-    raised, zone = _cut(intervals(alarms[known]).astype(np.float64), cuts)
+    raised, zone = _cut(intervals(alarms[labelled]).astype(np.float64), cuts)
     if len(raised) == 0:
         return PrecisionRecall(float("nan"), 0.0)
     return PrecisionRecall(_precision(raised, zone, incidents, zones), _recall(raised, zone, incidents, zones))
 
 
 def _cut(raised: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Raised intervals cut where zones end, float64 [r, 2], and the zone of each, int64 [r]."""
+    """Cut raised intervals where zones end, float64 [r, 2], with the zone of each, int64 [r]."""
     starts, ends = raised[:, 0], raised[:, 1]
     over = np.searchsorted(starts, cuts, side="left") > np.searchsorted(ends, cuts, side="right")
     starts = np.sort(np.concatenate([starts, cuts[over]]))
@@ -57,14 +61,17 @@ def _precision(raised: np.ndarray, zone: np.ndarray, incidents: np.ndarray, zone
     return float(np.mean(credit[length > 0] / length[length > 0]))
 
 
-def _farther(near: np.ndarray, far: np.ndarray, left: np.ndarray, right: np.ndarray, zone: np.ndarray) -> np.ndarray:
-    """Integral over distances near..far of the chance to be farther: room beyond d on each side, over the zone."""
-    room = sum(_beyond(far, side) - _beyond(near, side) for side in (left, right))
-    return room / zone
+def _farther(near: Floats, far: Floats, left: Floats, right: Floats, zone: Floats) -> Floats:
+    """Integrate the chance to be farther over the distances near..far.
+
+    The chance at distance d is the room beyond d on each side, over the zone.
+    """
+    room_left, room_right = (_beyond(far, side) - _beyond(near, side) for side in (left, right))
+    return (room_left + room_right) / zone
 
 
-def _beyond(distance: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """Integral from 0 to ``distance`` of max(side - d, 0)."""
+def _beyond(distance: Floats, side: Floats) -> Floats:
+    """Integrate max(side - d, 0) from 0 to ``distance``."""
     within = np.minimum(distance, side)
     return side * within - within**2 / 2
 
@@ -88,16 +95,18 @@ def _recall(raised: np.ndarray, zone: np.ndarray, incidents: np.ndarray, zones: 
     return float(np.mean(credit / (incidents[:, 1] - incidents[:, 0])))
 
 
-def _missed(low: np.ndarray, high: np.ndarray, alarm: np.ndarray, edge: np.ndarray) -> np.ndarray:
-    """Integral over y in low..high of how much of the zone is nearer to y than ``alarm`` > y is; ``edge`` < y ends it.
+def _missed(low: Floats, high: Floats, alarm: Floats, edge: Floats) -> Floats:
+    """Integrate, over y in low..high, how much of the zone is nearer to y than ``alarm`` > y.
+
+    ``edge`` < y ends it.
 
     That is (alarm - y) on the alarm's side and min(alarm - y, y - edge) on the other.
     """
     width = alarm - edge
 
-    def nearer(y: np.ndarray) -> np.ndarray:
+    def nearer(y: Floats) -> Floats:
         from_edge, to_alarm = y - edge, alarm - y
-        other = np.where(2 * from_edge <= width, from_edge**2 / 2, width**2 / 4 - to_alarm**2 / 2)
+        other: Floats = np.where(2 * from_edge <= width, from_edge**2 / 2, width**2 / 4 - to_alarm**2 / 2)
         return other - to_alarm**2 / 2
 
     return np.where(high > low, nearer(np.maximum(high, low)) - nearer(low), 0.0)

@@ -1,5 +1,8 @@
-"""The two controls that stand beside every figure (contracts 6.2). Both are seeded per entity, so that a figure does
-not depend on which other entities are judged, on their order or on the number of shards."""
+"""The random and the shifted control of every figure (contracts 6.2).
+
+Both are seeded per entity, so that a figure does not depend on which other entities are judged, on their order or on
+the number of shards.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,18 @@ import numpy as np
 
 
 def generator(kind: str, entity_id: str, seed: int, purpose: str) -> np.random.Generator:
-    """A random generator that depends on nothing but its arguments."""
+    """Create a random generator that depends only on its arguments."""
     digest = hashlib.sha256("\x1f".join((purpose, kind, entity_id, str(seed))).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16]))
 
 
 def uniform_scores(kind: str, entity_id: str, seed: int, steps: int) -> np.ndarray:
-    """A score that knows nothing: uniform float64 [steps] in [0, 1)."""
+    """Draw a score without information: uniform float64 [steps] in [0, 1)."""
     return generator(kind, entity_id, seed, "uniform").random(steps)
 
 
 def random_alarms(kind: str, entity_id: str, seed: int, scored: np.ndarray, tail_probability: float) -> np.ndarray:
-    """The uniform score through the entity's aligner row: alarms bool [t] where it exceeds its own 1 - p quantile.
+    """Compute alarms, bool [t], of the uniform score at the entity's tail probability.
 
     Only samples that the detector could score (``scored`` bool [t]) can alarm, as with the detector itself.
     """
@@ -28,12 +31,15 @@ def random_alarms(kind: str, entity_id: str, seed: int, scored: np.ndarray, tail
 
 
 def shift_offsets(kind: str, entity_id: str, seeds: int, steps: int) -> np.ndarray:
-    """Circular offsets int64 [seeds] in [1, steps), the same for one entity whatever its alarms."""
+    """Draw circular offsets, int64 [seeds] in [1, steps), independent of the entity's alarms."""
     if steps < 2:
         return np.zeros(seeds, dtype=np.int64)
     return generator(kind, entity_id, seeds, "shift").integers(1, steps, seeds)
 
 
 def shifted(alarms: np.ndarray, offset: int) -> np.ndarray:
-    """The detector's own alarms bool [t], circularly shifted: keeps their rate and, but for one seam, run lengths."""
+    """Shift the detector's own alarms bool [t] circularly.
+
+    This keeps their rate and, except at one seam, the lengths of their runs.
+    """
     return np.roll(alarms, offset)

@@ -1,6 +1,6 @@
-"""What a release must show: absolute gates of its own, and comparisons with the champion (contracts 5.2).
+"""Gates of a release: absolute ones, and comparisons with the champion (contracts 5.2).
 
-A gate says no (``fail``), yes (``pass``), or that the question does not arise (``not_applicable``), always with why.
+A gate's verdict is ``pass``, ``fail`` or ``not_applicable``, always with a reason.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ from fleetalign.evaluate.figures import Control, Figures
 
 WITHOUT_OWN_ROW = ("default", "quarantined")
 COVERAGE_DROP = 0.05
-"""A candidate may cover this share of entities less than the champion: new entities start as ``default``."""
+"""A candidate's coverage may lie this much below the champion's: new entities start as ``default``."""
 LEAST_CHAMPION_RATE = 0.01
-"""Pages per entity-day. A champion that hardly ever pages would otherwise forbid any page at all."""
+"""Pages per entity-day. Without it, a champion that hardly ever pages would forbid every page."""
 
 
-def _gate(name: str, value: float, limit: float, passed: bool, why: str) -> Gate:
+def _gate(name: str, value: float | None, limit: float, passed: bool, why: str) -> Gate:
     return Gate(name, value, limit, "pass" if passed else "fail", why)
 
 
 def coverage_share(by_state: Mapping[str, int]) -> float | None:
-    """Share of entities with an aligner row of their own; None when there is no entity."""
+    """Compute the share of entities with an aligner row of their own; None without entities."""
     entities = sum(by_state.values())
     without = sum(by_state.get(state, 0) for state in WITHOUT_OWN_ROW)
     return None if entities == 0 else (entities - without) / entities
 
 
 def coverage(by_state: Mapping[str, int], limit: float) -> Gate:
-    """At least ``limit`` of the entities have a row of their own. ``by_state``: entities per aligner state."""
+    """Require that at least ``limit`` of the entities have a row of their own.
+
+    ``by_state`` counts the entities per aligner state.
+    """
     share, entities = coverage_share(by_state), sum(by_state.values())
     if share is None:
         return Gate("coverage", None, limit, "fail", "the aligner holds no entity")
@@ -42,14 +45,17 @@ def coverage(by_state: Mapping[str, int], limit: float) -> Gate:
 
 
 def golden_parity(worst: float, limit: float) -> Gate:
-    """The exported graph repeats its golden vectors in this runtime to ``limit`` (relative)."""
+    """Require that the exported graph reproduces its golden vectors to ``limit`` (relative)."""
     value = worst if np.isfinite(worst) else None
     why = "worst relative difference of the exported graph from its golden vectors"
     return _gate("golden_parity", value, limit, value is not None and value <= limit, why)
 
 
 def pages_per_entity_day(rate: float | None, limit: float) -> Gate:
-    """Pages of any kind, true or false, raised per entity-day; None when no time was scored."""
+    """Require at most ``limit`` pages, true or false, per entity-day.
+
+    ``rate`` is None if no time was scored.
+    """
     name = "pages_per_entity_day"
     if rate is None:
         return Gate(name, None, limit, "not_applicable", "no time was scored after training")
@@ -57,27 +63,28 @@ def pages_per_entity_day(rate: float | None, limit: float) -> Gate:
 
 
 def beats_random(figures: Figures | None) -> Gate:
-    """Pooled event F1 above a uniform random score through the same aligner, with 95 % confidence."""
+    """Require a pooled event F1 above that of a random score, with 95 % confidence."""
     return _beats("random", "a random score through the same aligner", figures)
 
 
 def beats_shifted(figures: Figures | None) -> Gate:
-    """Pooled event F1 above the detector's own alarms at random times, with 95 % confidence."""
+    """Require a pooled event F1 above that of shifted alarms, with 95 % confidence."""
     return _beats("shifted", "its own alarms at shifted times", figures)
 
 
 def beats_untrained(figures: Figures | None, strict: bool) -> Gate:
-    """Pooled event F1 beside the same network with the weights it began with: training must not have made it worse.
+    """Require that training did not lower the pooled event F1 of the network.
 
-    ``strict``: it must have made it better, with 95 % confidence. That takes many incidents, because alignment and the
-    rank-one view do most of the work on some fleets (docs/decisions/0006).
+    With ``strict``, training must have raised it, with 95 % confidence. That takes many incidents, because alignment
+    and the rank-one view do most of the work on some fleets (docs/decisions/0006).
     """
     if figures is not None and not figures.untrained:
         return Gate("beats_untrained", None, 0.0, "not_applicable", "the untrained network was not run")
     gate = _beats("untrained", "the untrained network through the same alignment", figures)
     if strict or gate.verdict != "fail":
         return gate
-    worse = figures.difference("untrained").high < 0
+    high = None if figures is None else figures.difference("untrained").high
+    worse = high is not None and high < 0
     return replace(
         gate, verdict="fail" if worse else "pass", why=f"{gate.why}; fails when the whole interval is below 0"
     )
@@ -96,7 +103,10 @@ def _beats(control: Control, what: str, figures: Figures | None) -> Gate:
 
 
 def event_f1_vs_champion(difference: Estimate | None) -> Gate:
-    """Event F1 not shown to be below the champion's; ``difference`` is candidate minus champion on the same time."""
+    """Require an event F1 not shown to be below the champion's.
+
+    ``difference`` is candidate minus champion over the same time.
+    """
     name = "event_f1_vs_champion"
     if difference is None or difference.value is None:
         return Gate(name, None, 0.0, "not_applicable", "no champion, or no judged time that it was not fitted on")
@@ -109,7 +119,10 @@ def event_f1_vs_champion(difference: Estimate | None) -> Gate:
 def pages_vs_champion(
     candidate_rate: float | None, champion_rate: float | None, limit: float, evidence: str = ""
 ) -> Gate:
-    """Pages per entity-day at most ``limit`` times the champion's. ``evidence`` says what else is known of its rate."""
+    """Require at most ``limit`` times the champion's pages per entity-day.
+
+    ``evidence`` is further text about the champion's rate.
+    """
     name = "pages_vs_champion"
     if candidate_rate is None or champion_rate is None:
         return Gate(name, None, limit, "not_applicable", "no champion with scored time to compare with")
@@ -119,7 +132,10 @@ def pages_vs_champion(
 
 
 def coverage_vs_champion(candidate: Mapping[str, int], champion: Mapping[str, int] | None) -> Gate:
-    """Coverage at most ``COVERAGE_DROP`` below the champion's. Both: entities per aligner state."""
+    """Require a coverage at most ``COVERAGE_DROP`` below the champion's.
+
+    Both count entities per aligner state.
+    """
     name = "coverage_vs_champion"
     before = None if champion is None else coverage_share(champion)
     if before is None:

@@ -1,4 +1,4 @@
-"""How well pages are grouped: over pairs of pages, because neither grouping has names that the other knows."""
+"""Measures of a grouping of pages, over pairs, because groupings share no names of groups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 
 def pair_precision_recall(found: Sequence[Hashable], true: Sequence[Hashable]) -> tuple[float, float]:
-    """Precision and recall of the pairs of pages that ``found`` puts together.
+    """Compute precision and recall of the pairs of pages that ``found`` puts together.
 
     ``found`` and ``true`` name the group of each page. Precision: of the pairs put together, the share that belong
     together; recall: of those that belong together, the share put together. NaN where there is no such pair.
@@ -22,7 +22,7 @@ def _pairs(groups: Iterable[Hashable]) -> int:
 
 
 def whole_precision_recall(found: Sequence[Hashable], true: Sequence[Hashable]) -> tuple[float, float]:
-    """Precision and recall of whole groups, of those with several pages alone.
+    """Compute precision and recall of whole groups, counting only those with several pages.
 
     Precision: the share of groups in ``found`` whose pages belong to one group of ``true``; recall: the share of groups in
     ``true`` whose pages are all in one group of ``found``. NaN where no group has several pages.

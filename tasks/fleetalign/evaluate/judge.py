@@ -1,4 +1,7 @@
-"""From alarms and labels to figures: counts every entity's alarms and both its controls (contracts 6)."""
+"""Judges alarms against labels: counts every entity's events and those of its controls.
+
+Defined in contracts 6.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,24 @@ from fleetalign.evaluate.outcomes import EntityCounts, count, mean
 
 @dataclass(frozen=True, slots=True)
 class JudgedEntity:
-    """One entity's alarms beside what operators said, on its grid of ``step_seconds``.
-
-    ``alarms``, ``scored``, ``judged`` bool [t]; ``labels`` int8 [t]; ``tail_probability`` is the aligner row's;
-    ``untrained`` bool [t] the alarms of the untrained network, None where it was not run.
-    """
+    """One entity's alarms and labels on its grid."""
 
     kind: str
     entity_id: str
     alarms: np.ndarray
+    """bool [t]"""
     scored: np.ndarray
+    """bool [t]: samples with a score."""
     labels: np.ndarray
+    """int8 [t]: 1 anomaly, 0 normal, -1 unlabelled."""
     judged: np.ndarray
+    """bool [t]: samples that may be judged."""
     tail_probability: float
+    """That of the aligner row."""
     step_seconds: int
+    """Seconds between samples."""
     untrained: np.ndarray | None = None
+    """bool [t]: alarms of the untrained network; None where it was not run."""
 
 
 def judge(
@@ -41,7 +47,7 @@ def judge(
     control_seeds: int = 20,
     protocol: Protocol = "judge_range",
 ) -> Figures:
-    """Judge alarms where ``judged`` and labelled, beside ``control_seeds`` seeds of each control.
+    """Judge alarms where ``judged`` and labelled, with ``control_seeds`` seeds of each control.
 
     Entities may come from a generator: only their counts are kept.
     """

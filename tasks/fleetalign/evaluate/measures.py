@@ -1,9 +1,11 @@
-"""The front door to every measure of one entity's scores or alarms against its labels (contracts 6.1).
+"""Every measure of one entity's scores or alarms against its labels, in one place.
 
-Shapes: t time steps, G incidents. ``scores`` float [t], higher is more anomalous, NaN where nothing was said;
-``alarms`` bool [t]; ``labels`` int8 [t]: 1 anomaly, 0 normal, -1 unlabelled, which no measure judges: each module says
-what that means for its own. Counts add up over entities; rates are computed from sums (pooled) or averaged (mean over
-entities) by the caller. ``docs/measures.md`` says what each number is worth.
+Defined in contracts 6.1.
+
+Shapes: t time steps, G incidents. ``scores`` float [t], higher is more anomalous, NaN where there is no score;
+``alarms`` bool [t]; ``labels`` int8 [t]: 1 anomaly, 0 normal, -1 unlabelled. No measure judges unlabelled samples; each
+module documents how. Counts add up over entities; the caller computes rates from sums (pooled) or averages them (mean
+over entities). ``docs/measures.md`` discusses each measure.
 """
 
 from __future__ import annotations

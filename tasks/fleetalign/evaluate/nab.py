@@ -1,4 +1,6 @@
-"""The Numenta Anomaly Benchmark's score (Lavin and Ahmad, ICMLA 2015): early detection in windows, few false alarms.
+"""The score of the Numenta Anomaly Benchmark (Lavin and Ahmad, ICMLA 2015).
+
+It rewards early detection in windows and few false alarms.
 
 Shapes: t rows, s series. A window is a run of anomalous labels. The first rows of a series are probation: min(15 % of
 its rows, 750) of them are not judged. With sigma(y) = 2 / (1 + exp(5 y)) - 1, a window earns the value of its earliest
@@ -29,11 +31,14 @@ FAR = 3.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NabProfile:
-    """What a detected window earns, and what a false alarm and a missed window cost."""
+    """The weights of the score."""
 
     true: float = 1.0
+    """Gain of a detected window."""
     false: float = 0.11
+    """Cost of a false alarm."""
     missed: float = 1.0
+    """Cost of a missed window."""
 
 
 NAB_PROFILES = {
@@ -45,15 +50,18 @@ NAB_PROFILES = {
 
 @dataclass(frozen=True, slots=True)
 class NabScore:
-    """``score`` is scaled (null 0, perfect 100; NaN without windows), ``raw`` the sum; alarm: ``score >= threshold``."""
+    """The score of a corpus at one threshold."""
 
     score: float
+    """Scaled: 0 without alarms, 100 if perfect; NaN without windows."""
     raw: float
+    """The sum of gains and costs."""
     threshold: float
+    """An alarm is ``score >= threshold``."""
 
 
 def scaled_sigmoid(position: np.ndarray) -> np.ndarray:
-    """sigma, in (-1, 1); -1 from three window widths on."""
+    """Compute sigma, in (-1, 1); -1 from three window widths on."""
     return np.where(position >= FAR, -1.0, 2 / (1 + np.exp(5 * np.minimum(position, FAR))) - 1)
 
 
@@ -62,9 +70,12 @@ def nab_score(
     profile: NabProfile = NAB_PROFILES["standard"],
     threshold: float | None = None,
 ) -> NabScore:
-    """Score a corpus of (scores float [t], labels int8 [t]) at ``threshold``, or at the best one where it is None.
+    """Score a corpus of (scores float [t], labels int8 [t]) at ``threshold`` (None: the best).
 
-    Among equal thresholds the highest is taken; +inf means that silence is best. Raises ValueError for unequal shapes.
+    Among equal thresholds the highest is taken; +inf means that no alarm is best.
+
+    Raises:
+        ValueError: The shapes of a series differ.
     """
     parts = [_gains(np.asarray(scores, dtype=np.float64), labels, profile) for scores, labels in series]
     num_windows = sum(windows for _, _, windows in parts)
@@ -86,16 +97,19 @@ def nab_score(
 
 
 def _gains(scores: np.ndarray, labels: np.ndarray, profile: NabProfile) -> tuple[np.ndarray, np.ndarray, int]:
-    """Scores of the judged rows, what each adds to the sum when the threshold falls to it, and the number of windows."""
+    """Return the scores of judged rows, the gain of each, and the number of windows.
+
+    The gain is the change of the sum when the threshold falls to that score.
+    """
     if scores.ndim != 1 or scores.shape != np.shape(labels):
         raise ValueError(f"scores {scores.shape} and labels {np.shape(labels)} must be one series each, equally long")
     rows = np.arange(len(scores))
     judged = rows >= min(int(PROBATION_SHARE * len(scores)), PROBATION_ROWS)
-    said = judged & (scores > -np.inf)
+    scored = judged & (scores > -np.inf)
     windows = intervals(labels == ANOMALY)
     widths = windows[:, 1] - windows[:, 0]
 
-    outside = np.flatnonzero(said & (labels == NORMAL))
+    outside = np.flatnonzero(scored & (labels == NORMAL))
     past = np.searchsorted(windows[:, 1], outside, side="right") - 1
     position = np.full(len(outside), FAR)
     follows = (past >= 0) & (np.append(widths, 0)[past] > 1)
@@ -105,7 +119,7 @@ def _gains(scores: np.ndarray, labels: np.ndarray, profile: NabProfile) -> tuple
     num_windows = 0
     for (start, end), width in zip(windows, widths, strict=True):
         num_windows += bool(judged[end - 1])
-        inside = rows[start:end][said[start:end]]
+        inside = rows[start:end][scored[start:end]]
         inside = inside[np.argsort(-scores[inside], kind="stable")]
         worth = profile.true * scaled_sigmoid((inside - end) / width) / scaled_sigmoid(np.array(-1.0))
         values.append(scores[inside])

@@ -1,4 +1,4 @@
-"""What one entity's alarms came to, as counts that add up over entities (contracts 6.1)."""
+"""Outcomes of one entity's alarms, as counts that add up over entities (contracts 6.1)."""
 
 from __future__ import annotations
 
@@ -13,33 +13,40 @@ from fleetalign.evaluate.measures import PointCounts, event_counts, point_adjust
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Samples: alarmed inside incidents, alarmed outside, quiet inside. Means over seeds are fractions."""
+    """Counts of samples; means over seeds are fractions."""
 
     true: float
+    """Alarms inside incidents."""
     false: float
+    """Alarms outside incidents."""
     missed: float
+    """Samples inside incidents without an alarm."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityCounts:
-    """Counts of one entity; a control's are means over its seeds, so they may be fractions.
-
-    ``judged_seconds`` is labelled time; ``delays_seconds`` one number per hit incident (and seed); ``points`` and
-    ``adjusted`` are None where only events were counted (leave-one-incident-out).
-    """
+    """Counts of one entity; a control's are means over its seeds, so they may be fractions."""
 
     kind: str
     entity_id: str
     hits: float
+    """Incidents with a page."""
     missed: float
+    """Incidents without a page."""
     false_pages: float
+    """Pages without an incident."""
     judged_seconds: float
+    """Labelled time that was judged."""
     delays_seconds: tuple[float, ...] = ()
+    """Delay of each hit incident, for every seed."""
     points: Points | None = None
+    """Point-wise counts; None where only events were counted (leave-one-incident-out)."""
     adjusted: Points | None = None
+    """Point-adjusted counts; None where only events were counted."""
 
     @property
     def incidents(self) -> float:
+        """Number of incidents."""
         return self.hits + self.missed
 
 
@@ -52,7 +59,7 @@ def count(
     step_seconds: int,
     merge_steps: int,
 ) -> EntityCounts:
-    """Count ``alarms`` bool [t] against ``labels`` int8 [t] where ``judged`` bool [t] and somebody spoke.
+    """Count ``alarms`` bool [t] against ``labels`` int8 [t] in labelled ``judged`` time.
 
     An incident counts when it lies wholly inside judged time: one that straddles a cut belongs to neither side
     (contracts 1.4), and a page that touches it is not false either.
@@ -62,7 +69,7 @@ def count(
     inside = np.array([bool(judged[start:end].all()) for start, end in anomalous], dtype=bool)
     found = event_counts(alarms, anomalous[inside], merge_steps)
     false_pages = event_counts(alarms, anomalous, merge_steps, judged).false_pages
-    heard = np.where(judged, labels, UNLABELLED)
+    judged_labels = np.where(judged, labels, UNLABELLED)
     return EntityCounts(
         kind,
         entity_id,
@@ -71,13 +78,16 @@ def count(
         false_pages,
         float(judged.sum()) * step_seconds,
         tuple(float(steps) * step_seconds for steps in found.delays_steps),
-        _points(point_counts(alarms, heard)),
-        _points(point_adjusted_counts(alarms, heard)),
+        _points(point_counts(alarms, judged_labels)),
+        _points(point_adjusted_counts(alarms, judged_labels)),
     )
 
 
 def mean(runs: Sequence[EntityCounts]) -> EntityCounts:
-    """Mean counts of one entity over several seeds of a control; delays of all seeds are kept."""
+    """Average the counts of one entity over several seeds of a control.
+
+    Delays of all seeds are kept.
+    """
     first = runs[0]
     return EntityCounts(
         first.kind,
@@ -97,7 +107,7 @@ def _points(counts: PointCounts) -> Points:
 
 
 def _mean_points(runs: Sequence[Points | None]) -> Points | None:
-    known = [run for run in runs if run is not None]
-    if len(known) != len(runs):
+    counted = [run for run in runs if run is not None]
+    if len(counted) != len(runs):
         return None
-    return Points(*(float(np.mean([getattr(run, name) for run in known])) for name in ("true", "false", "missed")))
+    return Points(*(float(np.mean([getattr(run, name) for run in counted])) for name in ("true", "false", "missed")))

@@ -1,8 +1,8 @@
-"""Point-wise counts and their adjusted kin: point-adjusted, PA%K, delay-limited, composite.
+"""Point-wise counts and their variants: point-adjusted, PA%K, delay-limited, composite.
 
 Shapes: t time steps. ``alarms`` bool [t]; ``labels`` int8 [t]: 1 anomaly, 0 normal, -1 unlabelled. Unlabelled samples
-are in no count, and they part time: anomalies on both sides of one are two segments. Each measure is unchanged when
-unlabelled time is inserted beside unlabelled time.
+are in no count, and they separate segments: anomalies on both sides of one are two segments. Inserting unlabelled time
+next to unlabelled time changes no measure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals
 
 
 def f_beta(true: float, false: float, missed: float, beta: float = 1.0) -> float:
-    """F-beta of counts; 1 when there was nothing to find and nothing was raised."""
+    """Compute F-beta of counts; 1 if there was nothing to find and no alarm."""
     weight = beta * beta
     denominator = (1 + weight) * true + weight * missed + false
     return 1.0 if denominator == 0 else (1 + weight) * true / denominator
@@ -23,26 +23,32 @@ def f_beta(true: float, false: float, missed: float, beta: float = 1.0) -> float
 
 @dataclass(frozen=True, slots=True)
 class PointCounts:
-    """Samples: alarmed inside incidents, alarmed outside, quiet inside."""
+    """Counts of samples."""
 
     true: int
+    """Alarms inside incidents."""
     false: int
+    """Alarms outside incidents."""
     missed: int
+    """Samples inside incidents without an alarm."""
 
     @property
     def f1(self) -> float:
+        """Point-wise F1."""
         return f_beta(self.true, self.false, self.missed)
 
 
 def point_counts(alarms: np.ndarray, labels: np.ndarray) -> PointCounts:
-    """Point-wise counts over labelled samples."""
+    """Count the labelled samples point by point."""
     anomalous = labels == ANOMALY
     normal = ~anomalous & (labels != UNLABELLED)
     return PointCounts(int((alarms & anomalous).sum()), int((alarms & normal).sum()), int((~alarms & anomalous).sum()))
 
 
 def point_adjusted_counts(alarms: np.ndarray, labels: np.ndarray) -> PointCounts:
-    """Point-adjusted counts (Xu et al., WWW 2018): one alarm inside an incident credits all its samples.
+    """Count with point adjustment (Xu et al., WWW 2018).
+
+    One alarm in an incident credits all its samples.
 
     Random scores do well on it (Kim et al., AAAI 2022): never show it without its random control.
     """
@@ -53,15 +59,21 @@ def point_adjusted_counts(alarms: np.ndarray, labels: np.ndarray) -> PointCounts
 
 
 def needed_alarms(lengths: np.ndarray, percent: float) -> np.ndarray:
-    """Fewest alarms that are more than ``percent`` of each length, int64: length + 1 (never) at 100 %."""
+    """Compute the fewest alarms above ``percent`` of each length, int64.
+
+    At 100 % it is the length + 1, so never.
+    """
     return np.floor(lengths * percent / 100).astype(np.int64) + 1
 
 
 def pa_k_counts(alarms: np.ndarray, labels: np.ndarray, percent: float) -> PointCounts:
-    """PA%K counts (Kim et al., AAAI 2022): a segment is credited whole when more than ``percent`` of it is alarmed.
+    """Count with PA%K (Kim et al., AAAI 2022).
 
-    Otherwise its samples count as they are: 0 is point-adjusted, 100 point-wise.
-    Raises ValueError when ``percent`` is outside 0..100.
+    A segment is credited whole when more than ``percent`` of it is alarmed; otherwise its samples count as they are: 0 is
+    point-adjusted, 100 point-wise.
+
+    Raises:
+        ValueError: ``percent`` is outside 0..100.
     """
     if not 0 <= percent <= 100:
         raise ValueError(f"K is a percentage, not {percent}")
@@ -73,10 +85,13 @@ def pa_k_counts(alarms: np.ndarray, labels: np.ndarray, percent: float) -> Point
 
 
 def delay_limited_counts(alarms: np.ndarray, labels: np.ndarray, delay_steps: int) -> PointCounts:
-    """k-delay counts (Ren et al., KDD 2019): a segment counts whole, found or missed, by its first samples alone.
+    """Count with a limited delay (k-delay; Ren et al., KDD 2019).
 
-    It is found when one of its first ``delay_steps`` + 1 samples is alarmed; later alarms inside it count for nothing.
-    Raises ValueError when ``delay_steps`` < 0.
+    A whole segment is found if one of its first ``delay_steps`` + 1 samples is alarmed, and missed otherwise; later
+    alarms inside it do not count.
+
+    Raises:
+        ValueError: ``delay_steps`` is negative.
     """
     if delay_steps < 0:
         raise ValueError(f"a delay of {delay_steps} steps is not possible")
@@ -88,13 +103,15 @@ def delay_limited_counts(alarms: np.ndarray, labels: np.ndarray, delay_steps: in
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRecall:
-    """Precision (NaN where nothing was raised) and recall (NaN where there was nothing to find)."""
+    """Precision and recall of one measure."""
 
     precision: float
+    """NaN without an alarm."""
     recall: float
+    """NaN where there was nothing to find."""
 
     def f(self, beta: float = 1.0) -> float:
-        """F-beta: NaN where there was nothing to find, 0 where nothing was raised."""
+        """Compute F-beta: NaN where there was nothing to find, 0 without an alarm."""
         if np.isnan(self.recall):
             return float("nan")
         weighted = beta * beta * self.precision + self.recall
@@ -104,11 +121,15 @@ class PrecisionRecall:
 
     @property
     def f1(self) -> float:
+        """F1."""
         return self.f()
 
 
 def composite(alarms: np.ndarray, labels: np.ndarray) -> PrecisionRecall:
-    """Precision over samples and recall over segments; its F1 is Fc1 (Garg et al., TNNLS 2021)."""
+    """Compute precision over samples and recall over segments.
+
+    Their F1 is Fc1 (Garg et al., TNNLS 2021).
+    """
     counts = point_counts(alarms, labels)
     raised = counts.true + counts.false
     segments = intervals(labels == ANOMALY)

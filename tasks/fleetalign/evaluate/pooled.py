@@ -1,7 +1,9 @@
-"""Measures as functions of per-entity counts, on every row of a bootstrap at once (contracts 6.1, method G.2).
+"""Measures as functions of per-entity counts, on every row of a bootstrap at once.
 
-Shapes: e entities, b draws. ``side`` is one detector's or control's counts, ``draws`` float64 [b, e] says how often
-each entity was drawn; every measure returns float64 [b], NaN where it is undefined.
+Defined in contracts 6.1 and method G.2.
+
+Shapes: e entities, b draws. ``side`` is the counts of one detector or control, ``draws`` float64 [b, e] how often each
+entity was drawn; every measure returns float64 [b], NaN where it is undefined.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fleetalign.contracts.arrays import Floats
 from fleetalign.evaluate.outcomes import EntityCounts
 
 DAY_SECONDS = 86_400.0
@@ -20,23 +23,25 @@ def _column(side: Sequence[EntityCounts], name: str) -> np.ndarray:
     return np.array([getattr(counts, name) for counts in side], dtype=np.float64)
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+def _ratio(above: np.ndarray, below: np.ndarray) -> Floats:
+    ratio: Floats = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=np.asarray(below) > 0)
+    return ratio
 
 
 def _f1(true: np.ndarray, false: np.ndarray, missed: np.ndarray) -> np.ndarray:
-    """F1 of counts, NaN where there was nothing to find: a figure about no incident says nothing."""
+    """Compute F1 of counts; NaN where there was nothing to find, because it would mean nothing."""
     return np.where(true + missed > 0, _ratio(2 * true, 2 * true + false + missed), np.nan)
 
 
 def event_f1(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
+    """Compute the pooled event F1 of every draw."""
     return _f1(*(draws @ _column(side, name) for name in ("hits", "false_pages", "missed")))
 
 
 def _event_f1_mean(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
     own = _f1(*(_column(side, name) for name in ("hits", "false_pages", "missed")))
-    known = np.isfinite(own)
-    return _ratio(draws[:, known] @ own[known], draws[:, known].sum(axis=1))
+    defined = np.isfinite(own)
+    return _ratio(draws[:, defined] @ own[defined], draws[:, defined].sum(axis=1))
 
 
 def _event_precision(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
@@ -50,11 +55,12 @@ def _event_recall(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray
 
 
 def false_pages_per_entity_day(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
+    """Compute the false pages per labelled entity-day of every draw."""
     return _ratio(draws @ _column(side, "false_pages"), draws @ _column(side, "judged_seconds") / DAY_SECONDS)
 
 
 def _median_delay(side: Sequence[EntityCounts], draws: np.ndarray) -> np.ndarray:
-    """Weighted lower median of the delays of hit incidents."""
+    """Compute the weighted lower median of the delays of hit incidents."""
     delays = np.array([delay for counts in side for delay in counts.delays_seconds])
     owners = np.repeat(np.arange(len(side)), [len(counts.delays_seconds) for counts in side])
     if len(delays) == 0:

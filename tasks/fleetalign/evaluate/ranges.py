@@ -1,7 +1,7 @@
 """Range-based precision and recall (Tatbul, Lee, Zdonik, Alam, Gottschlich, NeurIPS 2018).
 
 Shapes: t time steps, r ranges. ``alarms`` bool [t]; ``labels`` int8 [t]: 1 anomaly, 0 normal, -1 unlabelled.
-Alarms in unlabelled time are dropped and it parts ranges: what lies on both sides of it is two ranges, true or raised.
+Alarms in unlabelled time are dropped, and unlabelled time splits a range, true or raised, in two.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ def range_precision_recall(
     precision_bias: Bias = "flat",
     recall_bias: Bias = "flat",
 ) -> PrecisionRecall:
-    """Mean reward of raised ranges (precision) and of true ranges (recall).
+    """Compute the mean reward of raised ranges (precision) and of true ranges (recall).
 
     A true range earns alpha * [any overlap] + (1 - alpha) * gamma * (bias-weighted share overlapped); gamma is 1, or 1
     over the number of ranges that overlap it (``reciprocal``). A raised range earns the same with alpha = 0.
-    Raises ValueError for an unknown bias or cardinality, alpha outside 0..1 or unequal shapes.
+
+    Raises:
+        ValueError: A bias or the cardinality is unknown, alpha is outside 0..1, or the shapes differ.
     """
     if np.shape(alarms) != np.shape(labels):
         raise ValueError(f"alarms {np.shape(alarms)} and labels {np.shape(labels)} must be equally long")
@@ -58,7 +60,7 @@ def range_precision_recall(
 
 
 def _mean_reward(rewarded: np.ndarray, other: np.ndarray, alpha: float, cardinality: str, bias: str) -> float:
-    """Mean over the ranges of ``rewarded``; NaN where it has none."""
+    """Compute the mean reward over the ranges of ``rewarded``; NaN without any."""
     ranges = intervals(rewarded)
     if len(ranges) == 0:
         return float("nan")

@@ -1,11 +1,11 @@
-"""Measures of a score before any threshold: average precision, range AUC and the volume under the surface.
+"""Measures of a score without a threshold: average precision, range AUC, VUS.
 
 Shapes: t time steps, n labelled steps, G incidents, b buffer lengths, k thresholds. ``scores`` float [t], higher is
 more anomalous; ``labels`` int8 [t]: 1 anomaly, 0 normal, -1 unlabelled.
 
-NaN (and -inf) scores say nothing: they are never an alarm and supply no threshold. Unlabelled steps take no part: they supply no
-threshold, count nowhere, and part time in pieces that know nothing of each other. A slope of VUS ends where its
-piece ends, and two steps on both sides of unlabelled time are never one incident.
+NaN (and -inf) scores are missing: they are never an alarm and supply no threshold. Unlabelled steps supply no threshold,
+count nowhere, and split time into independent pieces. A slope of VUS ends where its piece ends, and two steps on both
+sides of unlabelled time are never one incident.
 
 Every measure is NaN where no labelled step is an anomaly, and 0 where no labelled step has a score. Range measures are
 0 for a constant score too: their first trapezoid starts at precision 1 and would credit it with more than a half.
@@ -21,25 +21,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fleetalign.contracts.arrays import Floats, Ints
 from fleetalign.contracts.feedback import ANOMALY, UNLABELLED, intervals
 
 NUM_THRESHOLDS = 250
 
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Sum of precision times the gain in recall over every distinct score, without interpolation.
+    """Sum precision times the gain in recall over every distinct score, without interpolation.
 
     A random score gets the share of anomalies among labelled steps. Anomalies without a score are never recalled.
-    Raises ValueError when the shapes differ.
+
+    Raises:
+        ValueError: The shapes differ.
     """
     scores, labels = _checked(scores, labels)
-    known = labels != UNLABELLED
     anomalous = int((labels == ANOMALY).sum())
     if anomalous == 0:
         return float("nan")
-    said = known & ~np.isnan(scores)
-    order = np.argsort(-scores[said], kind="stable")
-    ranked, hits = scores[said][order], np.cumsum(labels[said][order] == ANOMALY)
+    counted = (labels != UNLABELLED) & ~np.isnan(scores)
+    order = np.argsort(-scores[counted], kind="stable")
+    ranked, hits = scores[counted][order], np.cumsum(labels[counted][order] == ANOMALY)
     if len(ranked) == 0:
         return 0.0
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
@@ -55,10 +57,13 @@ def vus_pr(
     buffers: Sequence[int] | None = None,
     thresholds: int = NUM_THRESHOLDS,
 ) -> float:
-    """Volume under the precision-recall surface: the mean range-PR-AUC over buffer lengths 0..``buffer`` steps.
+    """Compute the volume under the precision-recall surface.
 
-    ``buffers`` overrides the lengths (a coarser grid is faster and no longer the definition). Raises ValueError when
-    the shapes differ or a length is negative.
+    It is the mean range-PR-AUC over buffer lengths 0..``buffer`` steps. ``buffers`` overrides the lengths (a coarser
+    grid is faster and no longer the definition).
+
+    Raises:
+        ValueError: The shapes differ or a length is negative.
     """
     return float(range_aucs(scores, labels, range(buffer + 1) if buffers is None else buffers, thresholds)[0].mean())
 
@@ -71,29 +76,34 @@ def vus_roc(
     buffers: Sequence[int] | None = None,
     thresholds: int = NUM_THRESHOLDS,
 ) -> float:
-    """Volume under the ROC surface, as ``vus_pr``; NaN also where no labelled step is normal."""
+    """Compute the volume under the ROC surface as ``vus_pr`` does.
+
+    NaN also where no labelled step is normal.
+    """
     return float(range_aucs(scores, labels, range(buffer + 1) if buffers is None else buffers, thresholds)[1].mean())
 
 
 def range_pr_auc(scores: np.ndarray, labels: np.ndarray, buffer: int, *, thresholds: int = NUM_THRESHOLDS) -> float:
-    """Area under the range-based precision-recall curve at one buffer length in steps."""
+    """Compute the area under the range-based precision-recall curve at one buffer length."""
     return float(range_aucs(scores, labels, [buffer], thresholds)[0][0])
 
 
 def range_roc_auc(scores: np.ndarray, labels: np.ndarray, buffer: int, *, thresholds: int = NUM_THRESHOLDS) -> float:
-    """Area under the range-based ROC curve at one buffer length in steps."""
+    """Compute the area under the range-based ROC curve at one buffer length in steps."""
     return float(range_aucs(scores, labels, [buffer], thresholds)[1][0])
 
 
 def range_aucs(
     scores: np.ndarray, labels: np.ndarray, buffers: Sequence[int], thresholds: int = NUM_THRESHOLDS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Range-PR-AUC and range-ROC-AUC float64 [b], one per buffer length.
+    """Compute range-PR-AUC and range-ROC-AUC, float64 [b] each, one per buffer length.
 
     Thresholds are taken at evenly spaced ranks of the labelled scores, an alarm is ``score >= threshold``. With soft
     labels y: true = sum of y over alarms, positives P = (sum of hard + sum of soft labels) / 2, recall =
     min(true / P, 1) times the share of (softened, merged) incidents with an alarm, precision = true / alarms.
-    Raises ValueError when the shapes differ, ``thresholds`` < 1 or a buffer is negative or none is given.
+
+    Raises:
+        ValueError: The shapes differ, ``thresholds`` < 1, a buffer is negative or there is none.
     """
     scores, labels = _checked(scores, labels)
     lengths = np.asarray(buffers, dtype=np.int64)
@@ -104,16 +114,16 @@ def range_aucs(
         return undefined, undefined.copy()
     pieces = _Pieces.of(labels)
     values = scores[labels != UNLABELLED]
-    said = values[~np.isnan(values)]
-    if len(said) == 0 or said.min() == said.max():
+    present = values[~np.isnan(values)]
+    if len(present) == 0 or present.min() == present.max():
         nothing = np.zeros(len(lengths))
         return nothing, nothing.copy() if pieces.normal else undefined
 
-    descending = np.sort(said)[::-1]
-    cuts = descending[np.linspace(0, len(said) - 1, thresholds, dtype=np.int64)]
+    descending = np.sort(present)[::-1]
+    cuts = descending[np.linspace(0, len(present) - 1, thresholds, dtype=np.int64)]
     # The first threshold at which each step is an alarm; `thresholds` where it never is.
     first = np.full(len(values), thresholds, dtype=np.int64)
-    first[~np.isnan(values)] = thresholds - np.searchsorted(cuts[::-1], said, side="right")
+    first[~np.isnan(values)] = thresholds - np.searchsorted(cuts[::-1], present, side="right")
 
     alarms = _cumulated(first, None, thresholds)
     hard = _cumulated(first[pieces.anomalous], None, thresholds)
@@ -140,35 +150,35 @@ def range_aucs(
 
 @dataclass(frozen=True, slots=True)
 class _Pieces:
-    """Labelled time with the unlabelled steps taken out.
-
-    ``anomalous`` bool [n]; ``incidents`` int64 [G, 2] half-open indices into it; ``bounds`` int64 [G, 2] where the
-    labelled piece around each incident begins and ends; ``normal``: whether any step is.
-    """
+    """Labelled time with the unlabelled steps taken out."""
 
     anomalous: np.ndarray
+    """bool [n]"""
     incidents: np.ndarray
+    """int64 [G, 2]: half-open indices into ``anomalous``."""
     bounds: np.ndarray
+    """int64 [G, 2]: where the labelled piece around each incident begins and ends."""
     normal: bool
+    """Whether any step is normal."""
 
     @classmethod
     def of(cls, labels: np.ndarray) -> _Pieces:
-        known = labels != UNLABELLED
-        place = np.concatenate(([0], np.cumsum(known)))
+        labelled = labels != UNLABELLED
+        place = np.concatenate(([0], np.cumsum(labelled)))
         incidents = intervals(labels == ANOMALY)
-        around = intervals(known)
+        around = intervals(labelled)
         which = np.searchsorted(around[:, 0], incidents[:, 0], side="right") - 1
-        anomalous = (labels == ANOMALY)[known]
+        anomalous = (labels == ANOMALY)[labelled]
         return cls(anomalous, place[incidents], place[around[which]], not bool(anomalous.all()))
 
 
 def _cumulated(first: np.ndarray, weights: np.ndarray | None, thresholds: int) -> np.ndarray:
-    """Weight of alarms at each threshold, [k]."""
+    """Sum the weight of alarms at each threshold, [k]."""
     return np.cumsum(np.bincount(first, weights, thresholds + 1)[:thresholds])
 
 
 def _slopes(first: np.ndarray, pieces: _Pieces, lengths: np.ndarray, thresholds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Soft label of alarms outside incidents [b, k], and of all steps outside incidents [b].
+    """Sum the soft labels outside incidents: of alarms [b, k], and of all steps [b].
 
     At distance d from an incident the slope of length l is sqrt(1 - d / l); slopes add up, to at most 1.
     """
@@ -200,7 +210,10 @@ def _slopes(first: np.ndarray, pieces: _Pieces, lengths: np.ndarray, thresholds:
 
 
 def _existence(first: np.ndarray, pieces: _Pieces, halves: np.ndarray, thresholds: int) -> np.ndarray:
-    """Share of softened incidents with an alarm, [b, k]; incidents whose slopes meet are one."""
+    """Compute the share of softened incidents with an alarm, [b, k].
+
+    Incidents whose slopes meet are one.
+    """
     reach = int(halves.max())
     starts, ends = pieces.incidents[:, 0], pieces.incidents[:, 1]
     core = np.minimum.reduceat(np.append(first, thresholds), pieces.incidents.ravel())[::2]
@@ -221,15 +234,17 @@ def _existence(first: np.ndarray, pieces: _Pieces, halves: np.ndarray, threshold
         meet = same_piece & (gaps <= half + max(half - 1, 0))
         groups = np.flatnonzero(np.append(True, ~meet))
         share[half] = _cumulated(np.minimum.reduceat(earliest[:, half], groups), None, thresholds) / len(groups)
-    return share[halves]
+    chosen: Floats = share[halves]
+    return chosen
 
 
-def _running(firsts: np.ndarray) -> np.ndarray:
-    return np.minimum.accumulate(firsts, axis=1) if firsts.shape[1] else firsts
+def _running(firsts: np.ndarray) -> Ints:
+    lowest: Ints = np.minimum.accumulate(firsts, axis=1) if firsts.shape[1] else firsts
+    return lowest
 
 
 def _shifted(firsts: np.ndarray, fill: np.int64) -> np.ndarray:
-    """The slope after an incident is one step shorter than the one before it."""
+    """Shift by one step: the slope after an incident is one step shorter than the one before it."""
     return np.concatenate([np.full((len(firsts), 1), fill), firsts[:, :-1]], axis=1) if firsts.shape[1] else firsts
 
 

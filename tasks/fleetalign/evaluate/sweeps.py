@@ -1,4 +1,6 @@
-"""Best F1 over every threshold: exact sweeps of the sorted scores, O(n log n), no grid (method H.1).
+"""Best F1 over every threshold: exact sweeps of the sorted scores, O(n log n), no grid.
+
+See method H.1.
 
 Shapes: t time steps, G segments, A anomalous samples. An alarm is ``score >= threshold``; NaN (and -inf) scores never
 are. Best-threshold figures choose the threshold on the labels they are judged by: they are oracles, upper bounds.
@@ -15,51 +17,62 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fleetalign.contracts.arrays import Floats, Ints
 from fleetalign.contracts.feedback import ANOMALY, NORMAL, UNLABELLED, intervals
 from fleetalign.evaluate.points import needed_alarms
 
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best F1 and the lowest threshold that reaches it; NaN and +inf where there was nothing to find."""
+    """The best F1 over all thresholds."""
 
     f1: float
+    """NaN where there was nothing to find."""
     threshold: float
+    """The lowest threshold that reaches it; +inf where there was nothing to find."""
 
 
 NOTHING_TO_FIND = Best(float("nan"), float("inf"))
 
 
 def best_point_f1(scores: np.ndarray, labels: np.ndarray) -> Best:
-    """Best point-wise F1."""
-    scores = _said(scores, labels)
+    """Find the best point-wise F1."""
+    scores = _without_nan(scores, labels)
     return _best(scores[labels == ANOMALY], scores[labels == NORMAL])
 
 
 def best_point_adjusted_f1(scores: np.ndarray, labels: np.ndarray) -> Best:
-    """Best point-adjusted F1: PA%K at K = 0."""
+    """Find the best point-adjusted F1: PA%K at K = 0."""
     return best_pa_k_f1(scores, labels, 0)
 
 
 def best_delay_limited_f1(scores: np.ndarray, labels: np.ndarray, delay_steps: int) -> Best:
-    """Best delay-limited F1. Raises ValueError when ``delay_steps`` < 0."""
+    """Find the best delay-limited F1.
+
+    Raises:
+        ValueError: ``delay_steps`` is negative.
+    """
     if delay_steps < 0:
         raise ValueError(f"a delay of {delay_steps} steps is not possible")
-    scores = _said(scores, labels)
+    scores = _without_nan(scores, labels)
     segments = intervals(labels == ANOMALY)
     early = [scores[start : min(end, start + delay_steps + 1)].max() for start, end in segments]
     return _best(np.repeat(early, segments[:, 1] - segments[:, 0]), scores[labels == NORMAL])
 
 
 def best_pa_k_f1(scores: np.ndarray, labels: np.ndarray, percent: float) -> Best:
-    """Best PA%K F1. Raises ValueError when ``percent`` is outside 0..100."""
-    scores = _said(scores, labels)
+    """Find the best PA%K F1.
+
+    Raises:
+        ValueError: ``percent`` is outside 0..100.
+    """
+    scores = _without_nan(scores, labels)
     return _best(_raised(scores, labels, [percent])[0], scores[labels == NORMAL])
 
 
 def best_composite_f1(scores: np.ndarray, labels: np.ndarray) -> Best:
-    """Best Fc1: precision over samples, recall over segments."""
-    scores = _said(scores, labels)
+    """Find the best Fc1: precision over samples, recall over segments."""
+    scores = _without_nan(scores, labels)
     anomalous = np.sort(scores[labels == ANOMALY])
     segments = intervals(labels == ANOMALY)
     if len(segments) == 0:
@@ -72,31 +85,40 @@ def best_composite_f1(scores: np.ndarray, labels: np.ndarray) -> Best:
 
 
 def pa_k_curve(scores: np.ndarray, labels: np.ndarray, percents: Sequence[float] = tuple(range(101))) -> np.ndarray:
-    """Best PA%K F1 at each K, float64: the threshold is chosen anew at each. Falls as K grows."""
-    scores = _said(scores, labels)
+    """Find the best PA%K F1 at each K, float64 [K], choosing a threshold for each.
+
+    It falls as K grows.
+    """
+    scores = _without_nan(scores, labels)
     normal = np.sort(scores[labels == NORMAL])
     return np.array([_best(raised, normal, ordered=True).f1 for raised in _raised(scores, labels, percents)])
 
 
 def pa_k_area(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the best PA%K F1 over K = 0..100, by trapezoids; K as a share, so that 1 is perfect."""
+    """Compute the area under the best PA%K F1 over K = 0..100 by trapezoids.
+
+    K is a share, so 1 is perfect.
+    """
     return float(np.trapezoid(pa_k_curve(scores, labels), dx=0.01))
 
 
 def best_event_f1(scores: np.ndarray, labels: np.ndarray, merge_steps: int, *, max_alarm_share: float = 1.0) -> Best:
-    """Best event F1 of pages merged by ``merge_steps``, as ``event_counts`` counts them with labelled time judged.
+    """Find the best event F1 of pages merged by ``merge_steps``, as ``event_counts`` counts.
 
     An alarm that never ends is one page and hits every incident: without ``max_alarm_share``, the largest share of
-    labelled steps that may be alarmed, even a random score reaches 1. Raises ValueError when it is outside 0..1.
+    labelled steps that may be alarmed, even a random score reaches 1.
 
     False pages are counted by their first sample. At threshold q sample x starts a page iff s_x >= q > M_x, the
     maximum of the w = max(merge_steps, 1) samples before it. The page reaches place p > x iff every w samples that
     begin in x+1..p hold an alarm, so iff q is at most the minimum of their maxima. It is false iff it does not reach
     the next incident and, when x is unlabelled, reaches the next normal sample: each x is false for one interval of q.
+
+    Raises:
+        ValueError: ``max_alarm_share`` is outside 0..1.
     """
     if not 0 <= max_alarm_share <= 1:
         raise ValueError(f"a share lies in 0..1, not {max_alarm_share}")
-    scores = _said(scores, labels)
+    scores = _without_nan(scores, labels)
     incidents = intervals(labels == ANOMALY)
     if len(incidents) == 0:
         return NOTHING_TO_FIND
@@ -118,23 +140,26 @@ def best_event_f1(scores: np.ndarray, labels: np.ndarray, merge_steps: int, *, m
     return _lowest_best(2 * hits / (hits + false + len(incidents)), cuts)
 
 
-def _said(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _without_nan(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 1 or scores.shape != np.shape(labels):
         raise ValueError(f"scores {scores.shape} and labels {np.shape(labels)} must be one series each, equally long")
     return np.where(np.isnan(scores), -np.inf, scores)
 
 
-def _at_least(ordered: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-    return len(ordered) - np.searchsorted(ordered, cuts, side="left")
+def _at_least(ordered: np.ndarray, cuts: np.ndarray) -> Ints:
+    counts: Ints = len(ordered) - np.searchsorted(ordered, cuts, side="left")
+    return counts
 
 
-def _harmonic(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.divide(2 * left * right, left + right, out=np.zeros(len(left)), where=left + right > 0)
+def _harmonic(left: np.ndarray, right: np.ndarray) -> Floats:
+    mean: Floats = np.zeros(len(left))
+    np.divide(2 * left * right, left + right, out=mean, where=left + right > 0)
+    return mean
 
 
 def _lowest_best(f1: np.ndarray, cuts: np.ndarray) -> Best:
-    """``cuts`` ascend, and argmax takes the first."""
+    """Take the best F1 at its lowest threshold: ``cuts`` ascend, and argmax takes the first."""
     if len(cuts) == 0:
         return Best(0.0, float("inf"))
     best = int(np.argmax(f1))
@@ -142,7 +167,10 @@ def _lowest_best(f1: np.ndarray, cuts: np.ndarray) -> Best:
 
 
 def _best(anomalous: np.ndarray, normal: np.ndarray, ordered: bool = False) -> Best:
-    """Best F1 of samples. Only anomalous scores can be best thresholds: between two of them only false ones change."""
+    """Find the best F1 of samples.
+
+    Only anomalous scores can be best, as only false alarms change between them.
+    """
     if len(anomalous) == 0:
         return NOTHING_TO_FIND
     normal = normal if ordered else np.sort(normal)
@@ -158,7 +186,7 @@ def _peaks(scores: np.ndarray, segments: np.ndarray) -> np.ndarray:
 
 
 def _raised(scores: np.ndarray, labels: np.ndarray, percents: Sequence[float]) -> np.ndarray:
-    """Scores of the anomalous samples raised to where their segment is credited, float64 [K, A]."""
+    """Raise the scores of anomalous samples to where their segment is credited, float64 [K, A]."""
     if not all(0 <= percent <= 100 for percent in percents):
         raise ValueError(f"K is a percentage, not {percents}")
     segments = intervals(labels == ANOMALY)
@@ -175,7 +203,7 @@ def _raised(scores: np.ndarray, labels: np.ndarray, percents: Sequence[float]) -
 
 
 def _reach(ahead: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """For each x, the highest threshold at which a page with an alarm at x reaches the next p > x in ``goal``.
+    """Find the highest threshold at which a page from x reaches the next p > x in ``goal``.
 
     ``ahead[y]`` is the maximum of the samples of the window that begins at y; -inf where no goal follows.
     """
@@ -189,7 +217,10 @@ def _reach(ahead: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 
 def _hit_threshold(scores: np.ndarray, start: int, end: int, width: int) -> float:
-    """The highest threshold that hits [start, end): an alarm inside, or two that merge across it."""
+    """Find the highest threshold that hits [start, end).
+
+    A hit is an alarm inside, or two alarms that merge across it.
+    """
     highest = float(scores[start:end].max())
     first = max(end - width, 0)
     if first < start and end < len(scores):

@@ -1,1 +1,1 @@
-"""Why a release, an entity or a page is as it is: as text, as a page with plots."""
+"""Explains a release, an entity or a page, as text and as an HTML report with plots."""

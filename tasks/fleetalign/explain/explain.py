@@ -1,4 +1,4 @@
-"""One screen that says why: why a candidate was not promoted, why an entity has its state and threshold."""
+"""Lines that explain one entity: its state, its threshold, the feedback about it, and its page at one instant."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.feedback import Statements, unique
-from fleetalign.contracts.manifest import Gate
 from fleetalign.contracts.mutes import ANY, in_words
 from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.receipts import AlignReceipt
 from fleetalign.contracts.tables import DEFAULT_ENTITY, RETRACTED
 from fleetalign.errors import NotFound, UsageError
 from fleetalign.explain.page import Line, Pager
-from fleetalign.explain.text import gates_text, release_text
 from fleetalign.interval import format_time
 from fleetalign.plan import receipts
 from fleetalign.plan.document import plan_config, read_plan, read_statements
@@ -33,42 +31,21 @@ STATES = {
     "aligned": "its own feedback moved it away from the fleet's values",
     "shared": "the fleet's condition and tail probability, its own quantile",
     "default": "too little own history: the kind's default row",
-    "carried_over": "nothing new from it: its row of the previous aligner, same model and normalizer",
+    "carried_over": "no new telemetry: its row of the previous aligner, same model and normalizer",
     "quarantined": "its telemetry gave no score: the kind's default row",
 }
 
 
-def explain_release(store: Store, release_id: str) -> str:
-    """Figures, gates and every promotion verdict of a release. Raises NotFound."""
-    manifest = read_manifest(store, release_id)
-    lines = [f"release {release_id}", release_text(manifest)]
-    promotions = [i.key for i in store.list(layout.promotions_of(release_id))]
-    for key in promotions:
-        record = store.get_json(key)
-        lines.append(f"asked to replace {record['champion_id'] or 'nothing'}: {record['verdict']}")
-        lines.append(gates_text([Gate.from_document(gate) for gate in record["comparison_gates"]]))
-    failed = [gate.name for gate in manifest.gates if gate.verdict == "fail"]
-    for key in promotions:
-        failed += [g["name"] for g in store.get_json(key)["comparison_gates"] if g["verdict"] == "fail"]
-    if failed:
-        names = ", ".join(dict.fromkeys(failed))
-        lines.append(f"not promoted because of: {names}. Fix the cause, or promote with --force and a --why.")
-    elif not promotions:
-        lines.append("nobody has asked to promote it yet; every gate of its own allows it")
-    return "\n".join(lines)
-
-
-def explain_entity(store: Store, release_id: str, name: str, at: datetime | None = None) -> str:
-    """Where the row of one entity comes from, and what happened at ``at``. ``name`` is ``ID`` or ``KIND/ID``.
-
-    Raises NotFound, UsageError, and BadInput when there is no telemetry at ``at``.
-    """
-    entity, lines = explained(store, release_id, name, at)
-    return "\n".join([f"{entity} in release {release_id}", *(f"  {label:<12}{text}" for label, text in lines)])
-
-
 def explained(store: Store, release_id: str, name: str, at: datetime | None = None) -> tuple[str, list[Line]]:
-    """``KIND/ID`` and the lines of ``explain_entity``."""
+    """Return ``KIND/ID`` of an entity and the lines that explain its aligner row and its page at ``at``.
+
+    ``name`` is ``ID`` or ``KIND/ID``.
+
+    Raises:
+        NotFound: There is no such release or entity.
+        UsageError: Several kinds have an entity with that id.
+        BadInput: There is no telemetry at ``at``.
+    """
     manifest = read_manifest(store, release_id)
     aligner = aligner_table(store, manifest)
     row = _find(aligner, name, sorted(manifest.kinds))
@@ -77,11 +54,11 @@ def explained(store: Store, release_id: str, name: str, at: datetime | None = No
     plan = read_plan(store, plan_id)
     aligned = receipts.read_align(store, plan_id)
     lines = entity_lines(row, aligner, manifest.kinds[kind].window_steps, plan, aligned)
-    lines += said_about(read_statements(store, plan, "feedback"), kind, entity_id)
-    lines += muted_of(read_statements(store, plan, "mutes"), kind, entity_id)
+    lines += statement_lines(read_statements(store, plan, "feedback"), kind, entity_id)
+    lines += mute_lines(read_statements(store, plan, "mutes"), kind, entity_id)
     if at is not None:
-        said = Statements(unique(read_feedback(store)), kind)
-        pager = Pager(store, Scorer.open(store, release=release_id), kind, said, plan_config(plan).align.merge_steps)
+        statements, merge_steps = Statements(unique(read_feedback(store)), kind), plan_config(plan).align.merge_steps
+        pager = Pager(store, Scorer.open(store, release=release_id), kind, statements, merge_steps)
         lines += pager.page_at(entity_id, at)
     return f"{kind}/{entity_id}", lines
 
@@ -93,8 +70,15 @@ def entity_lines(
     plan: Plan,
     aligned: AlignReceipt,
 ) -> list[Line]:
-    """State, threshold and where both come from. ``row`` is the entity's of ``aligner``, the release's;
-    ``aligned`` is the receipt of the fleet step of ``plan``."""
+    """Describe the state and threshold of an entity, and where both come from.
+
+    Args:
+        row: The entity's row of ``aligner``.
+        aligner: The aligner table of the release.
+        window_steps: Samples of one window.
+        plan: The plan of the release.
+        aligned: The receipt of the plan's fleet step.
+    """
     shared = aligned.shared
     fleet = f"the fleet: {shared.tail_probability:.3g}"
     lines = [
@@ -113,7 +97,7 @@ def entity_lines(
     ]
     if aligned.prior_weight is None:
         budget = plan_config(plan).align.pages_per_entity_day
-        lines.append(("fleet", f"nobody has reported an incident yet: the page budget ({budget:g} a day) decides"))
+        lines.append(("fleet", f"no incident has been reported yet: the page budget ({budget:g} a day) decides"))
     else:
         weight = f"k = {aligned.prior_weight:g} average entities (chosen by leave-one-incident-out)"
         lines.append(("prior", f"the fleet counts for {weight}"))
@@ -127,7 +111,7 @@ def entity_lines(
 
 
 def _alarm(row: Mapping[str, Any], window: int) -> str:
-    if row["condition"] == 0:  # the network's margin uses none (contracts 3.4)
+    if row["condition"] == 0:  # the network's margin does not use C (contracts 3.4)
         return f"score > {row['threshold']:.6g}"
     before = row["condition"] - 1
     return (
@@ -136,34 +120,39 @@ def _alarm(row: Mapping[str, Any], window: int) -> str:
     )
 
 
-def said_about(feedback: pa.Table, kind: str, entity_id: str) -> list[Line]:
-    """A line for each of the newest statements about the entity, taken back or not; ``feedback`` comes from ``unique``."""
-    taken_back = dict(zip(feedback["retracts"].to_pylist(), feedback["source"].to_pylist(), strict=True))
+def statement_lines(feedback: pa.Table, kind: str, entity_id: str) -> list[Line]:
+    """Describe the newest statements about an entity, retracted or not.
+
+    ``feedback`` comes from ``unique``.
+    """
+    retracted_by = dict(zip(feedback["retracts"].to_pylist(), feedback["source"].to_pylist(), strict=True))
     mine = feedback.filter(pc.and_(pc.equal(feedback["kind"], kind), pc.equal(feedback["entity_id"], entity_id)))
-    rows = [row for row in mine.to_pylist() if row["verdict"] != RETRACTED]
+    statements = [statement for statement in mine.to_pylist() if statement["verdict"] != RETRACTED]
     lines = []
-    for row in rows[: -STATEMENTS_SHOWN - 1 : -1]:
-        by = taken_back.get(row["feedback_id"])
-        gone = f", retracted by {by}" if by is not None else ""
-        note = f": {row['note']}" if row["note"] else ""
-        span = f"from {format_time(row['start'])} to {format_time(row['end'])}"
-        lines.append(("said", f"{row['feedback_id']} {row['verdict']} {span}, by {row['source']}{note}{gone}"))
-    if len(rows) > len(lines):
-        earlier = f"and {len(rows) - len(lines)} earlier statements; `fleetalign feedback list` shows them"
-        lines.append(("said", earlier))
+    for one in statements[: -STATEMENTS_SHOWN - 1 : -1]:
+        by = retracted_by.get(one["feedback_id"])
+        retracted = f", retracted by {by}" if by is not None else ""
+        note = f": {one['note']}" if one["note"] else ""
+        span = f"from {format_time(one['start'])} to {format_time(one['end'])}"
+        lines.append(
+            ("statement", f"{one['feedback_id']} {one['verdict']} {span}, by {one['source']}{note}{retracted}")
+        )
+    if len(statements) > len(lines):
+        earlier = f"and {len(statements) - len(lines)} earlier statements; `fleetalign feedback list` shows them"
+        lines.append(("statement", earlier))
     return lines
 
 
-def muted_of(mutes: pa.Table, kind: str, entity_id: str) -> list[Line]:
-    """The mutes of the entity, and those of every entity of its kind."""
-    rows = [r for r in mutes.to_pylist() if r["kind"] == kind and r["entity_id"] in (ANY, entity_id)]
-    return [("muted", in_words(row)) for row in rows]
+def mute_lines(mutes: pa.Table, kind: str, entity_id: str) -> list[Line]:
+    """Describe the mutes of an entity, and those of every entity of its kind."""
+    mine = [m for m in mutes.to_pylist() if m["kind"] == kind and m["entity_id"] in (ANY, entity_id)]
+    return [("muted", in_words(mute)) for mute in mine]
 
 
 def _find(aligner: pa.Table, name: str, kinds: list[str]) -> dict[str, Any]:
     kind, _, rest = name.partition("/")
     of_kind = pc.and_(pc.equal(aligner["kind"], kind), pc.equal(aligner["entity_id"], rest))
-    matches = aligner.filter(pc.or_(pc.equal(aligner["entity_id"], name), of_kind)).to_pylist()
+    matches: list[dict[str, Any]] = aligner.filter(pc.or_(pc.equal(aligner["entity_id"], name), of_kind)).to_pylist()
     if len(matches) == 1:
         return matches[0]
     if matches:

@@ -1,4 +1,4 @@
-"""One page of one entity, explained: how far over its threshold, by which metrics, and which earlier pages were like it.
+"""Explains a page of an entity: its largest margin, its metrics, and similar earlier pages.
 
 Shapes: t samples, M metrics, n pages.
 """
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from fleetalign.contracts.feedback import ANOMALY, NORMAL, Statements
-from fleetalign.errors import BadInput
+from fleetalign.errors import BadInput, NotFound
 from fleetalign.evaluate.measures import pages
 from fleetalign.interval import Interval, format_time
 from fleetalign.scoring.scorer import Scorer
@@ -22,51 +22,58 @@ from fleetalign.storage.store import Store
 
 LOOKBACK_DAYS = 14
 AHEAD_HOURS = 24
-"""How long after the instant the page may go on."""
+"""How much telemetry after the instant is read, because the page may continue."""
 MOST_METRICS, MOST_ALIKE = 5, 3
 LEAST_LIKENESS = 0.7
 BATCH = 1024
 Line = tuple[str, str]
-"""A line of an explanation: what it is about, in a word or two, and what it says."""
+"""A line of an explanation: a short label and the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedPage:
-    """``share`` float64 [M]: mean share of the score over the page's samples; ``peak`` the sample furthest over the
-    threshold, ``values`` float64 [2, M] every metric there and usually; ``said`` what operators said (empty: nothing)."""
+    """One page and its causes."""
 
     start: datetime
     end: datetime
     peak: datetime
+    """Time of the sample with the largest margin."""
     margin: float
+    """The largest margin."""
     share: np.ndarray
+    """float64 [M]: mean share of the score over the page's samples."""
     values: np.ndarray
-    said: str
+    """float64 [2, M]: every metric at ``peak``, and its usual level."""
+    verdict: str
+    """The operators' verdict as text; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pager:
-    """Explains pages of the entities of one kind as ``scorer`` pages them; ``said`` is what operators said."""
+    """Explains the pages that a release raises for the entities of one kind."""
 
     store: Store
     scorer: Scorer
     kind: str
-    said: Statements
+    statements: Statements
+    """Statements of operators about the kind."""
     merge_steps: int
+    """Alarms closer than this are one page."""
     partitions: Sequence[Partition] | None = None
-    """Telemetry to look at; None: the validated partitions that the store holds now."""
+    """Telemetry to read; None: the validated partitions that the store holds now."""
 
     def page_at(self, entity_id: str, at: datetime) -> list[Line]:
-        """The page that holds ``at``, or the margin that the entity had there.
+        """Explain the page at the time ``at``, or give the entity's margin there.
 
-        Raises BadInput when there is no telemetry of the entity at that time.
+        Raises:
+            BadInput: There is no telemetry of the entity at that time.
         """
         span = Interval(at - timedelta(days=LOOKBACK_DAYS), at + timedelta(hours=AHEAD_HOURS))
         seen = self._look(entity_id, span)
         now = seen.index_of(at)
         if now is None:
             where, when = f"{self.kind}/{entity_id}: {self.store.uri}", format_time(at)
-            raise BadInput(f"{where} has no validated telemetry of it at {when}; choose another --at")
+            raise BadInput(f"{where} has no validated telemetry of this entity at {when}; choose another --at")
         here = next((i for i, p in enumerate(seen.pages) if p.start <= at < p.end), None)
         if here is not None:
             return self._lines(seen.pages, here)
@@ -76,15 +83,15 @@ class Pager:
         return [("at", f"{_short(at)} UTC, no page: {quiet}"), *(("within a day", f" {_span(p)}") for p in near)]
 
     def last_page(self, entity_id: str, end: datetime) -> list[Line]:
-        """The last page of the days before ``end``, or that there was none."""
+        """Explain the last page of the days before ``end``, if there was one."""
         pages = self._look(entity_id, Interval(end - timedelta(days=LOOKBACK_DAYS), end)).pages
         return self._lines(pages, len(pages) - 1) if pages else [("page", f"none in {LOOKBACK_DAYS} days")]
 
     def _lines(self, pages: Sequence[ExplainedPage], index: int) -> list[Line]:
-        """``pages[index]``, the metrics that made it, and those of ``pages`` before it that are most like it."""
+        """Describe ``pages[index]``, the metrics that caused it, and similar earlier pages."""
         here, metrics = pages[index], self.scorer.manifest.kinds[self.kind].metrics
         lines = [
-            ("page", f"{_span(here)}{here.said and f', {here.said}'}"),
+            ("page", f"{_span(here)}{here.verdict and f', {here.verdict}'}"),
             ("furthest", f"{here.margin:.4g} over its threshold at {_short(here.peak)}"),
         ]
         for m in np.argsort(-here.share, kind="stable")[:MOST_METRICS]:
@@ -93,11 +100,13 @@ class Pager:
                 lines.append((f"{here.share[m]:4.0%}", f"{metrics[m]}: {values}"))
         alike = sorted(((likeness(here.share, p.share), p) for p in pages[:index]), key=lambda x: -x[0])
         for like, page in [pair for pair in alike if pair[0] >= LEAST_LIKENESS][:MOST_ALIKE]:
-            lines.append(("like it", f"{_span(page)}: {like:.0%} alike{page.said and f', {page.said}'}"))
+            lines.append(("like it", f"{_span(page)}: {like:.0%} alike{page.verdict and f', {page.verdict}'}"))
         return lines
 
     def _look(self, entity_id: str, span: Interval) -> _Seen:
         by_kind = self.scorer.kind(self.kind)
+        if by_kind is None:
+            raise NotFound(f"release {self.scorer.release_id} has no kind {self.kind!r}")
         step = timedelta(seconds=by_kind.step_seconds)
         wide = Interval(span.start - by_kind.history_steps * step, span.end)
         partitions = self.partitions
@@ -113,7 +122,7 @@ class Pager:
             return _Seen([], times[:0], np.empty(0), step)
         scored = by_kind.score(entity_id, panel.values[0], times, first, positions, BATCH)
         typical = by_kind.location(entity_id)
-        labels, _ = self.said.in_range(entity_id, times, int(positions[0]), last + 1)
+        labels, _ = self.statements.in_range(entity_id, times, int(positions[0]), last + 1)
         found = []
         for a, b in pages(scored.margin > 0, self.merge_steps):
             peak = a + int(np.nanargmax(scored.margin[a:b]))
@@ -133,15 +142,19 @@ class Pager:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """``pages`` in order; ``times`` datetime64[us] [t] and ``margin`` float32 [t] (NaN: no score) of every sample."""
+    """The scored samples of one entity and their pages."""
 
     pages: list[ExplainedPage]
+    """In order of time."""
     times: np.ndarray
+    """datetime64[us] [t]"""
     margin: np.ndarray
+    """float32 [t]; NaN without a score."""
     step: timedelta
+    """Time between samples."""
 
     def index_of(self, at: datetime) -> int | None:
-        """The sample that holds ``at``; None when there is none."""
+        """Return the index of the sample that covers ``at``; None if there is none."""
         if len(self.times) == 0:
             return None
         index = int((as_datetime64(at) - self.times[0]) // np.timedelta64(self.step))
@@ -149,7 +162,10 @@ class _Seen:
 
 
 def likeness(left: np.ndarray, right: np.ndarray) -> float:
-    """Cosine of two vectors of shares [M]: 1 = the same metrics to the same extent, 0 = no metric in common."""
+    """Compute the cosine of two vectors of shares [M].
+
+    1 = the same metrics to the same extent, 0 = no metric in common.
+    """
     size = np.linalg.norm(left) * np.linalg.norm(right)
     return float(left @ right / size) if size > 0 else 0.0
 
@@ -161,7 +177,8 @@ def _verdict(labels: np.ndarray) -> str:
 
 
 def _time(instant: np.datetime64) -> datetime:
-    return instant.astype("datetime64[us]").item().replace(tzinfo=UTC)
+    naive: datetime = instant.astype("datetime64[us]").item()
+    return naive.replace(tzinfo=UTC)
 
 
 def _short(instant: datetime) -> str:

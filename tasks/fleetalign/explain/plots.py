@@ -1,15 +1,20 @@
-"""Pictures of the report, as SVG text (needs ``matplotlib``). Deterministic: no date, fixed element ids."""
+"""Plots of reports as deterministic SVG text, without a date and with fixed element ids.
+
+It needs ``matplotlib``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fleetalign.watch.measures import limit_share
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH_INCHES = 11.0
 INK, QUIET, DETECTOR, ALARM, INCIDENT = "#1a1a1a", "#8a8f98", "#2457a6", "#c0392b", "#f2c14e"
@@ -19,35 +24,39 @@ MAX_POINTS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class LossCurve:
-    """Mean loss per epoch; ``best_epoch`` counts from 0."""
+    """Mean loss per epoch."""
 
     train: Sequence[float]
     validation: Sequence[float]
     best_epoch: int
+    """Counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityTrace:
-    """One entity over time, on its grid. ``role``: why it is shown, such as best, median or worst.
-
-    ``times`` datetime64 [t]; ``score``, ``margin`` float [t], NaN where there is none; ``pages``, ``incidents`` int
-    [n, 2] half-open index pairs; ``summary`` is one sentence: state, threshold, hits, false pages.
-    """
+    """One entity over time, on its grid."""
 
     role: str
+    """Why it is shown, such as best, median or worst."""
     kind: str
     entity_id: str
     summary: str
+    """One sentence: event F1, hits, false pages."""
     times: np.ndarray
+    """datetime64 [t]"""
     score: np.ndarray
+    """float [t]; NaN without a score."""
     margin: np.ndarray
+    """float [t]; NaN without a score."""
     pages: np.ndarray
+    """int [n, 2]: half-open index pairs."""
     incidents: np.ndarray
+    """int [n, 2]: half-open index pairs."""
 
 
 def loss_plot(curve: LossCurve) -> str:
-    """Training and validation loss over epochs; the chosen epoch is marked."""
-    figure, (axes,) = _figure(1, WIDTH_INCHES / 2, 2.6)
+    """Plot training and validation loss over epochs, and mark the chosen epoch."""
+    figure, (axes,) = stacked_axes(1, WIDTH_INCHES / 2, 2.6)
     epochs = np.arange(1, len(curve.train) + 1)
     axes.plot(epochs, curve.train, color=QUIET, marker="o", markersize=3, label="train")
     axes.plot(epochs, curve.validation, color=DETECTOR, marker="o", markersize=3, label="validation")
@@ -56,12 +65,12 @@ def loss_plot(curve: LossCurve) -> str:
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss (smooth L1)")
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def trace_plot(trace: EntityTrace) -> str:
-    """Score and margin over time; incidents shaded, pages as bars between the two."""
-    figure, (above, middle, below) = _figure(3, WIDTH_INCHES, 3.6, heights=(4, 1, 4))
+    """Plot score and margin over time, with incidents shaded and pages as bars between the two."""
+    figure, (above, middle, below) = stacked_axes(3, WIDTH_INCHES, 3.6, heights=(4, 1, 4))
     times = trace.times.astype("datetime64[ms]").astype("O")
     step = trace.times[1] - trace.times[0] if len(trace.times) > 1 else np.timedelta64(60, "s")
     ends = np.append(trace.times, trace.times[-1:] + step).astype("datetime64[ms]").astype("O")
@@ -83,23 +92,26 @@ def trace_plot(trace: EntityTrace) -> str:
     below.set_ylabel("margin")
     if len(times):
         below.set_xlim(ends[0], ends[-1])
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[str, int, int]]) -> str:
-    """Pages of two configurations (``release.backtest.document``): by day, by hour (UTC), and of who moved most."""
+    """Plot the pages of two configurations by day, by hour (UTC), and by entity.
+
+    ``sides`` comes from ``release.backtest.document``.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, 5.6 if changes else 4.0), layout="constrained")
     days = sorted({day for side in sides for day in side["by_day"]})
-    rows: list[tuple[str, Sequence[str], list[list[int]]]] = [
+    charts: list[tuple[str, Sequence[str], list[list[int]]]] = [
         ("pages by day", [day[5:] for day in days], [[side["by_day"].get(d, 0) for d in days] for side in sides]),
         ("pages by hour, UTC", [str(hour) for hour in range(24)], [side["by_hour"] for side in sides]),
     ]
     if changes:
         names, first, second = zip(*changes, strict=True)
-        rows.append(("pages of who moved most", [_short(name) for name in names], [list(first), list(second)]))
-    for axes, (label, ticks, heights) in zip(figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+        charts.append(("pages of the entities that changed most", [shortened(n) for n in names], [[*first], [*second]]))
+    for axes, (label, ticks, heights) in zip(figure.subplots(len(charts), 1, squeeze=False)[:, 0], charts, strict=True):
         at = np.arange(len(ticks))
         for offset, side, height, color in zip((-0.2, 0.2), sides, heights, (QUIET, DETECTOR), strict=True):
             axes.bar(at + offset, height, width=0.4, color=color, label=side["name"])
@@ -108,30 +120,11 @@ def backtest_plot(sides: Sequence[Mapping[str, Any]], changes: Sequence[tuple[st
         axes.spines[["top", "right"]].set_visible(False)
         axes.yaxis.get_major_locator().set_params(integer=True)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_text(figure)
 
 
-def drift_plot(measures: Sequence[Mapping[str, Any]]) -> str:
-    """Each measure of a drift report as a share of its limit: the day as a dot, control days as ticks, 1 = the limit."""
-    figure, (axes,) = _figure(1, WIDTH_INCHES, 0.6 + 0.24 * len(measures))
-    for row, one in enumerate(measures):
-        shares = [limit_share(one, value) for value in one["control"] if value is not None]
-        axes.plot(shares, [row] * len(shares), "|", color=QUIET, markersize=9)
-        if one["value"] is not None:
-            color = ALARM if one["drifted"] else DETECTOR
-            axes.plot(limit_share(one, one["value"]), row, "o", color=color, markersize=5)
-    axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
-    labels = [" ".join(filter(None, (m["kind"], m["name"], m["metric"]))) for m in measures]
-    axes.set_yticks(np.arange(len(labels)), [_short(label, 48) for label in labels], fontsize=8)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xscale("symlog", linthresh=1.0)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlim(left=-0.05)
-    axes.set_xlabel("share of the limit")
-    return _svg(figure)
-
-
-def _short(name: str, most: int = 18) -> str:
+def shortened(name: str, most: int = 18) -> str:
+    """Cut the beginning of a name longer than ``most`` characters."""
     return name if len(name) <= most else "…" + name[1 - most :]
 
 
@@ -144,7 +137,7 @@ def _bins(count: int) -> np.ndarray:
 
 
 def _peaks(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
-    """Largest value of each bin, NaN where a bin has none."""
+    """Take the largest value of each bin; NaN for a bin without any."""
     if len(values) == 0:
         return np.empty(0)
     filled = np.where(np.isfinite(values), values, -np.inf).astype(np.float64)
@@ -152,21 +145,27 @@ def _peaks(values: np.ndarray, bins: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(peaks), peaks, np.nan)
 
 
-def _figure(rows: int, width: float, height: float, heights: Sequence[float] = (1,)):
+def stacked_axes(
+    count: int, width: float, height: float, heights: Sequence[float] = (1,)
+) -> tuple[Figure, Sequence[Axes]]:
+    """Create a figure with ``count`` axes below each other that share the x axis.
+
+    Sizes are in inches.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    axes: list[Axes] = [*figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]]
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
         one.tick_params(labelsize=8)
-        one.yaxis.label.set_size(9)
-        one.xaxis.label.set_size(9)
+        one.yaxis.label.set_fontsize(9)
+        one.xaxis.label.set_fontsize(9)
     return figure, axes
 
 
-def _svg(figure) -> str:
-    """The figure as an ``<svg>`` element without XML header, date or random ids."""
+def svg_text(figure: Figure) -> str:
+    """Write the figure as an ``<svg>`` element without XML header, date or random ids."""
     import matplotlib
 
     sink = StringIO()

@@ -1,4 +1,4 @@
-"""One self-contained HTML page per release: what it is, how good it is beside its controls, and what that looks like."""
+"""The report of a release: a self-contained HTML page of its parts, quality and plots."""
 
 from __future__ import annotations
 
@@ -9,65 +9,55 @@ from typing import Any
 
 from fleetalign.contracts.manifest import Gate
 from fleetalign.contracts.tables import STATES
-from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figure
 from fleetalign.explain.plots import EntityTrace, LossCurve, loss_plot, trace_plot
-
-FIGURE_LABELS = {
-    "event_f1": "Event F1 (pooled)",
-    "event_f1_mean_over_entities": "Event F1 (mean over entities)",
-    "event_precision": "Event precision",
-    "event_recall": "Event recall",
-    "false_pages_per_entity_day": "False pages per entity-day",
-    "median_delay_seconds": "Median delay of a hit",
-    "point_f1": "Point F1",
-    "point_adjusted_f1": "Point-adjusted F1 ¹",
-    "hits": "Incidents hit",
-    "missed": "Incidents missed",
-    "false_pages": "False pages",
-}
-PROTOCOLS = {
-    "judge_range": "judged on its own time range, which nothing was fitted on",
-    "leave_one_incident_out": "leave-one-incident-out on the calibrate range, because no judge range was given",
-}
+from fleetalign.explain.text import FIGURE_LABELS, PROTOCOLS, estimate_text, number_text
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedEntity:
-    """An entity, ``why`` it was chosen, and lines of (what about, what) that explain it."""
+    """An explained entity."""
 
     kind: str
     entity_id: str
     why: str
+    """Why it was chosen."""
     lines: Sequence[tuple[str, str]]
+    """(label, text) of each line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportData:
-    """Everything the page shows. ``kinds``: rows of the overview (column name -> text), one per kind.
-
-    ``ranges``: kind -> name -> ``{"start", "end"}`` or None, as in the manifest; ``coverage``: entities per aligner
-    state; ``protocol`` and ``figures`` are empty when nothing was judged, then ``unjudged_why`` says why.
-    """
+    """The content of the report."""
 
     release_id: str
     data_version: str
     kinds: Sequence[Mapping[str, str]]
+    """Rows of the overview (column name -> text), one per kind."""
     ranges: Mapping[str, Mapping[str, Mapping[str, str] | None]]
+    """Kind -> name -> ``{"start", "end"}`` or None, as in the manifest."""
     coverage: Mapping[str, int]
+    """Entities per aligner state."""
     gates: Sequence[Gate]
     figures: Sequence[Figure] = ()
+    """Empty if nothing was judged."""
     protocol: str = ""
+    """Empty if nothing was judged."""
     judged: str = ""
-    """How much was judged, in words: entities, incidents, days."""
+    """How much was judged, as text: entities, incidents, days."""
     unjudged_why: str = ""
+    """Why nothing was judged."""
     losses: Mapping[str, LossCurve] = field(default_factory=dict)
+    """By kind."""
     traces: Sequence[EntityTrace] = ()
     explained: Sequence[ExplainedEntity] = ()
 
 
 def render(data: ReportData) -> bytes:
-    """The page as UTF-8 HTML. It asks the network for nothing; the same data gives the same bytes."""
+    """Render the report as UTF-8 HTML without external resources.
+
+    The same data gives the same bytes.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -95,20 +85,5 @@ def render(data: ReportData) -> bytes:
 
 
 def _own_ids(svg: str, prefix: str) -> str:
-    """Element ids of several pictures in one page must differ: matplotlib numbers them from 1 in each."""
+    """Prefix the element ids of a plot, which matplotlib numbers from 1 in every plot."""
     return svg.replace('id="', f'id="{prefix}-').replace('"#', f'"#{prefix}-').replace("url(#", f"url(#{prefix}-")
-
-
-def number_text(value: float | None) -> str:
-    """Three significant digits, or a dash."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def estimate_text(estimate: Estimate | None) -> str:
-    if estimate is None or estimate.value is None:
-        return "–"
-    if estimate.low is None or estimate.high is None:
-        return number_text(estimate.value)
-    return f"{number_text(estimate.value)} [{number_text(estimate.low)}, {number_text(estimate.high)}]"

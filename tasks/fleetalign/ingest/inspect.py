@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,6 +58,23 @@ class Inspection:
         filled = {f.name: getattr(self.mapping, f.name) for f in dataclasses.fields(Mapping)}
         named = {name: value for name, value in filled.items() if value != getattr(DEFAULTS, name)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in named.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything found as one JSON document."""
+        return {
+            "files": self.files,
+            "columns": {name: {"role": c.role, "reason": c.reason} for name, c in self.columns.items()},
+            "mapping": self.proposal,
+            "ambiguities": self.doubts,
+            "rows": self.num_read,
+            "kept": self.kept,
+            "quarantined_rows": self.quarantined_rows,
+            "quarantined_cells": self.quarantined_cells,
+            "entities": self.entities,
+            "first": format_time(self.first) if self.first else None,
+            "last": format_time(self.last) if self.last else None,
+            "step_seconds": self.step_seconds,
+        }
 
 
 def inspect(path: str | Path, named: Mapping) -> Inspection:

@@ -17,17 +17,16 @@ from fleetalign.contracts.hashing import files_id, readable_json, sha256
 from fleetalign.contracts.model_card import Epoch, ModelCard, TrainingSummary
 from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.tables import to_parquet
-from fleetalign.detectors.views import statistics
-from fleetalign.detectors.views.roles import FLEET_STATISTICS, OWN_STATISTICS, STATE_SIZE
-from fleetalign.detectors.views.statistics import Fitter
+from fleetalign.detectors.detector import Detector
 from fleetalign.errors import BadInput, NotFound, NotReproducible
 from fleetalign.interval import format_time
 from fleetalign.model import normalizer
 from fleetalign.model.export import export
 from fleetalign.model.golden import golden_vectors, verify
 from fleetalign.model.normalizer import Numbers
-from fleetalign.model.train import Progress, TrainedModel, train
+from fleetalign.model.train import TrainedModel, train
 from fleetalign.plan.document import partitions_of
+from fleetalign.progress import Progress
 from fleetalign.storage import lake, layout
 from fleetalign.storage.panel import Panel, entities_of, read_panel
 from fleetalign.storage.store import Store
@@ -82,8 +81,7 @@ def pretrain_kind(
             f"kind {kind!r}: onnxruntime differs from the graph's own golden vectors by {difference:g} relative; "
             "use the locked onnxruntime"
         )
-    if trained.network.statistics:
-        numbers = add_statistics(numbers, panel, model, trained.network.lags, config.model.clip)
+    numbers = add_statistics(numbers, panel, trained.network.detector, model, trained.network.lags, config.model.clip)
     files = {
         MODEL: model,
         UNTRAINED: export(trained.untrained, config.model.window_steps),
@@ -96,27 +94,38 @@ def pretrain_kind(
     return Candidate(model_id, numbers)
 
 
-def add_statistics(numbers: Numbers, panel: Panel, model: bytes, lags: Sequence[int], clip: float) -> Numbers:
-    """``numbers`` with the statistics columns of ``model`` (contracts.views), fitted on the whole ``panel``."""
-    fitter = Fitter(Graph(expose(model)), tuple(lags), clip)
+def add_statistics(
+    numbers: Numbers, panel: Panel, detector: Detector, model: bytes, lags: Sequence[int], clip: float
+) -> Numbers:
+    """Return ``numbers`` with the statistics that the graph ``model`` reads, fitted on the whole ``panel``.
+
+    ``lags`` are its seasonal lags in steps. A detector without statistics adds none.
+    """
+    fitter = detector.fitter(Graph(expose(model)), lags, clip)
+    if fitter is None:
+        return numbers
     location, scale = numbers.lookup()
     steps = panel.values.shape[1]
-    own = np.empty((*location.shape, len(OWN_STATISTICS)))
+    own = np.empty((*location.shape, len(detector.own_statistics)))
     for e in entities_of(panel.values):
         own[e] = fitter.fit(panel, e, 0, steps, location[e], scale[e])
-    default = statistics.defaults(own)
+    default = fitter.defaults(own)
     np.copyto(own, default, where=~np.isfinite(own))
     return replace(
         numbers,
-        columns=OWN_STATISTICS,
+        columns=detector.own_statistics,
         statistics=own,
         default_statistics=default,
-        constants=dict(zip(FLEET_STATISTICS, statistics.DEFAULT_FLEET, strict=True)),
+        constants=dict(zip(detector.fleet_statistics, fitter.fleet, strict=True)),
     )
 
 
 def training_panel(store: Store, plan: Plan, kind: str, config: Config) -> Panel:
-    """The telemetry of ``kind`` in the plan's train range. Raises BadInput when nobody has one full window of it."""
+    """Read the telemetry of ``kind`` in the plan's train range.
+
+    Raises:
+        BadInput: no entity has one full window.
+    """
     entry = plan.kinds[kind]
     span = entry.ranges.train
     partitions = [p for p in partitions_of(plan, kind) if p.interval.overlaps(span)]
@@ -148,21 +157,22 @@ def _get_or_none(store: Store, key: str) -> bytes | None:
 
 
 def _card(trained: TrainedModel, config: Config) -> ModelCard:
-    network = trained.network
+    """Return the model card. No clock, host, path or plan: it is hashed into the model's id."""
+    network, detector = trained.network, trained.network.detector
     training = {name: value for name, value in asdict(config.training).items() if name not in ELSEWHERE}
     curve = ({name: _rounded(value) for name, value in epoch.items()} for epoch in trained.curve)
     return ModelCard(
-        network=config.model.network,
+        network=detector.name,
         window_steps=config.model.window_steps,
         inputs=tuple(network.inputs),
-        outputs=tuple(network.outputs),
-        score=network.score,
-        margin=network.margin,
-        condition_used=network.condition_used,
-        period_steps=trained.period_steps,
+        outputs=tuple(detector.outputs),
+        score=detector.score,
+        margin=detector.margin,
+        condition_used=detector.condition_used,
+        period_steps=network.period_steps,
         seasonal_lags_steps=tuple(network.lags),
-        statistics_columns=tuple(network.statistics),
-        state_size=STATE_SIZE if "state" in network.inputs else None,
+        statistics_columns=tuple(detector.statistics),
+        state_size=detector.state_size,
         parameters=sum(parameter.numel() for parameter in network.module.parameters()),
         config={"model": asdict(config.model), "training": training},
         training=TrainingSummary(

@@ -1,4 +1,4 @@
-"""Where a training stood: safetensors bytes with its numbers in the header's metadata. No pickle.
+"""The state of a training as safetensors bytes, its numbers in the header's metadata. No pickle.
 
 Tensors: ``network.*`` weights, ``best.*`` best-validation weights, ``adam.*`` moments and step counts, ``random.*``
 generator states. Window draws and hidden metrics are functions of (seed, epoch, batch) and need no state.
@@ -20,7 +20,7 @@ HEADER_BYTES = 8
 
 @dataclass(slots=True)
 class TrainingState:
-    """The position in the training: the next batch is number ``batch`` of epoch ``epoch`` (both from 0)."""
+    """Position in the training: the next batch is number ``batch`` of epoch ``epoch`` (both from 0)."""
 
     epoch: int = 0
     batch: int = 0
@@ -40,6 +40,7 @@ def pack(
     state: TrainingState,
     fingerprint: str,
 ) -> bytes:
+    """Return a checkpoint of ``network``, its ``best`` weights so far, ``optimizer``, ``state`` and torch's generators."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for index, moments in optimizer.state_dict()["state"].items():
@@ -55,10 +56,10 @@ def pack(
 def restore(
     data: bytes, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Tensor], TrainingState] | None:
-    """Load ``data`` into network, optimizer and generators; returns (best weights, state).
+    """Load ``data`` into network, optimizer and torch's generators; return the best weights and the state.
 
-    None, and nothing changed, when the bytes are no checkpoint or one of another fingerprint: a checkpoint only saves
-    time, so a training never depends on one.
+    Returns None and changes nothing if the bytes are no checkpoint or one of another fingerprint: a checkpoint only
+    saves time, so a training never depends on one.
     """
     metadata = _metadata(data)
     if metadata.get("fingerprint") != fingerprint:
@@ -81,12 +82,15 @@ def restore(
 
 
 def _metadata(data: bytes) -> dict[str, str]:
+    """Return the metadata in the header of safetensors bytes; empty if there is none."""
     length = int.from_bytes(data[:HEADER_BYTES], "little")
     try:
-        return json.loads(data[HEADER_BYTES : HEADER_BYTES + length]).get("__metadata__", {})
+        metadata: dict[str, str] = json.loads(data[HEADER_BYTES : HEADER_BYTES + length]).get("__metadata__", {})
     except ValueError:
         return {}
+    return metadata
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with ``prefix``, under the rest of their names."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}

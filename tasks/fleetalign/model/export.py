@@ -1,4 +1,4 @@
-"""Writes the trained network as the published ONNX graph: deterministic bytes without any trace of where it was made.
+"""Writes a network as the published ONNX graph: deterministic bytes without any trace of where it was made.
 
 ``torch.onnx`` stamps its nodes with stack traces, module paths and its own version; all of it is stripped, because a
 model is named by its bytes and two checkouts must give the same ones (contracts 3.6).
@@ -17,7 +17,6 @@ import torch
 
 from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES
 from fleetalign.detectors.detector import Network
-from fleetalign.detectors.views.roles import STATE_SIZE
 from fleetalign.errors import NotReproducible
 
 if TYPE_CHECKING:
@@ -28,19 +27,22 @@ OPSET = 18
 
 
 def export(network: Network, window_steps: int) -> bytes:
-    """The ONNX bytes of ``network`` behind the roles of contracts 3: dynamic batch and metrics, fixed window.
+    """Return the ONNX bytes of ``network`` behind the roles of contracts 3: dynamic batch and metrics, fixed window.
 
     What alignment fits on is kept as internal values (``contracts.graph.INTERNALS``); ``contracts.graph.expose`` makes
-    them outputs. Raises NotReproducible when the exporter gave a graph that does not keep the contract.
+    them outputs.
+
+    Raises:
+        NotReproducible: the exporter gave a graph that does not keep the contract.
     """
     import onnx
 
-    detector = network.detector().cpu().eval()
+    detector = network.detector
     sizes = {
         "window": window_steps,
         "lag": len(network.lags),
-        "statistic": len(network.statistics),
-        "state": len(network.statistics) and STATE_SIZE,
+        "statistic": len(detector.statistics),
+        "state": detector.state_size or 0,
     }
     axes = {"batch": torch.export.Dim("batch", min=1), "metric": torch.export.Dim("metric", min=1)}
     shapes = tuple(
@@ -48,32 +50,34 @@ def export(network: Network, window_steps: int) -> bytes:
     )
     with _quiet():
         program = torch.onnx.export(
-            detector,
+            network.published.cpu().eval(),
             tuple(_example(name, sizes) for name in network.inputs),
             dynamo=True,
             opset_version=OPSET,
             input_names=list(network.inputs),
-            output_names=[*network.outputs, *network.internals],
+            output_names=[*detector.outputs, *detector.internals],
             dynamic_shapes=shapes,
             optimize=True,
         )
+    assert program is not None, "dynamo=True returns a program"
     model = program.model_proto
-    _hide(model, network.internals)
+    _hide(model, detector.internals)
     _strip(model)
     _check(model, network)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    exported: bytes = model.SerializeToString(deterministic=True)
+    return exported
 
 
 def _example(name: str, sizes: Mapping[str, int]) -> torch.Tensor:
-    """An example with B = 2, M = 3: sizes of 1 would be baked into the graph."""
+    """Return an example input with B = 2, M = 3: sizes of 1 would become constants of the graph."""
     dtype, axes = ROLES[name]
     return torch.ones([{"batch": 2, "metric": 3, **sizes}[axis] for axis in axes], dtype=getattr(torch, dtype))
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints a progress report and warns about packages that this graph does not use."""
+    """Silence the exporter: it prints its progress and warns about packages that this graph does not use."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -86,6 +90,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _hide(model: onnx.ModelProto, internals: Sequence[str]) -> None:
+    """Remove ``internals`` from the outputs; the values stay in the graph."""
     outputs = [o for o in model.graph.output if o.name not in internals]
     del model.graph.output[:]
     model.graph.output.extend(outputs)
@@ -105,14 +110,16 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _check(model: onnx.ModelProto, network: Network) -> None:
+    """Raise NotReproducible unless ``model`` has the inputs, outputs and internal values that its detector declares."""
+    detector = network.detector
     inputs = tuple(i.name for i in model.graph.input)
     outputs = tuple(o.name for o in model.graph.output)
-    if inputs != network.inputs or outputs != network.outputs or not set(outputs) <= set(OUTPUTS):
+    if inputs != network.inputs or outputs != detector.outputs or not set(outputs) <= set(OUTPUTS):
         raise NotReproducible(
             f"exported graph has inputs {inputs} and outputs {outputs}; the exporter changed: use the locked torch"
         )
-    lost = set(network.internals) - {name for node in model.graph.node for name in node.output}
-    if lost or not set(network.internals) <= set(INTERNALS) or model.functions:
+    lost = set(detector.internals) - {name for node in model.graph.node for name in node.output}
+    if lost or not set(detector.internals) <= set(INTERNALS) or model.functions:
         raise NotReproducible(
             f"exported graph lost its values {sorted(lost)}; the exporter changed: use the locked torch"
         )

@@ -1,4 +1,4 @@
-"""Makes the golden vectors of a graph: seeded windows that reach every corner of contracts 3, and what the graph said.
+"""Makes the golden vectors of a graph: seeded windows for every case of contracts 3, with the outputs of the graph.
 
 The table's form and its comparison are ``contracts.golden``; consumers in any language read it.
 """
@@ -22,12 +22,12 @@ BEYOND_CLIP = 4096.0
 
 
 def golden_vectors(model: bytes, metrics: int, seed: int) -> pa.Table:
-    """Inputs and outputs (GOLDEN contract) of ``model`` for batches of 1, 2, 7 and 64 windows.
+    """Return inputs and outputs (GOLDEN contract) of ``model`` for batches of 1, 2, 7 and 64 windows.
 
     Together the cases hold: complete windows, one metric, the catalogue size and 3 columns of padding, scattered and
     leading gaps, a missing newest sample, a row without any sample, a muted metric, samples beyond the clip, and
-    conditions from 2 to ``window_steps``. A graph with state also has consecutive windows of one entity, told so by a
-    state of NaN, with a silent one among them.
+    conditions from 2 to ``window_steps``. A graph with state also has consecutive windows of one entity, marked by a
+    state of NaN, with one without a sample among them.
     """
     graph = Graph(model)
     random = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def golden_vectors(model: bytes, metrics: int, seed: int) -> pa.Table:
 
 
 def verify(model: bytes, golden: pa.Table) -> float:
-    """Worst relative difference between what ``model`` says under onnxruntime and ``golden``."""
+    """Return the largest relative difference of ``model`` in onnxruntime from ``golden``."""
     return contract.worst_difference(Graph(model), golden)
 
 
@@ -59,7 +59,7 @@ def _case(graph: Graph, name: str, feeds: dict[str, np.ndarray]) -> dict[str, An
 
 
 def _beside(random: np.random.Generator, graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """``feeds`` with the optional roles that the graph has: earlier samples with gaps, statistics, a state."""
+    """Return ``feeds`` with the optional roles that the graph has: earlier samples with gaps, statistics, a state."""
     batch, metrics = feeds["location"].shape
     sizes = {"batch": batch, "metric": metrics, **graph.sizes}
     found = dict(feeds)
@@ -78,7 +78,7 @@ def _beside(random: np.random.Generator, graph: Graph, feeds: dict[str, np.ndarr
 
 
 def _chained(feeds: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
-    """The first windows as consecutive samples of one entity: its numbers are the same in every row."""
+    """Return the first windows as consecutive samples of one entity: its numbers are the same in every row."""
     chain = {name: array[:length].copy() for name, array in feeds.items()}
     for name in ("location", "scale", "threshold"):
         chain[name][:] = chain[name][0]
@@ -89,7 +89,7 @@ def _chained(feeds: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]
 
 
 def _windows(random: np.random.Generator, batch: int, metrics: int, window_steps: int) -> dict[str, np.ndarray]:
-    """Rhythm plus noise plus, in every third window, a jump at the newest sample."""
+    """Draw windows of a rhythm plus noise and, in every third one, a jump at the newest sample."""
     shape = (batch, metrics, window_steps)
     phase = random.uniform(0, 2 * np.pi, (batch, metrics, 1))
     period = random.uniform(8, 2 * window_steps, (batch, metrics, 1))
@@ -128,7 +128,7 @@ def _all_missing(feeds: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray
 
 
 def _padded(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Columns a consumer adds to fill its batch: no values, weight 0, location 0, scale 1."""
+    """Add columns as a consumer fills its batch: no values, weight 0, location 0, scale 1."""
     fills = {"values": np.nan, "location": 0.0, "scale": 1.0, "weight": 0.0}
     padded = {
         name: np.pad(feeds[name], [(0, 0), (0, PADDING), (0, 0)][: feeds[name].ndim], constant_values=fill)

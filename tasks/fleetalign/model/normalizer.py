@@ -1,7 +1,7 @@
 """Location and scale of every metric of every entity: how raw telemetry becomes comparable across a fleet.
 
 A two-pass z-score (the iterative z-score of He et al., ISSRE 2022, without its day-by-day drift): mean and standard
-deviation, clip to mean +- clip * sd, once more. Missing samples are skipped. NaN stands for "never measured": the
+deviation, clip to mean +- clip * sd, once more. Missing samples are skipped. NaN means "never measured": the
 graph treats a metric without location as absent, because any guessed scale would make its first value an alarm.
 
 Shapes: E entity, M metric.
@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.config import ModelConfig
+from fleetalign.contracts.arrays import Floats, Ints
 from fleetalign.contracts.tables import DEFAULT_ENTITY, NORMALIZER
+from fleetalign.evaluate.medians import median_over_entities
 from fleetalign.storage.panel import Panel, entities_of
 
 RELATIVE_FLOOR = 1e-6
-"""Least scale as a share of the location's size: float64 rounding of a constant metric must not look like news."""
+"""Least scale as a share of the location's size: float64 rounding of a constant metric must raise no alarm."""
 SMALLEST = 1e-150
 """Below this a scale counts as 0: dividing an ordinary move by it would overflow."""
 ZERO_FLOOR = 1e-6
@@ -32,10 +34,8 @@ BITS = 12
 noise of the estimate, and noise does not compress (half the bytes of a table)."""
 
 
-def fit(
-    panel: Panel, start_index: int, stop_index: int, config: ModelConfig
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``(location f64, scale f64, samples int64)``, each [E, M], over grid steps ``[start_index, stop_index)``.
+def fit(panel: Panel, start_index: int, stop_index: int, config: ModelConfig) -> tuple[Floats, Floats, Ints]:
+    """Return location, scale and number of samples, each [E, M], over ``[start_index, stop_index)``.
 
     ``scale`` is the plain standard deviation, see ``floored``. A metric without a sample has NaN location and scale.
     One entity is in memory at a time.
@@ -59,32 +59,33 @@ def fit(
     return location, scale, samples
 
 
-def short(values: np.ndarray, bits: int = BITS) -> np.ndarray:
-    """``values`` rounded to ``bits`` significant bits."""
+def short(values: Floats, bits: int = BITS) -> Floats:
+    """Return ``values`` rounded to ``bits`` significant bits."""
     mantissa, exponent = np.frexp(values)
-    return np.ldexp(np.round(mantissa * 2.0**bits), exponent - bits)
+    rounded: Floats = np.ldexp(np.round(mantissa * 2.0**bits), exponent - bits)
+    return rounded
 
 
-def short_location(location: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """``location`` rounded to a power of two of at most 2^-BITS of its ``scale``."""
+def short_location(location: Floats, scale: Floats) -> Floats:
+    """Return ``location`` rounded to a power of two of at most 2^-BITS of its ``scale``."""
     _, exponent = np.frexp(scale)
     step = np.ldexp(1.0, exponent - 1 - BITS)
     return np.where(step >= SMALLEST, np.round(location / np.maximum(step, SMALLEST)) * step, location)
 
 
-def kept(location: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``location`` and ``scale`` as the table keeps them: who scores before it is written must use these."""
+def kept(location: Floats, scale: Floats) -> tuple[Floats, Floats]:
+    """Return ``location`` and ``scale`` as the table keeps them: scores made before it is written must use these."""
     scale = short(scale)
     return short_location(location, scale), scale
 
 
-def fleet_scale(scale: np.ndarray) -> np.ndarray:
-    """Median positive scale of each metric, [E, M] -> [M]; NaN where no entity moves (dead copies tell no scale)."""
-    return _median(np.where(scale > 0, scale, np.nan))
+def fleet_scale(scale: Floats) -> Floats:
+    """Return the median positive scale of each metric, [E, M] -> [M]; NaN where no entity moves."""
+    return median_over_entities(np.where(scale > 0, scale, np.nan))
 
 
-def floored(location: np.ndarray, scale: np.ndarray, fleet: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """``scale`` [..., M] raised to ``scale_floor`` of the ``fleet`` scale [M] and to the absolute floor.
+def floored(location: Floats, scale: Floats, fleet: Floats, config: ModelConfig) -> Floats:
+    """Return ``scale`` [..., M] raised to ``scale_floor`` of the ``fleet`` scale [M] and to the absolute floor.
 
     A constant metric that moves later gives a large but finite z (contracts 2.6). NaN stays NaN.
     """
@@ -93,73 +94,68 @@ def floored(location: np.ndarray, scale: np.ndarray, fleet: np.ndarray, config: 
     return np.where(out < SMALLEST, absolute_floor(location), out)
 
 
-def absolute_floor(location: np.ndarray) -> np.ndarray:
-    """Least scale at ``location`` when nobody in the fleet moves. Proportional, so that units do not matter."""
+def absolute_floor(location: Floats) -> Floats:
+    """Return the least scale at ``location`` if no entity moves; proportional, so that units do not matter."""
     floor = RELATIVE_FLOOR * np.abs(location)
     return np.where(floor < SMALLEST, ZERO_FLOOR, floor)
 
 
-def defaults(location: np.ndarray, scale: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
-    """``location`` and ``scale`` [M] of an unknown entity: medians of what ``fit`` gave, NaN where nobody has samples.
+def defaults(location: Floats, scale: Floats, config: ModelConfig) -> tuple[Floats, Floats]:
+    """Return location and scale [M] of an unknown entity: medians of what ``fit`` gave, NaN without any sample.
 
-    The scale's median is over entities whose metric moves: a floored scale would make a newcomer's first day one
+    The scale's median is over entities whose metric moves: a floored scale would make a new entity's first day one
     long alarm.
     """
-    typical = _median(location)
+    typical = median_over_entities(location)
     fleet = fleet_scale(scale)
     return typical, np.where(np.isnan(typical), np.nan, floored(typical, np.nan_to_num(fleet, nan=0.0), fleet, config))
 
 
-def _median(values: np.ndarray) -> np.ndarray:
-    out = np.full(values.shape[1], np.nan)
-    seen = np.isfinite(values).any(axis=0)
-    if seen.any():
-        out[seen] = np.nanmedian(values[:, seen], axis=0)
-    return out
-
-
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What one kind's normalizer table is made of, as the table keeps it.
-
-    ``location``, ``scale`` float64 [E, M], location NaN where an entity has no row; ``default`` location and scale
-    float64 [M]. A network with statistics adds the float32 ``columns``: ``statistics`` float64 [E, M, K], of the default
-    [M, K]; and columns with one value in every row, ``constants``.
-    """
+    """The content of one kind's normalizer table, rounded as the table keeps it."""
 
     kind: str
     entity_ids: Sequence[str]
     metrics: Sequence[str]
-    location: np.ndarray
-    scale: np.ndarray
-    default: tuple[np.ndarray, np.ndarray]
+    location: Floats
+    """[E, M]; NaN where an entity has no row."""
+    scale: Floats
+    """[E, M]."""
+    default: tuple[Floats, Floats]
+    """Location and scale [M] of an unknown entity."""
     columns: Sequence[str] = ()
-    statistics: np.ndarray | None = None
-    default_statistics: np.ndarray | None = None
+    """Names of the statistics (K) that a detector adds."""
+    statistics: Floats | None = None
+    """[E, M, K]."""
+    default_statistics: Floats | None = None
+    """[M, K] of an unknown entity."""
     constants: Mapping[str, float] = field(default_factory=dict)
+    """Columns with one value in every row."""
 
-    def lookup(self) -> tuple[np.ndarray, np.ndarray]:
-        """Location and scale float64 [E, M], the default's where an entity has none of its own."""
+    def lookup(self) -> tuple[Floats, Floats]:
+        """Return location and scale [E, M], the default's where an entity has none of its own."""
         known = np.isfinite(self.location)
         return np.where(known, self.location, self.default[0]), np.where(known, self.scale, self.default[1])
 
     def tables(self) -> Iterator[pa.Table]:
-        """The rows of the entities in the table's order, those of some entities at a time."""
+        """Yield the rows of the entities in the table's order, some entities at a time."""
         for at in range(0, len(self.entity_ids), ENTITIES_AT_ONCE):
             part = slice(at, at + ENTITIES_AT_ONCE)
             rows = to_table(self.kind, self.entity_ids[part], self.metrics, self.location[part], self.scale[part])
             yield self._complete(rows, part)
 
     def default_rows(self) -> pa.Table:
-        nobody = np.empty((0, len(self.metrics)))
-        return self._complete(to_table(self.kind, (), self.metrics, nobody, nobody, self.default), slice(0))
+        """Return the rows of an unknown entity."""
+        none = np.empty((0, len(self.metrics)))
+        return self._complete(to_table(self.kind, (), self.metrics, none, none, self.default), slice(0))
 
     def table(self) -> pa.Table:
-        """The whole table."""
+        """Return the whole table."""
         return NORMALIZER.conform(pa.concat_tables([*self.tables(), self.default_rows()]))
 
     def _complete(self, rows: pa.Table, part: slice) -> pa.Table:
-        if self.statistics is not None:
+        if self.statistics is not None and self.default_statistics is not None:
             rows = with_statistics(
                 rows, self.entity_ids[part], self.metrics, self.columns, self.statistics[part], self.default_statistics
             )
@@ -167,10 +163,10 @@ class Numbers:
 
 
 def build(panel: Panel, config: ModelConfig, min_history_steps: int) -> Numbers:
-    """The normalizer of one kind from its whole panel.
+    """Fit the normalizer of one kind on its whole panel.
 
-    An entity with fewer samples of its best-known metric than ``min_history_steps`` gets no rows of its own (contracts 4.5), but
-    counts in the medians.
+    An entity with fewer samples of its best-known metric than ``min_history_steps`` gets no rows of its own
+    (contracts 4.5), but counts in the medians.
     """
     location, scale, samples = fit(panel, 0, panel.values.shape[1], config)
     default = defaults(location, scale, config)
@@ -184,19 +180,19 @@ def to_table(
     kind: str,
     entity_ids: Sequence[str],
     metrics: Sequence[str],
-    location: np.ndarray,
-    scale: np.ndarray,
-    default: tuple[np.ndarray, np.ndarray] | None = None,
+    location: Floats,
+    scale: Floats,
+    default: tuple[Floats, Floats] | None = None,
 ) -> pa.Table:
-    """Normalizer rows (NORMALIZER contract) of ``location`` and ``scale`` [E, M], already floored.
+    """Return rows of the NORMALIZER contract from ``location`` and ``scale`` [E, M], already floored.
 
     Metrics with NaN location have no row. ``default`` (location, scale) [M] adds the ``__default__`` rows, one per
     metric; leave it out when rows join a table that has them.
     """
     known = np.isfinite(location)
     entity, metric = np.nonzero(known)
-    owners = [entity_ids[e] for e in entity]
-    names = [metrics[m] for m in metric]
+    owners = [entity_ids[e] for e in entity.tolist()]
+    names = [metrics[m] for m in metric.tolist()]
     locations, scales = [location[known]], [scale[known]]
     if default is not None:
         owners += [DEFAULT_ENTITY] * len(metrics)
@@ -222,10 +218,13 @@ def with_statistics(
     entity_ids: Sequence[str],
     metrics: Sequence[str],
     columns: Sequence[str],
-    statistics: np.ndarray,
-    default: np.ndarray,
+    statistics: Floats,
+    default: Floats,
 ) -> pa.Table:
-    """``table`` (of one kind) with float32 ``columns`` from ``statistics`` [E, M, K]; ``default`` [M, K] for __default__."""
+    """Return ``table`` (of one kind) with float32 ``columns`` added from ``statistics`` [E, M, K].
+
+    ``default`` [M, K] stands in the rows of an unknown entity.
+    """
     entity = _indices(table["entity_id"], pa.array([*entity_ids, DEFAULT_ENTITY], pa.string()))
     metric = _indices(table["metric"], pa.array(metrics, pa.string()))
     values = short(np.concatenate([statistics, default[None]]).astype(np.float64))[entity, metric].astype(np.float32)
@@ -235,7 +234,7 @@ def with_statistics(
 
 
 def with_constants(table: pa.Table, values: Mapping[str, float]) -> pa.Table:
-    """``table`` with each named float32 column holding one value in every row."""
+    """Return ``table`` with each named float32 column holding one value in every row."""
     for name, value in values.items():
         column = pa.repeat(pa.scalar(value, pa.float32()), table.num_rows)
         index = table.schema.get_field_index(name)
@@ -243,10 +242,8 @@ def with_constants(table: pa.Table, values: Mapping[str, float]) -> pa.Table:
     return NORMALIZER.conform(table)
 
 
-def lookup(
-    table: pa.Table, kind: str, entity_ids: Sequence[str], metrics: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """``location`` and ``scale`` f64 [E, M]; a metric without a row of its own gets the kind's ``__default__`` row.
+def lookup(table: pa.Table, kind: str, entity_ids: Sequence[str], metrics: Sequence[str]) -> tuple[Floats, Floats]:
+    """Return location and scale [E, M]; a metric without a row of its own gets the kind's ``__default__`` row.
 
     NaN where neither row exists: the graph then treats the metric as absent.
     """
@@ -256,8 +253,8 @@ def lookup(
 
 def columns_of(
     table: pa.Table, kind: str, entity_ids: Sequence[str], metrics: Sequence[str], names: Sequence[str]
-) -> np.ndarray:
-    """The columns ``names`` f64 [K, E, M], with the same defaults as ``lookup``."""
+) -> Floats:
+    """Return the columns ``names`` [K, E, M], with the same defaults as ``lookup``."""
     found = np.full((len(names), len(entity_ids), len(metrics)), np.nan)
     rows = table.filter(pc.equal(table["kind"], kind))
     columns = _indices(rows["metric"], pa.array(metrics, pa.string()))
@@ -273,15 +270,17 @@ def columns_of(
 
 
 def entities(table: pa.Table, kind: str) -> list[str]:
-    """The entities of ``kind`` that have rows of their own."""
+    """Return the entities of ``kind`` that have rows of their own."""
     ids = pc.unique(table.filter(pc.equal(table["kind"], kind))["entity_id"]).to_pylist()
     return [i for i in ids if i != DEFAULT_ENTITY]
 
 
 def has(table: pa.Table, kind: str, entity_id: str) -> bool:
-    """Whether the entity has a row of its own."""
-    return pc.any(pc.and_(pc.equal(table["kind"], kind), pc.equal(table["entity_id"], entity_id))).as_py() or False
+    """Return whether the entity has a row of its own."""
+    return bool(pc.any(pc.and_(pc.equal(table["kind"], kind), pc.equal(table["entity_id"], entity_id))).as_py())
 
 
-def _indices(column: pa.ChunkedArray, among: pa.Array) -> np.ndarray:
-    return pc.fill_null(pc.index_in(column, value_set=among), -1).to_numpy().astype(np.int64)
+def _indices(column: pa.ChunkedArray, among: pa.Array) -> Ints:
+    """Return the position of every value of ``column`` in ``among``, -1 where it is not there."""
+    found: Ints = pc.fill_null(pc.index_in(column, value_set=among), -1).to_numpy().astype(np.int64)
+    return found

@@ -14,7 +14,7 @@ from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.receipts import PretrainReceipt
 from fleetalign.contracts.tables import NORMALIZER
 from fleetalign.model.candidate import Candidate, pretrain_kind
-from fleetalign.model.train import Progress
+from fleetalign.progress import Progress
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 

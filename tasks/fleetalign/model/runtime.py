@@ -1,4 +1,4 @@
-"""Which device torch uses and the process-wide switches that make its arithmetic repeatable."""
+"""Chooses torch's device and sets the process-wide switches that make its arithmetic repeatable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from fleetalign.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """``cpu``, ``cuda`` or ``auto`` (cuda when there is one, else a warning). Raises ConfigError for cuda without one."""
+    """Return the device for ``cpu``, ``cuda`` or ``auto`` (CUDA if there is one, else the CPU and a warning).
+
+    Raises:
+        ConfigError: ``cuda`` without a CUDA device.
+    """
     present = torch.cuda.is_available()
     if name == "cuda" and not present:
         raise ConfigError("training.device is 'cuda' but torch finds no CUDA device; set 'auto' or 'cpu'")
@@ -25,7 +29,7 @@ def choose_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def repeatable(seed: int, threads: int, device: torch.device) -> Iterator[None]:
-    """Seeded generators, fixed threads and (on CPU) deterministic kernels inside; as it was before outside.
+    """Seed the generators, fix the threads and (on the CPU) use deterministic kernels; restore all of it afterwards.
 
     Denormals are flushed to zero: near-zero Adam moments otherwise cost several times the time of a batch.
     CUDA is not held to deterministic kernels: its promise is 1e-5 relative (contracts 4.3).

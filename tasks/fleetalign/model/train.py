@@ -1,4 +1,4 @@
-"""Trains one shared network for all entities of one kind; which network and what its loss is: ``model.networks``.
+"""Trains one shared network for all entities of one kind; its detector says what it is and what its loss is.
 
 Deterministic on CPU; a training that was killed and resumes from its checkpoint ends in the same bytes.
 """
@@ -9,7 +9,6 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,33 +16,32 @@ from torch import Tensor
 
 from fleetalign.config import ModelConfig, TrainingConfig
 from fleetalign.config.build import for_network
+from fleetalign.contracts.arrays import Floats, Ints
 from fleetalign.contracts.hashing import content_id
-from fleetalign.detectors import detector
-from fleetalign.detectors.detector import Network, Scratch
-from fleetalign.detectors.views.period import find_period
+from fleetalign.detectors.detector import Network
+from fleetalign.detectors.registry import detector
+from fleetalign.detectors.training import Scratch, Training
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.model import checkpoint
 from fleetalign.model.checkpoint import TrainingState
 from fleetalign.model.runtime import choose_device, repeatable
+from fleetalign.progress import Progress
 from fleetalign.storage.panel import Panel
 from fleetalign.storage.windows import split
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """``network`` on CPU in eval mode with its best weights; ``curve`` has one entry per finished epoch.
-
-    ``untrained`` is the same network with the weights it started from: the control that says what training is worth.
-    """
+    """A trained network and the course of its training."""
 
     network: Network
+    """On the CPU in eval mode, with its best weights."""
     untrained: Network
-    period_steps: int | None
-    curve: list[dict[str, Any]]
+    """The same network with the weights it started from: the control that shows what training is worth."""
+    curve: list[dict[str, float | int | None]]
+    """One ``{"epoch", "train_loss", "validation_loss"}`` per finished epoch."""
     best_epoch: int
+    """Epoch of the chosen weights, from 0; -1: nothing was trained."""
     best_loss: float
     training_windows: int
     validation_windows: int
@@ -51,8 +49,8 @@ class TrainedModel:
 
 def train(
     panel: Panel,
-    location: np.ndarray,
-    scale: np.ndarray,
+    location: Floats,
+    scale: Floats,
     model: ModelConfig,
     training: TrainingConfig,
     *,
@@ -65,19 +63,37 @@ def train(
 ) -> TrainedModel:
     """Train on the whole time range of ``panel``, whose last part validates.
 
-    Args: ``location``, ``scale`` float64 [entity, metric]; ``data_id`` names the panel's content in the checkpoint's
-    fingerprint; ``scratch`` bounds memory (``model.networks``); ``save`` receives checkpoints, ``resume`` is one (ignored when it is of another config or data);
-    ``on_epoch`` is called with (epoch, loss that chooses the weights) and may raise to stop.
+    Without room for a validation part the training loss chooses the weights. A detector without training gives its
+    network as it is.
 
-    Without room for a validation part the training loss chooses the weights. Raises BadInput when there is no window,
-    ConfigError when the loss diverges or the device is missing.
+    Args:
+        panel: telemetry of one kind in raw units.
+        location: float64 [entity, metric], in raw units.
+        scale: float64 [entity, metric], in raw units.
+        model: settings of the network.
+        training: settings of the training; what they leave open suits the detector.
+        data_id: names the panel's content in the fingerprint of checkpoints.
+        scratch: megabytes that one array may take in memory, and the folder of larger ones.
+        save: receives checkpoints.
+        resume: a checkpoint; ignored if it is of other settings or data.
+        progress: called with (done, total, what).
+        on_epoch: called with (epoch, loss that chooses the weights); may raise to stop.
+
+    Raises:
+        BadInput: there is no window.
+        ConfigError: the loss diverges, the device is missing, or no detector has the name ``model.network``.
     """
     training = for_network(training, model.network)
     device = choose_device(training.device)
     with repeatable(model.seed, training.threads, device):
-        run = _Training(
-            panel, location, scale, model, training, device, _fingerprint(model, training, data_id), scratch
-        )  # fmt: skip
+        chosen = detector(model.network)
+        network = chosen.network(model, chosen.period(panel, location, scale, model))
+        trainer = chosen.training(network, model, training)
+        if trainer is None:
+            network.module.eval()
+            return TrainedModel(network, copy.deepcopy(network), [], -1, 0.0, 0, 0)
+        fingerprint = _fingerprint(model, training, data_id)
+        run = _Run(panel, location, scale, network, trainer, model, training, device, fingerprint, scratch)
         return run.run(save, resume, progress, on_epoch)
 
 
@@ -86,34 +102,36 @@ def _fingerprint(model: ModelConfig, training: TrainingConfig, data_id: str) -> 
     return content_id({"model": asdict(model), "training": settings, "data": data_id})
 
 
-class _Training:
+class _Run:
+    """One training from its start, or from a checkpoint, to the best weights."""
+
     def __init__(
         self,
         panel: Panel,
-        location: np.ndarray,
-        scale: np.ndarray,
+        location: Floats,
+        scale: Floats,
+        network: Network,
+        trainer: Training,
         model: ModelConfig,
-        training: TrainingConfig,
+        settings: TrainingConfig,
         device: torch.device,
         fingerprint: str,
-        scratch: Scratch = (512, None),
+        scratch: Scratch,
     ) -> None:
         self.kind = panel.kind
-        self.model, self.settings, self.device, self.fingerprint = model, training, device, fingerprint
+        self.model, self.settings, self.device, self.fingerprint = model, settings, device, fingerprint
+        self.network, self.trainer = network, trainer
+        self.untrained = copy.deepcopy(network)
         steps = panel.values.shape[1]
-        seasonal = model.network == "views" and model.seasonality
-        self.period_steps = find_period(panel, location, scale, model.clip) if seasonal else None
-        self.network = detector.create(model, training, self.period_steps)
-        self.untrained = copy.deepcopy(self.network)
-        self.windows, self.validation = split(panel, 0, steps, model.window_steps, training.validation_share)
+        self.windows, self.validation = split(panel, 0, steps, model.window_steps, settings.validation_share)
         if not len(self.windows):
             raise BadInput(
                 f"kind {panel.kind!r}: no entity has one full window of {model.window_steps} steps of training data "
                 f"from {panel.start}Z on ({steps} steps); give a longer train range or a smaller model.window_steps"
             )
-        self.batches = self.network.batches(panel, location, scale, scratch)
-        self.module = self.network.module.to(device)
-        self.optimizer = self.network.optimizer()
+        self.batches = trainer.batches(panel, location, scale, scratch)
+        self.module = network.module.to(device)
+        self.optimizer = trainer.optimizer()
         self.best = copy.deepcopy(self.module.state_dict())
         self.state = TrainingState()
 
@@ -152,27 +170,27 @@ class _Training:
             progress(settings.epochs * batches, settings.epochs * batches, f"train {self.kind}")
         return self._trained()
 
-    def _step(self, entity: np.ndarray, end: np.ndarray, done: float) -> None:
-        """One gradient step on the windows (entity, end), ``done`` being the share of all steps before it."""
+    def _step(self, entity: Ints, end: Ints, done: float) -> None:
+        """Take one gradient step on the windows (entity, end); ``done`` is the share of all steps before it."""
         if not len(entity):
             return
         random = np.random.default_rng([self.model.seed, self.state.epoch, self.state.batch])
         for group in self.optimizer.param_groups:
-            group["lr"] = self.network.learning_rate(self.state.epoch, done)
+            group["lr"] = self.trainer.learning_rate(self.state.epoch, done)
         self.module.train()
         self.optimizer.zero_grad()
-        loss, weight = self.network.loss(self._gather(entity, end), random)
-        loss.backward()
+        loss, weight = self.trainer.loss(self._gather(entity, end), random)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation here
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
         self.state.loss_sum += loss.item() * weight
         self.state.loss_weight += weight
 
-    def _gather(self, entity: np.ndarray, end: np.ndarray) -> dict[str, Tensor]:
+    def _gather(self, entity: Ints, end: Ints) -> dict[str, Tensor]:
         return {name: tensor.to(self.device) for name, tensor in self.batches.gather(entity, end).items()}
 
     def _finish_epoch(self) -> float:
-        """Close the epoch: its losses, the best weights, the counters of the next one."""
+        """Close the epoch and return the loss that chooses the weights."""
         state = self.state
         if state.loss_weight == 0:
             raise BadInput(
@@ -194,7 +212,7 @@ class _Training:
 
     @torch.no_grad()
     def _validate(self) -> float | None:
-        """Mean loss over the same validation windows every epoch; None without any."""
+        """Return the mean loss over the validation windows, the same ones every epoch; None without any."""
         if self.validation is None:
             return None
         self.module.eval()
@@ -202,7 +220,7 @@ class _Training:
         numbers = np.sort(self.validation.sample(self.settings.max_validation_windows, self.model.seed, 0))
         for entity, end in self.validation.places(numbers, self.settings.batch_size):
             if len(entity):
-                loss, weight = self.network.loss(self._gather(entity, end), None)
+                loss, weight = self.trainer.loss(self._gather(entity, end), None)
                 loss_sum += loss.item() * weight
                 weight_sum += weight
         return loss_sum / weight_sum if weight_sum else None
@@ -218,7 +236,6 @@ class _Training:
         return TrainedModel(
             network=self.network,
             untrained=self.untrained,
-            period_steps=self.period_steps,
             curve=state.curve,
             best_epoch=state.best_epoch,
             best_loss=float(state.best_loss or 0.0),

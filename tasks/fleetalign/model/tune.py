@@ -1,4 +1,4 @@
-"""Searches the few settings that matter, on the train range alone (its validation part judges).
+"""Searches the settings that a detector lets search, on the train range alone (its validation part judges).
 
 Optuna: seeded TPE, median pruning on the loss of each epoch, a stored study that a later call continues, and a plot.
 """
@@ -11,14 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from fleetalign.config import Config
+from fleetalign.config import Config, ModelConfig
+from fleetalign.contracts.arrays import Floats
 from fleetalign.contracts.plan import Plan
+from fleetalign.detectors.registry import detector
+from fleetalign.detectors.search import Options, Search
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import training_panel
-from fleetalign.model.train import Progress, train
+from fleetalign.model.train import train
+from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.progress import Progress
 from fleetalign.storage.panel import Panel
 from fleetalign.storage.store import Store
 from fleetalign.storage.windows import split
@@ -28,8 +31,28 @@ if TYPE_CHECKING:
 
 STUDY_FILE = "study.journal"
 HISTORY_FILE = "history.png"
-MODEL_SETTINGS = ("latent_size", "dropout", "blocks")
+BEST_FILE = "best.yaml"
+MODEL_SETTINGS = {field.name for field in dataclasses.fields(ModelConfig)}
 STARTUP_TRIALS = 4
+
+
+def tune_plan(
+    store: Store,
+    plan_id: str,
+    kind: str,
+    config: Config,
+    trials: int,
+    out_dir: str | Path,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run ``tune_kind`` on the plan ``plan_id``, and write its result to ``best.yaml``."""
+    import yaml
+
+    plan = read_plan(store, plan_id)
+    settings = dataclasses.replace(plan_config(plan), storage=config.storage)
+    best = tune_kind(store, plan, kind, settings, trials, out_dir, progress=progress)
+    (Path(out_dir) / BEST_FILE).write_text(yaml.safe_dump(best, sort_keys=True))
+    return best
 
 
 def tune_kind(
@@ -42,7 +65,7 @@ def tune_kind(
     storage_url: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """``tune`` on the train range of one kind of a plan."""
+    """Search on the train range of one kind of a plan, see ``tune``."""
     panel = training_panel(store, plan, kind, config)
     location, scale = normalizer.build(panel, config.model, config.align.min_history_steps).lookup()
     return tune(panel, location, scale, config, trials, storage_url, out_dir, progress)
@@ -50,27 +73,33 @@ def tune_kind(
 
 def tune(
     panel: Panel,
-    location: np.ndarray,
-    scale: np.ndarray,
+    location: Floats,
+    scale: Floats,
     config: Config,
     trials: int,
     storage_url: str | None,
     out_dir: str | Path,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Search until the study holds ``trials`` trials; returns overrides for params.yaml.
+    """Search until the study holds ``trials`` trials; return overrides for params.yaml.
 
-    The study lies in ``out_dir/study.journal`` or at ``storage_url`` (sqlite:///file), the plot in
-    ``out_dir/history.png``. The first trial is the given configuration. Result:
-    ``{"model": {"blocks"}, "training": {"learning_rate"}}`` for ``views``, ``{"model": {"latent_size", "dropout"}, "training":
-    {"learning_rate", "drop_metric_share"}}`` for ``sharead``.
-    Raises UsageError for fewer than one trial, BadInput when the train range is too short for a validation part:
-    nothing could be compared then.
+    The detector declares which settings are searched. The study lies in ``out_dir/study.journal`` or at ``storage_url``
+    (sqlite:///file), the plot in ``out_dir/history.png``. The first trial is the given configuration.
+
+    Returns:
+        ``{"model": {...}, "training": {...}}`` with the best values of the searched settings.
+
+    Raises:
+        UsageError: fewer than one trial, or the detector has no settings to search.
+        BadInput: the train range is too short for a validation part, so nothing could be compared.
     """
     import optuna
 
     if trials < 1:
         raise UsageError(f"tune needs at least 1 trial, not {trials}")
+    searched = detector(config.model.network).searched
+    if not searched:
+        raise UsageError(f"model.network {config.model.network!r} has no settings to tune; choose another detector")
     steps = panel.values.shape[1]
     if split(panel, 0, steps, config.model.window_steps, config.training.validation_share)[1] is None:
         raise BadInput(
@@ -81,10 +110,10 @@ def tune(
     folder.mkdir(parents=True, exist_ok=True)
     study = _study(panel.kind, config.model.seed, storage_url, folder)
     if not study.trials:
-        study.enqueue_trial(_current(config))
+        study.enqueue_trial(_current(config, searched))
 
     def objective(trial: optuna.Trial) -> float:
-        proposal = override(config, _propose(trial, config.model.network))
+        proposal = override(config, _propose(trial, searched))
 
         def report(epoch: int, loss: float) -> None:
             trial.report(loss, epoch)
@@ -103,7 +132,7 @@ def tune(
 
 
 def as_overrides(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat setting names as sections of params.yaml."""
+    """Return flat setting names as sections of params.yaml."""
     return {
         "model": {name: value for name, value in settings.items() if name in MODEL_SETTINGS},
         "training": {name: value for name, value in settings.items() if name not in MODEL_SETTINGS},
@@ -111,6 +140,7 @@ def as_overrides(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def override(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Return ``config`` with the flat ``settings`` of a trial."""
     sections = as_overrides(settings)
     return dataclasses.replace(
         config,
@@ -119,30 +149,20 @@ def override(config: Config, settings: Mapping[str, Any]) -> Config:
     )
 
 
-def _propose(trial: optuna.Trial, network: str) -> dict[str, Any]:
-    """What the network listens to."""
-    if network == "views":
-        return {
-            "learning_rate": trial.suggest_float("learning_rate", 5e-4, 1e-2, log=True),
-            "blocks": trial.suggest_categorical("blocks", [0, 1, 2, 3]),
-        }
+def _propose(trial: optuna.Trial, searched: Mapping[str, Search]) -> dict[str, Any]:
+    """Draw a value for every setting that the detector lets search."""
     return {
-        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 5e-3, log=True),
-        "latent_size": trial.suggest_categorical("latent_size", [3, 8, 16]),
-        "dropout": trial.suggest_float("dropout", 0.0, 0.4),
-        "drop_metric_share": trial.suggest_float("drop_metric_share", 0.0, 0.3),
+        name: trial.suggest_categorical(name, search.values)
+        if isinstance(search, Options)
+        else trial.suggest_float(name, search.low, search.high, log=search.log)
+        for name, search in searched.items()
     }
 
 
-def _current(config: Config) -> dict[str, Any]:
-    if config.model.network == "views":
-        return {"learning_rate": config.training.learning_rate, "blocks": config.model.blocks}
-    return {
-        "learning_rate": config.training.learning_rate,
-        "latent_size": config.model.latent_size,
-        "dropout": config.model.dropout,
-        "drop_metric_share": config.training.drop_metric_share,
-    }
+def _current(config: Config, searched: Mapping[str, Search]) -> dict[str, Any]:
+    """Return the configured values of the searched settings: the first trial."""
+    settings = {**dataclasses.asdict(config.model), **dataclasses.asdict(config.training)}
+    return {name: settings[name] for name in searched}
 
 
 def _study(kind: str, seed: int, storage_url: str | None, folder: Path) -> optuna.Study:
@@ -174,5 +194,7 @@ def _plot(study: optuna.Study, path: Path) -> None:
         # "experimental" since 2.2 (2020)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         axes = plot_optimization_history(study)
-    axes.figure.savefig(path, dpi=120, bbox_inches="tight")
-    pyplot.close(axes.figure)
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "optuna draws on a figure"
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)

@@ -11,11 +11,10 @@ import math
 from collections.abc import Mapping
 
 from fleetalign.config import Config
+from fleetalign.config.detectors import find
 from fleetalign.contracts.plan import KindPlan, Plan
 from fleetalign.errors import ConfigError
 
-SECONDS_PER_SAMPLE = {"views": 2.3e-6, "sharead": 6.2e-6}
-"""CPU seconds to score and tabulate one sample of one metric."""
 SECONDS_PER_ENTITY = 1.5e-3
 SHARD_SECONDS = 30.0
 """Work of one shard: Airflow and the libraries take a second or two of each task instance, whatever it does."""
@@ -50,7 +49,7 @@ def entities_per_shard(config: Config, kinds: Mapping[str, KindPlan]) -> dict[st
 def _seconds(kind: KindPlan, network: str) -> float:
     """CPU seconds of one entity of a kind."""
     steps = kind.ranges.calibrate.seconds / kind.step_seconds
-    return SECONDS_PER_ENTITY + steps * len(kind.metrics) * SECONDS_PER_SAMPLE[network]
+    return SECONDS_PER_ENTITY + steps * len(kind.metrics) * find(network).seconds_per_sample
 
 
 def require_affordable(plan_id: str, plan: Plan, max_cpu_hours: float) -> None:

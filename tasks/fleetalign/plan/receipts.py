@@ -10,7 +10,7 @@ from fleetalign.contracts.model_card import ModelCard
 from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.receipts import AlignReceipt, PretrainReceipt, ReleaseReceipt, SnapshotReceipt
 from fleetalign.contracts.tables import NORMALIZER, from_parquet
-from fleetalign.errors import BadInput, NotFound
+from fleetalign.errors import BadInput, NotFound, UsageError
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
@@ -49,6 +49,15 @@ def latest(store: Store, step: str) -> str | None:
             newest = max(p["end"] for p in document["partitions"])
             found.append((newest, document["feedback"]["as_of"] or "", info.modified_at, parts[1]))
     return max(found)[-1] if found else None
+
+
+def newest_plan(store: Store) -> str:
+    """Return the id of the plan that was written last. Raises UsageError when there is none."""
+    plans = [info for info in store.list(layout.PLANS) if info.key.count("/") == 1]
+    if not plans:
+        raise UsageError(f"{store.uri}: there is no plan yet; run `fleetalign plan` first")
+    newest = max(plans, key=lambda info: (info.modified_at, info.key))
+    return newest.key.removeprefix(layout.PLANS).removesuffix(".json")
 
 
 def trained(store: Store, plan_id: str, plan: Plan) -> PretrainReceipt:

@@ -5,9 +5,12 @@ The promotion gate on pages counts with the same code. Shapes: t samples, n page
 
 from __future__ import annotations
 
+import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +20,18 @@ from fleetalign.config import Config
 from fleetalign.errors import UsageError
 from fleetalign.evaluate.events import touches
 from fleetalign.evaluate.measures import pages
+from fleetalign.explain.plots import backtest_plot
 from fleetalign.interval import Interval, format_time
-from fleetalign.plan import receipts
+from fleetalign.release.listing import newest_release
 from fleetalign.release.replay import Trace, stored_traces
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage.store import Store
 
+_log = logging.getLogger(__name__)
+
 DAY_SECONDS = 86_400
+MOST_PLOTTED = 12
+"""Entities whose change the picture shows."""
 RAISES = 64
 """Heights tried between an entity's threshold and its highest score, to keep a budget."""
 
@@ -92,44 +100,6 @@ def raise_for(margin: np.ndarray, allowed: float, merge_steps: int) -> float:
     return float(heights[np.flatnonzero(keeps).max()]) if keeps[0] else float(above.max())
 
 
-def backtest(
-    store: Store,
-    config: Config,
-    span: Interval,
-    channel: str,
-    release: str | None = None,
-    *,
-    against: str | None = None,
-    budget: float | None = None,
-) -> dict[str, Any]:
-    """Compare the pages of ``release`` (None: the one that ``channel`` serves) over ``span`` with those of another.
-
-    The other is ``against``; by default the same release held to ``budget``, or without a budget the newest release.
-    Raises UsageError when the newest release is the first one itself, and what ``stored_traces`` raises.
-    """
-    first = Scorer.open(store, channel, release)
-    other = against or (first.release_id if budget is not None else _newest_release(store, first.release_id))
-    sides = []
-    for scorer, limit in ((first, None), (Scorer.open(store, release=other), budget)):
-        name = scorer.release_id if limit is None else f"{scorer.release_id}, at most {limit:g}"
-        sides.append(sent(name, stored_traces(store, scorer, span, config), config.align.merge_steps, limit))
-    left, right = sides
-    return document(left, right, span)
-
-
-def _newest_release(store: Store, first_id: str) -> str:
-    plan_id = receipts.latest(store, "release")
-    if plan_id is None:
-        raise UsageError(f"{store.uri}: no plan has made a release yet; name the other release with --against")
-    newest = receipts.read_release(store, plan_id).release_id
-    if newest == first_id:
-        raise UsageError(
-            f"{store.uri}: {newest} is the newest release and would be compared with itself; name another with --against, "
-            "or give a --budget"
-        )
-    return newest
-
-
 def overlap(left: Sent, right: Sent) -> tuple[int, int, int]:
     """Pages of ``left`` that ``right`` sends too (at the same time, for the same entity), only ``left``'s, only ``right``'s."""
     both = only_right = 0
@@ -196,3 +166,54 @@ def changes(found: Mapping[str, Any]) -> list[tuple[str, int, int]]:
     first, second = (side["by_entity"] for side in found["sides"])
     moved = [(name, first.get(name, 0), second.get(name, 0)) for name in {*first, *second}]
     return sorted((m for m in moved if m[1] != m[2]), key=lambda m: (-abs(m[2] - m[1]), m[0]))
+
+
+def backtest(
+    store: Store,
+    config: Config,
+    span: Interval,
+    *,
+    channel: str,
+    release_id: str | None = None,
+    against: str | None = None,
+    budget: float | None = None,
+) -> dict[str, Any]:
+    """Compare the pages of a release over ``span`` with those of another one; returns ``document``.
+
+    The release is ``release_id``, else the one that ``channel`` points to. The other side is the release ``against``;
+    by default the same release held to ``budget`` (pages per entity and day), or without a budget the newest release.
+
+    Raises:
+        UsageError: ``budget`` is negative, or both sides would be the same release.
+        BadInput: no validated telemetry lies in ``span``.
+    """
+    if budget is not None and not budget >= 0:
+        raise UsageError(f"backtest: --budget is {budget:g}; give pages per entity and day, 0 or more")
+    first = Scorer.open(store, channel, release_id)
+    other = against or (first.release_id if budget is not None else _newest_release(store, first.release_id))
+    sides = []
+    for scorer, limit in ((first, None), (Scorer.open(store, release=other), budget)):
+        name = scorer.release_id if limit is None else f"{scorer.release_id}, at most {limit:g}"
+        traces = stored_traces(store, scorer, span, config)
+        sides.append(sent(name, traces, config.align.merge_steps, limit))
+    left, right = sides
+    return document(left, right, span)
+
+
+def _newest_release(store: Store, first_id: str) -> str:
+    newest = newest_release(store)
+    if newest == first_id:
+        raise UsageError(
+            f"{store.uri}: {newest} is the newest release and would be compared with itself; name another with --against, "
+            "or give a --budget"
+        )
+    return newest
+
+
+def write(found: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``document`` as ``backtest.json`` and ``backtest.svg``; returns the picture's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "backtest.json").write_text(json.dumps(found, indent=2) + "\n")
+    picture = folder / "backtest.svg"
+    picture.write_text(backtest_plot(found["sides"], changes(found)[:MOST_PLOTTED]))
+    return picture

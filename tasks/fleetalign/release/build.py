@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import platform
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,13 +16,14 @@ from fleetalign.contracts.hashing import ID_LENGTH, data_version, readable_json
 from fleetalign.contracts.manifest import Gate, KindManifest, Manifest, ReleaseFile
 from fleetalign.contracts.plan import KindPlan, Plan
 from fleetalign.contracts.receipts import AlignReceipt, PretrainReceipt, ReleaseReceipt
-from fleetalign.detectors.views.roles import SETTLE_STEPS
+from fleetalign.detectors.registry import detector
 from fleetalign.errors import NotFound
 from fleetalign.evaluate import gates
 from fleetalign.evaluate.figures import Figures
 from fleetalign.interval import format_time
 from fleetalign.plan import receipts
 from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.progress import Progress
 from fleetalign.release import publish, untrained
 from fleetalign.release.figures import figures
 from fleetalign.scoring.scorer import Scorer
@@ -66,9 +66,7 @@ def collect(store: Store, plan_id: str) -> Built:
     return Built(plan_id, plan, trained, aligned)
 
 
-def build_release(
-    store: Store, plan_id: str, config: Config, progress: Callable[[int, int, str], None] | None = None
-) -> ReleaseReceipt:
+def build_release(store: Store, plan_id: str, config: Config, progress: Progress | None = None) -> ReleaseReceipt:
     """Judge what a finished plan built and publish its release; returns the stored receipt.
 
     A gate that fails does not stop the release: it is recorded, and promotion refuses it.
@@ -92,7 +90,7 @@ def build_release(
     return receipt
 
 
-def _report(progress: Callable[[int, int, str], None] | None, done: int) -> None:
+def _report(progress: Progress | None, done: int) -> None:
     if progress is not None:
         progress(done, 1, "judge")
 
@@ -144,7 +142,7 @@ def _kind(store: Store, model_id: str, entry: KindPlan) -> KindManifest:
         statistics_columns=card.statistics_columns,
         state_size=card.state_size,
         state_chains=card.state_size is not None,
-        state_settle_steps=None if card.state_size is None else SETTLE_STEPS,
+        state_settle_steps=detector(card.network).settle_steps,
     )
 
 

@@ -42,9 +42,10 @@ def render_report(
     for kind, entry in manifest.kinds.items():
         card = receipts.card(store, entry.model_id)
         curve = card.training.curve
-        losses[kind] = LossCurve(
-            [e.train_loss for e in curve], [e.validation_loss for e in curve], card.training.best_epoch
-        )
+        if curve:  # a detector without weights has none
+            losses[kind] = LossCurve(
+                [e.train_loss for e in curve], [e.validation_loss for e in curve], card.training.best_epoch
+            )
         kinds.append(
             {
                 "kind": kind,

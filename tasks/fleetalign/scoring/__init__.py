@@ -1,1 +1,4 @@
-"""The consumer: scores telemetry with a published release. Imports contracts, storage and errors only."""
+"""The consumer of a release: scores telemetry.
+
+It imports only contracts, storage, errors and interval.
+"""

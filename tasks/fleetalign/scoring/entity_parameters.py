@@ -1,4 +1,7 @@
-"""One kind's rows of the normalizer and aligner tables, found by entity id (contracts 2.6, 2.7)."""
+"""The parameters of each entity of a kind, from the normalizer and aligner tables.
+
+Defined in contracts 2.6, 2.7.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +19,35 @@ from fleetalign.contracts.tables import DEFAULT_ENTITY
 from fleetalign.errors import BadInput
 
 GROUPS_HELD = 16
-"""Row groups of each table that are kept as arrays (some MB): entities that are scored together lie side by side."""
+"""Row groups of each table kept as arrays (some MB): entities that are scored together are neighbours in the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityRow:
-    """What the graph needs to know about one entity.
-
-    ``location``, ``scale`` float64 [metric]; ``statistics`` float32 [metric, k]; ``usable`` bool [metric], False
-    where neither the entity nor the default has a location; ``condition`` C in steps; ``threshold`` Q.
-    """
+    """The graph's parameters of one entity."""
 
     location: np.ndarray
+    """float64 [metric], raw units; 0 where not ``usable``."""
     scale: np.ndarray
+    """float64 [metric], raw units; 1 where not ``usable``."""
     statistics: np.ndarray
+    """float32 [metric, k], in the order of the manifest's ``statistics_columns``."""
     usable: np.ndarray
+    """bool [metric]: False where neither the entity nor the default has a location and a scale."""
     condition: int
+    """C, in steps."""
     threshold: float
+    """Q: an alarm is a margin above 0 at this threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """One row group as arrays: ``values`` [entity, ...] of its ``entities``, sorted."""
+    """One row group as arrays."""
 
     entities: list[str]
+    """Sorted."""
     values: np.ndarray
+    """[entity, ...]"""
 
     def of(self, entity_id: str) -> np.ndarray | None:
         at = bisect_left(self.entities, entity_id)
@@ -48,12 +55,19 @@ class _Block:
 
 
 class EntityRows:
-    """Rows of every entity of one kind; an unknown entity, and a metric an entity has no row for, use the default."""
+    """Parameters of every entity of one kind.
+
+    An unknown entity or metric has those of the default row.
+    """
 
     def __init__(
         self, kind: str, metrics: Sequence[str], statistics: Sequence[str], normalizer: FleetTable, aligner: FleetTable
     ) -> None:
-        """Raises BadInput when the aligner has no ``__default__`` row for ``kind`` or a statistics column is missing."""
+        """Index both tables for ``kind`` and read its default row.
+
+        Raises:
+            BadInput: The aligner has no ``__default__`` row for ``kind``, or a statistics column is missing.
+        """
         missing = [name for name in statistics if name not in normalizer.columns]
         if missing:
             raise BadInput(f"normalizer: kind {kind!r} needs column {missing[0]!r} and the table lacks it; build again")
@@ -69,6 +83,7 @@ class EntityRows:
         self._default_threshold = default[0]
 
     def of(self, entity_id: str) -> EntityRow:
+        """Return the parameters of an entity."""
         found = self._default
         for own in self._normalized.of(entity_id):
             found = _filled(own, found)
@@ -87,18 +102,19 @@ class EntityRows:
         )
 
     def has_own_location(self, entity_id: str) -> bool:
+        """Return whether the normalizer has rows of the entity."""
         return bool(self._normalized.of(entity_id))
 
 
 class _Blocks:
-    """The row groups of one kind in a fleet table, the last used ones as arrays."""
+    """The row groups of one kind in a fleet table; the last used ones are kept as arrays."""
 
     def __init__(self, table: FleetTable, kind: str, read: Callable[[pa.Table], _Block]) -> None:
         self._index = Index(table, kind)
         self._block = lru_cache(GROUPS_HELD)(lambda group: read(table.group(group, kind)))
 
     def of(self, entity_id: str) -> list[np.ndarray]:
-        """What each row group that has rows of the entity says about it; more than one where they were cut apart."""
+        """Return the entity's values from each row group with rows of it; a cut may have split them."""
         found = [self._block(group).of(entity_id) for group in self._index.of(entity_id)]
         return [values for values in found if values is not None]
 
@@ -108,19 +124,19 @@ def _filled(values: np.ndarray, default: np.ndarray) -> np.ndarray:
 
 
 def _aligned(table: pa.Table) -> _Block:
-    """``values`` float64 [entity, (condition, threshold)]."""
+    """Read ``values`` float64 [entity, (condition, threshold)]."""
     columns = [table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in ("condition", "threshold")]
     return _Block(table["entity_id"].to_pylist(), np.stack(columns, axis=-1))
 
 
 def _normalized(table: pa.Table, metrics: Sequence[str], names: Sequence[str]) -> _Block:
-    """``values`` float64 [entity, name, metric], NaN where the table has no row for a metric."""
+    """Read ``values`` float64 [entity, name, metric], NaN for a metric without a row."""
     ids = pc.unique(table["entity_id"])
-    rows = pc.index_in(table["entity_id"], value_set=ids).to_numpy()
+    entities = pc.index_in(table["entity_id"], value_set=ids).to_numpy()
     positions = pc.fill_null(pc.index_in(table["metric"], value_set=pa.array(metrics, pa.string())), -1).to_numpy()
-    known = positions >= 0
+    wanted = positions >= 0
     values = np.full((len(ids), len(names), len(metrics)), np.nan)
     for index, name in enumerate(names):
         column = table[name].to_numpy(zero_copy_only=False).astype(np.float64)
-        values[rows[known], index, positions[known]] = column[known]
+        values[entities[wanted], index, positions[wanted]] = column[wanted]
     return _Block(ids.to_pylist(), values)

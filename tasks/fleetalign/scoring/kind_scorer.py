@@ -1,4 +1,4 @@
-"""Scores one kind's entities with its graph: gathers windows, feeds the roles the manifest lists (contracts 3.1)."""
+"""Scores the entities of one kind: gathers windows and feeds the graph (contracts 3.1)."""
 
 from __future__ import annotations
 
@@ -17,47 +17,54 @@ from fleetalign.scoring.entity_parameters import EntityRow, EntityRows
 
 SCORED, WARMING_UP, NO_METRIC, MAINTENANCE = range(4)
 REASONS = (None, "warming_up", "no_metric", "maintenance")
-"""Why a position has no score, by code; SCORED has none."""
+"""Reason of a position without a score, by code; None for SCORED."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """``score``, ``margin`` float32 [p], NaN where ``reason`` int8 [p] is not SCORED; ``contribution`` float32 [p, metric];
-    ``state`` float32 [m] after the last of them."""
+    """The scores of p positions of one entity."""
 
     score: np.ndarray
+    """float32 [p]; NaN where ``reason`` is not SCORED."""
     margin: np.ndarray
+    """float32 [p]; NaN where ``reason`` is not SCORED."""
     contribution: np.ndarray
+    """float32 [p, metric]: each metric's share of the score."""
     reason: np.ndarray
+    """int8 [p]: an index into REASONS."""
     state: np.ndarray
+    """float32 [m]: the graph's state after the last position."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One entity's grid, and the newest samples that are to be scored.
-
-    ``values`` float64 [time, metric] in raw units, NaN = missing; ``times`` datetime64[us] [time]; ``first`` the position
-    of the entity's first row: a position has a full window from ``first + W - 1`` on; ``positions`` int64 [p], ascending;
-    ``state`` float32 [m] the graph's state before the first of them (None: zeros).
-    """
+    """The grid of one entity, and the positions to score."""
 
     entity_id: str
     values: np.ndarray
+    """float64 [time, metric] in raw units; NaN = missing."""
     times: np.ndarray
+    """datetime64[us] [time]"""
     first: int
+    """Position of the entity's first row: from ``first + W - 1`` on, a position has a full window."""
     positions: np.ndarray
+    """int64 [p], ascending: the positions to score."""
     state: np.ndarray | None = None
+    """float32 [m]: the graph's state before the first of ``positions``; None: zeros."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A series on its way: ``weight`` float32 [p, metric]; ``wanted`` indices of the positions that get a score."""
+    """A series whose scores are being computed."""
 
     series: Series
     row: EntityRow
     weight: np.ndarray
+    """float32 [p, metric]: 0 where a metric is muted or not usable."""
     scores: Scores
+    """Filled in place."""
     wanted: np.ndarray
+    """Indices into the series' positions that get a score."""
 
 
 CHAIN_BATCH = 256
@@ -65,7 +72,7 @@ CHAIN_BATCH = 256
 
 
 class KindScorer:
-    """The graph of one kind with its entities' rows and mutes."""
+    """The graph of one kind with its entities' parameters and mutes."""
 
     def __init__(
         self,
@@ -76,7 +83,11 @@ class KindScorer:
         aligner: FleetTable,
         mutes: pa.Table,
     ) -> None:
-        """``entry`` is the manifest's ``kinds[kind]``. Raises BadInput for an input role that no scorer knows."""
+        """Load the graph ``model`` of ``kind``; ``entry`` is the manifest's ``kinds[kind]``.
+
+        Raises:
+            BadInput: The graph has an input role that this scorer does not feed.
+        """
         self.kind = kind
         self.window_steps: int = entry.window_steps
         self.step_seconds: int = entry.step_seconds
@@ -98,56 +109,65 @@ class KindScorer:
 
     @property
     def context_steps(self) -> int:
-        """How many samples before the newest one a window reaches."""
+        """Number of samples before the newest one that a window reaches back."""
         return max(self.window_steps - 1, int(self._lags.max(initial=0)))
 
     @property
     def history_steps(self) -> int:
-        """How many samples before the first wanted score are needed: what a window reaches, and what settles a state."""
+        """Number of samples needed before the first score: the window's reach and the settling time."""
         return self.context_steps + (self.settle_steps or 0)
 
     def settling(self, index: int) -> int:
-        """Of ascending positions, the index to begin at so that the state is settled at ``index``: 0 for a graph that
-        never forgets."""
+        """Return where to begin, of ascending positions, so that the state has settled at ``index``.
+
+        It is 0 for a graph whose state never forgets.
+        """
         if not self.stateful:
             return index
         return 0 if self.settle_steps is None else max(index - self.settle_steps, 0)
 
     def location(self, entity_id: str) -> np.ndarray:
-        """The usual level of every metric of an entity in raw units, float64 [metric]; NaN where nobody knows it."""
+        """Return the usual level of every metric of an entity in raw units, float64 [metric].
+
+        NaN if unknown.
+        """
         row = self._rows.of(entity_id)
         return np.where(row.usable, row.location, np.nan)
 
     def scale(self, entity_id: str) -> np.ndarray:
-        """What a move of every metric of an entity is measured in, float64 [metric]; NaN where nobody knows it."""
+        """Return the scale of every metric of an entity in raw units, float64 [metric].
+
+        NaN if unknown.
+        """
         row = self._rows.of(entity_id)
         return np.where(row.usable, row.scale, np.nan)
 
     def has_own_location(self, entity_id: str) -> bool:
-        """Whether the release knows the entity's own levels: others have the default's."""
+        """Return whether the entity has a location of its own rather than the default's."""
         return self._rows.has_own_location(entity_id)
 
     def score(
         self, entity_id: str, values: np.ndarray, times: np.ndarray, first: int, positions: np.ndarray, batch: int
     ) -> Scores:
-        """Score the fields of one ``Series``; at most ``batch`` windows are in memory at a time."""
+        """Score one series given by its fields; at most ``batch`` windows are in memory at a time."""
         return next(self.score_all([Series(entity_id, values, times, first, positions)], batch))[1]
 
     def score_all(self, series: Iterable[Series], batch: int) -> Iterator[tuple[Series, Scores]]:
-        """Every entity of ``series``, in order, with its scores.
+        """Score every series, in order.
 
-        Windows of several entities share a batch of at most ``batch``: a fleet with one new sample per entity costs
-        hardly more than one entity with as many samples. Who shares a batch may move a margin by its last bit.
+        Windows of several entities share a batch of at most ``batch``, so that a fleet with one new sample per entity
+        costs hardly more than one entity with as many samples. The other windows of a batch may change a margin in its
+        last bit.
         """
         group: list[_Task] = []
-        rows = windows = 0
+        samples = windows = 0
         for task in map(self._task, series):
             group.append(task)
-            rows += len(task.series.values)
+            samples += len(task.series.values)
             windows += len(task.wanted)
-            if windows >= batch or rows >= batch * self.window_steps:
+            if windows >= batch or samples >= batch * self.window_steps:
                 yield from self._finish(group, batch)
-                group, rows, windows = [], 0, 0
+                group, samples, windows = [], 0, 0
         yield from self._finish(group, batch)
 
     def _task(self, series: Series) -> _Task:
@@ -186,7 +206,10 @@ class KindScorer:
             yield task.series, task.scores
 
     def _states(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> np.ndarray:
-        """The state of each piece's first window; NaN, "the row before me", for the others."""
+        """Return the state of each piece's first window.
+
+        NaN, which stands for the row before, for the others.
+        """
         states = np.full((sum(len(chunk) for _, chunk in pieces), self._state_size), np.nan, dtype=np.float32)
         at = 0
         for task, chunk in pieces:
@@ -195,7 +218,7 @@ class KindScorer:
         return states
 
     def _feeds(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> dict[str, np.ndarray]:
-        """The arrays of every role for the windows of ``pieces``, one piece after the other."""
+        """Return the array of every role for the windows of ``pieces``, one piece after the other."""
         counts = [len(chunk) for _, chunk in pieces]
         rows = [task.row for task, _ in pieces]
         back = np.arange(1 - self.window_steps, 1)
@@ -221,7 +244,10 @@ class KindScorer:
 
 
 def _packed(group: Sequence[_Task], size: int) -> Iterator[list[tuple[_Task, np.ndarray]]]:
-    """The wanted windows of ``group`` in order, as lists of (task, indices into its positions) of at most ``size``."""
+    """Pack the wanted windows, in order, into lists of at most ``size``.
+
+    An entry is (task, indices into its positions).
+    """
     pieces: list[tuple[_Task, np.ndarray]] = []
     room = size
     for task in group:

@@ -1,4 +1,7 @@
-"""Telemetry rows to what a kind's scorer takes, and its answers to rows of SCORES (contracts 2.8)."""
+"""Converts telemetry rows to series for a kind's scorer, and its scores to rows of SCORES.
+
+Defined in contracts 2.8.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,17 @@ from fleetalign.errors import BadInput
 from fleetalign.scoring.kind_scorer import REASONS, SCORED, KindScorer, Scores, Series
 
 MAX_GRID_STEPS = 10_000_000
-"""Longest dense grid of one entity: 19 years of minutes. Beyond, one row with a wrong clock would fill the disk."""
+"""Longest dense grid of one entity: 19 years of minutes. Without a limit, a row with a wrong clock would fill the disk."""
 Contributions = bool | Literal["alarms"]
-"""Of which samples the shares of metrics are wanted. Those of every sample are many times larger than the scores."""
+"""Which samples get shares of metrics; those of every sample are many times larger than the scores."""
 
 
 def kinds_of(telemetry: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the rows of every kind in the order of their names.
+
+    Raises:
+        BadInput: A key column is missing or has empty cells, or the times have no zone.
+    """
     for name in KEY_COLUMNS:
         if name not in telemetry.schema.names:
             raise BadInput(f"telemetry: column {name!r} is missing; it has {telemetry.schema.names}")
@@ -40,12 +48,15 @@ def kinds_of(telemetry: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 
 def measured(rows: pa.Table, metrics: tuple[str, ...]) -> pa.Table:
-    """Key columns and the catalogue's metrics, sorted by entity and time; columns beyond are nobody's business."""
+    """Select the key columns and the catalogue's metrics, sorted by entity and time.
+
+    Ignore other columns.
+    """
     return TELEMETRY.conform(rows.select([*KEY_COLUMNS, *(m for m in metrics if m in rows.schema.names)]))
 
 
 def by_entity(ids: pa.ChunkedArray) -> list[tuple[int, int]]:
-    """Half-open row ranges, one per entity, of a table sorted by the column ``ids``."""
+    """Return half-open row ranges, one per entity, of a table sorted by the column ``ids``."""
     codes = ids.combine_chunks().dictionary_encode().indices.to_numpy()
     return list(itertools.pairwise([0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]))
 
@@ -56,7 +67,10 @@ def score_table(
     since: np.datetime64 | None = None,
     contributions: Contributions = False,
 ) -> pa.Table:
-    """Rows of SCORES from ``since`` on. Arrow only once per kind: its calls cost more than the graph for short entities."""
+    """Make rows of SCORES from ``since`` on.
+
+    It builds one Arrow table per kind: one per entity would cost more than the graph where series are short.
+    """
     ids, times, parts = [], [], []
     for one, found in scored:
         at = one.times[one.positions]
@@ -78,13 +92,19 @@ def score_table(
     ]
     if not contributions:
         return pa.table(columns, schema=SCORES.schema)
-    untold = quiet if contributions is True else quiet | ~(margin > 0)
-    shares = _shares(scorer.metrics, np.concatenate([part[3] for part in parts]), untold)
+    left_out = quiet if contributions is True else quiet | ~(margin > 0)
+    shares = _shares(scorer.metrics, np.concatenate([part[3] for part in parts]), left_out)
     return pa.table([*columns, shares], schema=SCORES.schema.append(CONTRIBUTIONS))
 
 
 def grids(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None = None) -> Iterator[Series]:
-    """Every entity of ``rows`` on its own grid. Of several rows in one slot the last counts."""
+    """Yield every entity of ``rows`` on its own grid.
+
+    Of several rows in one slot the last counts.
+
+    Raises:
+        BadInput: An entity's times lie impossibly far apart.
+    """
     slots = slots_of(rows["timestamp"].to_numpy().astype("datetime64[us]"), scorer.step_seconds)
     columns = [
         (index, rows[metric].to_numpy(zero_copy_only=False).astype(np.float64, copy=False))
@@ -112,7 +132,7 @@ def grids(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None = None
 
 
 def _shares(metrics: tuple[str, ...], contribution: np.ndarray, quiet: np.ndarray) -> pa.Array:
-    """Metric -> share of the score; empty where ``quiet``."""
+    """Make a map column metric -> share of the score; empty where ``quiet``."""
     shared = (contribution > 0) & ~quiet[:, None]
     offsets = np.concatenate(([0], np.cumsum(shared.sum(axis=1)))).astype(np.int32)
     names = pa.array(metrics, pa.string()).take(pa.array(np.nonzero(shared)[1]))
@@ -120,7 +140,7 @@ def _shares(metrics: tuple[str, ...], contribution: np.ndarray, quiet: np.ndarra
 
 
 def unknown_kind(rows: pa.Table, start: datetime | None = None) -> pa.Table:
-    """Rows of a kind the release does not know: no step to floor to, one row per entity and time."""
+    """Make rows for a kind that the release does not know: one per entity and unrounded time."""
     keys = TELEMETRY.conform(rows.select(KEY_COLUMNS)).group_by(list(KEY_COLUMNS), use_threads=False).aggregate([])
     if start is not None:
         keys = keys.filter(pc.greater_equal(keys["timestamp"], pa.scalar(start, TIME)))

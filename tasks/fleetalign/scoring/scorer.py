@@ -1,4 +1,6 @@
-"""The reference consumer of a release: numpy, pyarrow and onnxruntime, nothing else (contracts 2.8 and 3).
+"""The reference consumer of a release; it needs only numpy, pyarrow and onnxruntime.
+
+Defined in contracts 2.8 and 3.
 
 It follows one pointer, then only immutable keys, and checks every sha256. Scorers in other languages restate this
 file; ``fleetalign.testing.scorers`` checks them.
@@ -26,10 +28,13 @@ from fleetalign.storage.store import Store
 
 
 class Scorer:
-    """One release, loaded: its ``manifest``, its ``aligner`` table, a scorer per kind. ``pointer`` is None when it was
-    opened by release id."""
+    """One loaded release: its ``manifest``, its ``aligner`` table, and a scorer per kind.
+
+    ``pointer`` is the channel's pointer, or None for a release that was opened by its id.
+    """
 
     def __init__(self, store: Store, manifest: Manifest, pointer: channels.Pointer | None = None) -> None:
+        """Load the files of ``manifest`` and check each against its sha256."""
         self.manifest = manifest
         self.pointer = pointer
         self._store = store
@@ -48,10 +53,17 @@ class Scorer:
 
     @classmethod
     def open(cls, store: Store | str, channel: str = "champion", release: str | None = None) -> Scorer:
-        """Load the release that ``channel`` points to, or ``release``, from a store or its URI.
+        """Load the release that ``channel`` points to, or the release with the id ``release``.
 
-        Raises NotFound when there is no such channel or release, Corrupt when any file differs from its sha256,
-        BadInput for a manifest of another major version.
+        Args:
+            store: A store or its URI.
+            channel: The channel; ignored if ``release`` is given.
+            release: A release id.
+
+        Raises:
+            NotFound: There is no such channel or release.
+            Corrupt: A file differs from its sha256.
+            BadInput: The manifest has another major version.
         """
         store = open_store(store) if isinstance(store, str) else store
         if release is not None:
@@ -63,14 +75,16 @@ class Scorer:
 
     @property
     def release_id(self) -> str:
+        """Id of the release."""
         return self.manifest.release_id
 
     @property
     def kinds(self) -> tuple[str, ...]:
+        """The kinds of the release, sorted."""
         return tuple(self._kinds)
 
     def kind(self, name: str) -> KindScorer | None:
-        """The scorer of one kind, None when the release does not know it."""
+        """Return the scorer of one kind, or None if the release does not know the kind."""
         return self._kinds.get(name)
 
     def score(
@@ -81,16 +95,25 @@ class Scorer:
         start: datetime | None = None,
         contributions: Contributions = False,
     ) -> pa.Table:
-        """Score every sample of ``telemetry`` (telemetry columns, raw units): one row of SCORES each.
+        """Score every sample of ``telemetry`` (TELEMETRY, raw units).
 
-        Timestamps are floored to the kind's step; of several rows in one slot the last in (time, table) order counts.
-        A row without a score says why in ``reason``, in this order: ``unknown_kind``, ``maintenance``, ``warming_up``
-        (no full window since the entity's first row in this table), ``no_metric``. Rows before ``start`` are context
-        only. ``contributions`` adds a map column metric -> share of the score, with ``"alarms"`` of alarms only. Memory holds the table, its scores, one
-        entity's grid and about twice ``batch`` windows.
+        Timestamps are floored to the kind's sampling; of several rows in one slot the last in (time, table) order
+        counts. A row without a score has a ``reason``, the first that applies of: ``unknown_kind``, ``maintenance``,
+        ``warming_up`` (no full window since the entity's first row in this table), ``no_metric``. Memory holds the
+        table, its scores, one entity's grid and about twice ``batch`` windows.
 
-        Raises BadInput naming the column for a missing one, a time without a zone, or an empty key, and naming the
-        entity whose times lie impossibly far apart.
+        Args:
+            telemetry: Rows of any number of kinds and entities.
+            batch: Windows that are scored at a time.
+            start: Rows before this aware time are context only.
+            contributions: Add a map column metric -> share of the score; ``"alarms"`` fills it for alarms only.
+
+        Returns:
+            One row of SCORES for each sample.
+
+        Raises:
+            BadInput: A column is missing, a time has no zone, a key is empty, or an entity's times lie impossibly far
+                apart.
         """
         schema = SCORES.schema.append(CONTRIBUTIONS) if contributions else SCORES.schema
         since = None if start is None else as_datetime64(start)
@@ -107,31 +130,38 @@ class Scorer:
     def score_panel(
         self, kind: str, panel: Panel, entity_index: int, first: int, last: int, *, batch: int = 1024
     ) -> tuple[np.ndarray, np.ndarray]:
-        """``(score, margin)`` float32 [last - first] of one entity at grid positions ``[first, last)``.
+        """Score one entity of a panel at the grid positions ``[first, last)``.
 
-        NaN where ``score`` would give a reason. ``panel.metrics`` must be the kind's catalogue in its order.
+        Returns:
+            ``(score, margin)``, float32 [last - first] each; NaN where ``score`` would give a reason.
+
+        Raises:
+            BadInput: The panel's metrics are not the kind's catalogue in its order.
         """
         scorer = self._kinds[kind]
         if panel.metrics != scorer.metrics:
             raise BadInput(f"kind {kind!r}: the panel's metrics are not the release's catalogue {scorer.metrics}")
         begin = scorer.settling(first)
-        origin = max(begin - scorer.context_steps, 0)
+        offset = max(begin - scorer.context_steps, 0)
         found = scorer.score(
             panel.entity_ids[entity_index],
-            np.asarray(panel.values[entity_index, origin:last]),
-            panel.times[origin:last],
-            int(panel.first[entity_index]) - origin,
-            np.arange(begin, last) - origin,
+            np.asarray(panel.values[entity_index, offset:last]),
+            panel.times[offset:last],
+            int(panel.first[entity_index]) - offset,
+            np.arange(begin, last) - offset,
             batch,
         )
         return found.score[first - begin :], found.margin[first - begin :]
 
     def history_steps(self, kind: str) -> int:
-        """How many steps of telemetry before the first wanted score of ``kind`` make it what it is in bulk."""
+        """Return how many samples must precede the first score of ``kind`` to match scoring in bulk."""
         return self._kinds[kind].history_steps
 
     def verify(self) -> float:
-        """Worst relative difference of any kind's graph from its golden vectors, on this machine (contracts 3.6)."""
+        """Return the worst relative difference of any graph from its golden vectors on this machine.
+
+        Defined in contracts 3.6.
+        """
         worst = 0.0
         for kind, scorer in self._kinds.items():
             key = self.manifest.kinds[kind].golden

@@ -1,7 +1,7 @@
-"""Scores telemetry as it comes in, in pieces of any size, and says what it would have said in bulk (to 1e-5).
+"""Scores telemetry as it arrives, with the results of scoring in bulk (to 1e-5).
 
-A session remembers of every entity what the next window reaches back to and the graph's state. It lives in memory: a
-scorer that starts anew hands in ``Scorer.history_steps`` of telemetry first.
+A session keeps, for every entity, the samples that the next window reaches back to and the graph's state. It lives in
+memory: after a restart, feed it ``Scorer.history_steps`` of telemetry first.
 """
 
 from __future__ import annotations
@@ -22,27 +22,32 @@ from fleetalign.scoring.scorer import Scorer
 
 @dataclass(slots=True)
 class _Memory:
-    """One entity so far: ``values`` float64 [<= context, metric] up to slot ``last``; ``first`` its first slot;
-    ``state`` float32 [m]."""
+    """The state of one entity's stream."""
 
     values: np.ndarray
+    """float64 [<= context, metric]: the newest samples, up to slot ``last``."""
     first: int
+    """The entity's first slot."""
     last: int
+    """The entity's newest slot."""
     state: np.ndarray
+    """float32 [m]: the graph's state."""
 
 
 class Session:
-    """One stream of telemetry through one release. Pieces come in time order per entity."""
+    """One stream of telemetry through one release; the rows of each entity come in time order."""
 
     def __init__(self, scorer: Scorer) -> None:
+        """Start an empty stream."""
         self._scorer = scorer
         self._memories: dict[tuple[str, str], _Memory] = {}
 
     def score(self, telemetry: pa.Table, *, batch: int = 1024) -> pa.Table:
-        """Scores of the rows of ``telemetry``, as ``Scorer.score`` gives them for everything so far.
+        """Score the rows of ``telemetry`` as ``Scorer.score`` would score the whole stream so far.
 
-        Raises BadInput as ``Scorer.score`` does, and naming the entity whose rows are not newer than those before: what
-        was scored cannot be taken back.
+        Raises:
+            BadInput: As ``Scorer.score``, and if an entity's rows are not newer than those scored before: a score
+                cannot be corrected later.
         """
         fresh: dict[tuple[str, str], _Memory] = {}
         parts = [SCORES.empty()]
@@ -53,25 +58,25 @@ class Session:
             elif rows.num_rows:
                 series = self._extended(scorer, measured(rows, scorer.metrics), fresh)
                 parts.append(score_table(scorer, _remembered(scorer, series, batch, fresh)))
-        self._memories |= fresh  # only now: a piece that was refused has left no trace
+        self._memories |= fresh  # only now, so that a rejected piece has no effect
         return pa.concat_tables(parts).combine_chunks()
 
     def _extended(self, scorer: KindScorer, rows: pa.Table, fresh: dict[tuple[str, str], _Memory]) -> Iterator[Series]:
-        """Every entity's new grid behind what is remembered of it."""
+        """Yield every entity's new grid, appended to the samples kept of it."""
         keep = scorer.context_steps
         for one in grids(scorer, rows):
             slot = int(slots_of(one.times[:1], scorer.step_seconds)[0])
-            known = self._memories.get((scorer.kind, one.entity_id))
+            memory = self._memories.get((scorer.kind, one.entity_id))
             values, before, first, state = one.values, 0, slot, None
-            if known is not None:
-                if slot <= known.last:
+            if memory is not None:
+                if slot <= memory.last:
                     raise BadInput(
                         f"telemetry: entity {one.entity_id!r} of kind {scorer.kind!r} has a row at {one.times[0]}Z, not after "
                         "its last one; a session takes rows in time order"
                     )
-                silent = np.full((min(slot - known.last - 1, keep), values.shape[1]), np.nan)
-                values = np.concatenate([known.values, silent, values])
-                before, first, state = len(values) - len(one.values), known.first, known.state
+                gap = np.full((min(slot - memory.last - 1, keep), values.shape[1]), np.nan)
+                values = np.concatenate([memory.values, gap, values])
+                before, first, state = len(values) - len(one.values), memory.first, memory.state
             fresh[scorer.kind, one.entity_id] = _Memory(
                 values[max(len(values) - keep, 0) :].copy(), first, slot + len(one.values) - 1, np.empty(0, np.float32)
             )

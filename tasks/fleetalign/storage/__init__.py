@@ -1,1 +1,4 @@
-"""Where bytes live. ``layout`` names keys, ``store`` moves bytes, ``lake`` and ``panel`` read telemetry."""
+"""Where bytes live.
+
+``layout`` names keys, ``store`` moves bytes, ``lake`` and ``panel`` read telemetry.
+"""

@@ -7,7 +7,11 @@ from fleetalign.storage.store import Store
 
 
 def open_store(uri: str) -> Store:
-    """The store behind ``file:///path``, a plain path, ``s3://bucket/prefix`` or ``memory://name``."""
+    """Open the store behind ``file:///path``, a plain path, ``s3://bucket/prefix`` or ``memory://name``.
+
+    Raises:
+        ConfigError: The scheme is unknown, or the S3 client cannot be configured.
+    """
     scheme, separator, rest = uri.partition("://")
     if not separator:
         scheme, rest = "file", uri

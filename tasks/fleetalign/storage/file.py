@@ -1,7 +1,9 @@
-"""A store in a local directory. Network file systems are not supported: they may break ``link`` and ``flock``.
+"""A store in a local directory.
+
+Network file systems are not supported: they may break ``link`` and ``flock``.
 
 Create = temporary file, fsync, ``link()``; swap = lock, compare, ``rename()``. A kill at any point leaves either
-the old object or the new one; left-over temporary files are invisible to ``list``.
+the old object or the new one; ``list`` does not show temporary files that were left behind.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ _PRIVATE = ".fleetalign"
 
 
 class FileStore(Store):
+    """A store in a local directory."""
+
     def __init__(self, root: str) -> None:
+        """Use the directory ``root``, which is created by the first write."""
         self._root = Path(root).expanduser().absolute()
         self.uri = f"file://{self._root}"
 
     @property
     def root(self) -> Path:
-        """The directory, absolute."""
+        """The absolute path of the directory."""
         return self._root
 
     def _path(self, key: str) -> Path:

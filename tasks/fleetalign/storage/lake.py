@@ -1,7 +1,9 @@
-"""Telemetry partitions: immutable content-named parts, and ``_partition.json`` that lists them, written last.
+"""Telemetry partitions: immutable parts, and ``_partition.json``, which lists them.
 
-Readers see only what ``_partition.json`` lists. Rewriting a partition adds new parts, then replaces that one object;
-equal content gives equal bytes, so re-ingesting a day changes nothing.
+Parts are named by their content; the list is written last.
+
+Readers see only the parts that ``_partition.json`` lists. Rewriting a partition adds new parts, then replaces that
+one object; equal content gives equal bytes, so ingesting a day again changes nothing.
 """
 
 from __future__ import annotations
@@ -26,48 +28,61 @@ from fleetalign.storage.store import Store
 
 PARTITION_VERSION = "1.0"
 ROWS_PER_PART = 100_000
-"""Small enough that a shard of a large fleet reads little beside its own entities."""
+"""Small enough that a shard of a large fleet reads few rows of other entities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One closed slice of one kind, as ``_partition.json`` describes it. ``digest`` is that object's sha256."""
+    """One completed time range of one kind."""
 
     prefix: str
+    """Prefix of its keys in the store."""
     digest: str
+    """sha256 of ``_partition.json``."""
     document: Mapping[str, Any]
+    """The content of ``_partition.json``."""
 
     @property
     def kind(self) -> str:
-        return self.document["kind"]
+        """The kind of its entities."""
+        return str(self.document["kind"])
 
     @property
     def interval(self) -> Interval:
+        """The time range that it covers."""
         return Interval(parse_time(self.document["start"]), parse_time(self.document["end"]))
 
     @property
     def step_seconds(self) -> int:
-        return self.document["step_seconds"]
+        """Seconds between samples."""
+        return int(self.document["step_seconds"])
 
     @property
     def metrics(self) -> tuple[str, ...]:
+        """The metric columns."""
         return tuple(self.document["metrics"])
 
     @property
     def rows(self) -> int:
-        return self.document["rows"]
+        """Number of rows."""
+        return int(self.document["rows"])
 
     @property
     def files(self) -> Sequence[Mapping[str, Any]]:
-        return self.document["files"]
+        """Its parts: name, bytes, sha256, rows, first and last entity."""
+        files: Sequence[Mapping[str, Any]] = self.document["files"]
+        return files
 
     def as_plan_entry(self) -> PartitionEntry:
-        """Return what a plan records of the partition."""
+        """Return the entry of a plan.
+
+        It suffices to read exactly these bytes, even after the partition was rewritten.
+        """
         return PartitionEntry.from_document({**self.document, "prefix": self.prefix, "sha256": self.digest})
 
     @classmethod
     def from_plan_entry(cls, entry: PartitionEntry) -> Partition:
-        """Return the partition that a plan recorded."""
+        """Make the partition of a plan's entry."""
         return cls(entry.prefix, entry.sha256, entry.as_document())
 
 
@@ -81,9 +96,12 @@ def write_partition(
     step_seconds: int,
     counts: Mapping[str, Any],
 ) -> Partition:
-    """Write ``table`` (telemetry columns, rows of ``kind`` inside ``interval``) as one partition.
+    """Write ``table`` (TELEMETRY, rows of ``kind`` inside ``interval``) as one partition.
 
-    ``counts`` is kept as given: it holds the numbers of the count laws (contracts 2.2).
+    ``counts`` is stored unchanged: it holds the numbers of the count laws (contracts 2.2).
+
+    Raises:
+        ConfigError: The day is already partitioned with the other granularity.
     """
     table = TELEMETRY.conform(table)
     prefix = layout.partition_prefix(layer, kind, interval, granularity)
@@ -131,7 +149,7 @@ def _refuse_other_granularity(
 
 
 def _entity_range(part: pa.Table) -> dict[str, str | None]:
-    """First and last entity of a part sorted by entity; None for an empty part."""
+    """Return the first and last entity of a part sorted by entity; None for an empty part."""
     ids = part["entity_id"]
     return {
         "first_entity": ids[0].as_py() if part.num_rows else None,
@@ -142,7 +160,7 @@ def _entity_range(part: pa.Table) -> dict[str, str | None]:
 def get_partition(
     store: Store, layer: str, kind: str, interval: Interval, granularity: Granularity
 ) -> Partition | None:
-    """The partition, or None when it was never completed."""
+    """Read one partition; None if it was never completed."""
     prefix = layout.partition_prefix(layer, kind, interval, granularity)
     return _load(store, prefix)
 
@@ -162,9 +180,10 @@ def _load(store: Store, prefix: str) -> Partition | None:
 def list_partitions(
     store: Store, layer: str, kind: str | None = None, within: Interval | None = None
 ) -> list[Partition]:
-    """Completed partitions in (kind, start) order, those overlapping ``within`` only.
+    """List the completed partitions that overlap ``within``, in (kind, start) order.
 
-    Raises BadInput for a partition of an unknown major version.
+    Raises:
+        BadInput: A partition has an unknown major version.
     """
     found = []
     for info in store.list(layout.telemetry(layer, kind)):
@@ -176,16 +195,16 @@ def list_partitions(
 
 
 def newest_end(store: Store, layer: str, kind: str, since: datetime, now: datetime) -> datetime | None:
-    """Where the newest partition of ``kind`` ends; None when none of ``since`` or later is there.
+    """Return the end of the newest partition of ``kind`` since ``since``; None if there is none.
 
-    Lists a month at a time, newest first: years of telemetry are not walked through.
+    It lists a month at a time, newest first, so that years of telemetry are not listed.
     """
     month = now.astimezone(UTC).replace(day=1)
     while month.strftime("%Y-%m") >= since.strftime("%Y-%m"):
         keys = [i.key for i in store.list(layout.telemetry_month(layer, kind, month))]
-        done = [key for key in keys if key.endswith("/" + layout.PARTITION_FILE)]
-        if done:
-            partition = _load(store, max(done).removesuffix(layout.PARTITION_FILE))
+        completed = [key for key in keys if key.endswith("/" + layout.PARTITION_FILE)]
+        if completed:
+            partition = _load(store, max(completed).removesuffix(layout.PARTITION_FILE))
             return None if partition is None else partition.interval.end
         month = (month - timedelta(days=1)).replace(day=1)
     return None
@@ -198,10 +217,17 @@ def read_parts(
     entity_range: tuple[str, str] | None = None,
     encoded: Sequence[str] | None = None,
 ) -> Iterator[pa.Table]:
-    """The parts one at a time, each checked against its sha256.
+    """Read the parts one at a time, each checked against its sha256.
 
-    ``entity_range`` is inclusive at both ends; parts without any of these entities are not fetched. The columns
-    ``encoded`` come as dictionaries: texts that repeat take little memory.
+    Args:
+        store: The store.
+        partition: The partition.
+        columns: Columns to read; None reads all.
+        entity_range: First and last entity wanted; parts without any of them are not fetched.
+        encoded: Text columns to read as dictionaries, so that repeated texts take little memory.
+
+    Raises:
+        Corrupt: A part differs from its sha256.
     """
     filters = None
     if entity_range is not None:
@@ -219,12 +245,12 @@ def read_parts(
 
 
 def read_partition(store: Store, partition: Partition, columns: Sequence[str] | None = None) -> pa.Table:
-    """The whole partition as one table."""
+    """Read the whole partition as one table."""
     return pa.concat_tables(read_parts(store, partition, columns)).combine_chunks()
 
 
 def entity_ids(store: Store, partitions: Iterable[Partition], kind: str) -> pa.StringArray:
-    """Every entity of ``kind`` in ``partitions``, sorted by code point."""
+    """Read the ids of all entities of ``kind`` in ``partitions``, sorted by code point."""
     parts = [
         pc.unique(part["entity_id"]).dictionary
         for partition in partitions

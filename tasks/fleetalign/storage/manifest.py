@@ -40,7 +40,7 @@ def read_manifest(store: Store, release_id: str, digest: str | None = None) -> M
     try:
         data = store.get(key) if digest is None else store.get_checked(key, digest)
     except NotFound:
-        raise NotFound(f"{where} does not exist: no such release; list them with `fleetalign releases`") from None
+        raise NotFound(f"{where} does not exist: no such release; list them with `fleetalign release list`") from None
     try:
         document = json.loads(data)
     except ValueError as error:

@@ -12,9 +12,12 @@ from fleetalign.storage.store import ObjectInfo, Store, Versioned
 
 
 class MemoryStore(Store):
+    """A store in this process's memory; it ends with the process."""
+
     _named: ClassVar[dict[str, MemoryStore]] = {}
 
     def __init__(self, name: str = "") -> None:
+        """Create an empty store; ``named`` finds one by name."""
         self.uri = f"memory://{name}"
         self._objects: dict[str, tuple[bytes, str, datetime]] = {}
         self._lock = threading.Lock()
@@ -22,7 +25,7 @@ class MemoryStore(Store):
 
     @classmethod
     def named(cls, name: str) -> MemoryStore:
-        """The one store of that name in this process."""
+        """Return the store with that name in this process; create it if there is none."""
         return cls._named.setdefault(name, cls(name))
 
     def _write(self, key: str, data: bytes) -> None:

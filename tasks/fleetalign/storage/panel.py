@@ -1,8 +1,7 @@
-"""Dense telemetry of many entities on one regular grid: what training, alignment and scoring read.
+"""Dense telemetry of many entities on one grid, for training, alignment and scoring.
 
-A panel is ``values`` float64 [entity, time, metric], NaN where nothing was measured. Panels larger than
-``memory_mb`` live in a memory-mapped scratch file, so that resident memory does not grow with the fleet: who reads
-one drops its pages (``forget``, ``entities_of``).
+Panels larger than ``memory_mb`` live in a memory-mapped scratch file. So that resident memory does not grow with the
+fleet, a reader drops the memory pages it has read (``forget``, ``entities_of``).
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -23,34 +23,40 @@ from fleetalign.storage import lake
 from fleetalign.storage.store import Store
 
 RESIDENT_BYTES = 8 * 2**20
-"""Most bytes of a memory-mapped array between two drops of its pages, when it is walked entity by entity."""
+"""Most bytes of a memory-mapped array that stay resident while it is walked entity by entity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """``first``/``last`` int64 [entity]: grid index of the first and last row of each entity (first > last: none)."""
+    """Telemetry of the entities of one kind on one grid."""
 
     kind: str
     entity_ids: tuple[str, ...]
     metrics: tuple[str, ...]
     start: np.datetime64
+    """Time of the first sample."""
     step_seconds: int
+    """Seconds between samples."""
     values: np.ndarray
+    """float64 [entity, time, metric] in raw units; NaN where nothing was measured."""
     first: np.ndarray
+    """int64 [entity]: grid index of each entity's first row; above ``last`` for an entity without rows."""
     last: np.ndarray
+    """int64 [entity]: grid index of each entity's last row."""
 
     @property
     def times(self) -> np.ndarray:
-        """Grid times datetime64[us] [time]."""
+        """Times of the grid, datetime64[us] [time]."""
         return slot_times(np.arange(self.values.shape[1]), self.step_seconds, self.start)
 
-    def index_of(self, instant: object) -> int:
-        """Grid index of the first sample at or after ``instant`` (aware datetime)."""
+    def index_of(self, instant: datetime) -> int:
+        """Return the grid index of the first sample at or after the aware time ``instant``."""
         offset = as_datetime64(instant) - self.start
         return int(np.clip(-((-offset) // step_width(self.step_seconds)), 0, self.values.shape[1]))
 
 
-def as_datetime64(instant) -> np.datetime64:
+def as_datetime64(instant: datetime) -> np.datetime64:
+    """Convert an aware datetime to datetime64[us] in UTC."""
     return np.datetime64(round(instant.timestamp() * 1e6), "us")
 
 
@@ -64,7 +70,7 @@ def empty_panel(
     memory_mb: int = 512,
     scratch_dir: str | None = None,
 ) -> Panel:
-    """A panel of NaN over ``interval``; memory-mapped when larger than ``memory_mb``."""
+    """Create a panel of NaN over ``interval``, memory-mapped if larger than ``memory_mb``."""
     steps = int(-(-interval.seconds // step_seconds))
     values = scratch((len(entity_ids), steps, len(metrics)), np.float64, memory_mb, scratch_dir)
     return Panel(
@@ -82,24 +88,25 @@ def empty_panel(
 def scratch(
     shape: tuple[int, ...], dtype: type[np.floating], memory_mb: int = 512, scratch_dir: str | None = None
 ) -> np.ndarray:
-    """An array of NaN; memory-mapped when larger than ``memory_mb``."""
+    """Create an array of NaN, memory-mapped if larger than ``memory_mb``."""
     if np.dtype(dtype).itemsize * np.prod(shape, dtype=np.int64) <= memory_mb * 2**20:
         return np.full(shape, np.nan, dtype=dtype)
-    file = tempfile.TemporaryFile(dir=scratch_dir or None)  # noqa: SIM115 - lives as long as the map
-    values = np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+    with tempfile.TemporaryFile(dir=scratch_dir or None) as file:  # the map keeps it after it is closed
+        values = np.memmap(file, dtype=dtype, mode="w+", shape=shape)
     for entity in entities_of(values):
         values[entity] = np.nan
     return values
 
 
 def forget(values: np.ndarray) -> None:
-    """Drop the resident pages of a memory-mapped array; its content stays in its file. Nothing for one in memory."""
+    """Drop the resident memory of a memory-mapped array, whose content stays in its file."""
     if isinstance(values, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-        values._mmap.madvise(mmap.MADV_DONTNEED)
+        mapped: mmap.mmap = values._mmap  # type: ignore[attr-defined]  # numpy offers no public access
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def entities_of(*arrays: np.ndarray) -> Iterator[int]:
-    """The entities of ``arrays`` [entity, time, metric] in order; about ``RESIDENT_BYTES`` of them stay resident."""
+    """Yield the entities of ``arrays`` [entity, time, metric] with bounded resident memory."""
     at_once = max(RESIDENT_BYTES // max(sum(a[:1].nbytes for a in arrays), 1), 1)
     for entity in range(len(arrays[0])):
         yield entity
@@ -109,21 +116,21 @@ def entities_of(*arrays: np.ndarray) -> Iterator[int]:
 
 
 def fill(panel: Panel, table: pa.Table) -> None:
-    """Write the rows of ``table`` (telemetry columns) that lie on the panel's entities and times."""
+    """Write the rows of ``table`` (TELEMETRY) that lie on the panel's entities and times."""
     if table.num_rows == 0:
         return
     ids = pa.array(panel.entity_ids, pa.string())
     codes = pc.index_in(table["entity_id"], value_set=ids)
-    rows = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
+    entities = pc.fill_null(codes, -1).to_numpy().astype(np.int64)
     steps = slots_of(table["timestamp"].to_numpy().astype("datetime64[us]"), panel.step_seconds, panel.start)
-    inside = (rows >= 0) & (steps >= 0) & (steps < panel.values.shape[1])
-    rows, steps = rows[inside], steps[inside]
+    inside = (entities >= 0) & (steps >= 0) & (steps < panel.values.shape[1])
+    entities, steps = entities[inside], steps[inside]
     for m, metric in enumerate(panel.metrics):
         if metric in table.schema.names:
             column = table[metric].to_numpy(zero_copy_only=False).astype(np.float64)
-            panel.values[rows, steps, m] = column[inside]
-    np.minimum.at(panel.first, rows, steps)
-    np.maximum.at(panel.last, rows, steps)
+            panel.values[entities, steps, m] = column[inside]
+    np.minimum.at(panel.first, entities, steps)
+    np.maximum.at(panel.last, entities, steps)
 
 
 def read_panel(
@@ -138,7 +145,11 @@ def read_panel(
     memory_mb: int = 512,
     scratch_dir: str | None = None,
 ) -> Panel:
-    """The panel of ``entity_ids`` (sorted) over ``interval``, read part by part from validated partitions."""
+    """Read the panel of ``entity_ids`` (sorted) over ``interval``, part by part.
+
+    Raises:
+        Corrupt: A part differs from its recorded sha256.
+    """
     panel = empty_panel(kind, entity_ids, metrics, interval, step_seconds, memory_mb=memory_mb, scratch_dir=scratch_dir)
     bounds = (entity_ids[0], entity_ids[-1]) if entity_ids else ("", "")
     for partition in partitions:

@@ -1,13 +1,14 @@
-"""What was taken out of telemetry and why: content-named parts, and one listing per stage, written last.
+"""Quarantined rows and cells: immutable parts, and a listing per stage, written last.
 
-Two stages take things out of one partition: ``ingest`` and ``validate``. Each replaces only its own listing, and
-readers see only what the listings name, so that running a stage again changes no byte and counts nothing twice.
+Two stages quarantine from a partition: ``ingest`` and ``validate``. Each replaces only its own listing, and readers
+see only the parts that the listings name, so that repeating a stage changes no byte and counts no row twice.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -22,13 +23,13 @@ from fleetalign.storage.store import Store
 
 LISTING_VERSION = "1.0"
 SHOWN = 80
-"""Characters of an id or a value that a message shows; the quarantine has the whole."""
+"""Characters of an id or a value that a message shows; the quarantine holds all of it."""
 What = Literal["rows", "cells"]
 Stage = Literal["ingest", "validate"]
 
 
 class Rule(StrEnum):
-    """Why something was taken out; docs/data.md explains each."""
+    """Why a row or cell was quarantined; docs/data.md explains each."""
 
     # ingest, rows
     MISSING_ENTITY = "missing_entity"
@@ -60,9 +61,9 @@ CONTRACTS: dict[str, TableContract] = {"rows": QUARANTINED_ROWS, "cells": QUARAN
 def write_quarantine(
     store: Store, what: What, stage: Stage, kind: str, interval: Interval, granularity: Granularity, table: pa.Table
 ) -> dict[str, int]:
-    """Replace what ``stage`` quarantined of one partition by ``table``; returns the number of rows per rule.
+    """Replace what ``stage`` quarantined from a partition and return the count per rule.
 
-    Nothing is written for an empty table, unless an earlier run listed something.
+    An empty table is written only if an earlier run listed a row or cell.
     """
     table = CONTRACTS[what].conform(table)
     prefix = layout.quarantine(what, kind, interval, granularity)
@@ -93,7 +94,7 @@ def write_quarantine(
 
 
 def quarantine_object(store: Store, origin: str, data: bytes, reason: str) -> str:
-    """Keep a copy of a file that could not be used, and why; ``origin`` is its name. Returns the key of the copy."""
+    """Keep a copy of a file that could not be used, its name ``origin`` and the reason. Returns the key of the copy."""
     key = layout.quarantined_object(sha256(data))
     store.put_immutable(key, data)
     store.put(f"{key}.reason.json", readable_json({"origin": origin, "bytes": len(data), "reason": reason}))
@@ -101,22 +102,35 @@ def quarantine_object(store: Store, origin: str, data: bytes, reason: str) -> st
 
 
 def count_rules(table: pa.Table) -> dict[str, int]:
-    """Rows per rule, rules sorted."""
+    """Count the rows of each rule; rules are sorted."""
     counts = {c["values"]: c["counts"] for c in pc.value_counts(table["rule"].combine_chunks()).to_pylist()}
     return dict(sorted(counts.items()))
 
 
 def taken_out(rows: Mapping[str, int], cells: Mapping[str, int]) -> str:
-    """Counts by rule as people read them, such as ``2 bad_kind, 1 infinite (cells)``; empty when nothing was taken out."""
+    """Write the counts by rule as text, such as ``2 bad_kind, 1 infinite (cells)``.
+
+    Empty without any.
+    """
     return ", ".join(
         [*(f"{n} {rule}" for rule, n in rows.items()), *(f"{n} {rule} (cells)" for rule, n in cells.items())]
     )
 
 
-def first_taken_out(rows: pa.Table, cells: pa.Table, origin: str) -> str:
-    """The first of quarantined rows, else of quarantined cells: file, entity, time, column and rule; empty without any.
+def quarantined(summaries: Iterable[Mapping[str, Any]]) -> str:
+    """Sum up what results of ingest and validation count as quarantined; empty when nothing is."""
+    found = list(summaries)
+    rows, cells = (
+        sum((Counter(s[name]) for s in found), Counter()) for name in ("quarantined_rows", "quarantined_cells")
+    )
+    first = next((s["first_quarantined"] for s in found if s["first_quarantined"]), "")
+    return f"{taken_out(rows, cells)}; first: {first}" if rows or cells else ""
 
-    ``origin`` is where the cells come from; rows say it themselves.
+
+def first_taken_out(rows: pa.Table, cells: pa.Table, origin: str) -> str:
+    """Describe the first quarantined row, else the first quarantined cell; empty without any.
+
+    ``origin`` names the file of the cells; rows have a column for it.
     """
     for row in rows.slice(0, 1).to_pylist():
         whose = f", entity {row['entity_id'][:SHOWN]!r}" if row["entity_id"] else ""
@@ -131,7 +145,7 @@ def first_taken_out(rows: pa.Table, cells: pa.Table, origin: str) -> str:
 
 
 def rows_as_json(table: pa.Table) -> list[str]:
-    """Each row as one JSON object of column name to text, or null: infinities and times survive."""
+    """Write each row as a JSON object of text or null, which keeps infinities and times."""
 
     def text(value: object) -> str | None:
         return None if value is None else str(value)
@@ -146,7 +160,10 @@ def rows_as_json(table: pa.Table) -> list[str]:
 
 
 def plain_values(column: pa.ChunkedArray) -> list[Any]:
-    """``to_pylist`` that survives times beyond Python's calendar: those are the text of their number since 1970."""
+    """Convert to Python values.
+
+    A time beyond Python's calendar becomes the text of its number since 1970.
+    """
 
     def value(scalar: pa.Scalar) -> object:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from fleetalign.errors import ConfigError, Conflict, NotFound, StoreError
 from fleetalign.storage.store import ObjectInfo, Store, Versioned
@@ -17,9 +18,17 @@ CONDITION_ATTEMPTS = 5
 
 
 class S3Store(Store):
-    """Needs GetObject, PutObject, DeleteObject and ListBucket on ``bucket/prefix``."""
+    """A store in an S3 bucket.
+
+    Needs GetObject, PutObject, DeleteObject and ListBucket on ``bucket/prefix``.
+    """
 
     def __init__(self, bucket: str, prefix: str = "") -> None:
+        """Create a client for ``bucket``; every key gets ``prefix``.
+
+        Raises:
+            ConfigError: boto3 rejects the endpoint or the profile.
+        """
         import boto3
         from botocore.config import Config as BotoConfig
         from botocore.exceptions import BotoCoreError
@@ -75,8 +84,11 @@ class S3Store(Store):
         if not self._conditional(key, data, condition):
             raise Conflict(f"{self.uri}/{key} was changed by another writer; read it again and retry")
 
-    def _conditional(self, key: str, data: bytes, condition: dict[str, str]) -> bool:
-        """True when written, False when the condition did not hold. A 409 means another write was in flight."""
+    def _conditional(self, key: str, data: bytes, condition: dict[str, Any]) -> bool:
+        """Write if the condition holds and return whether it did.
+
+        A 409 means another write was in flight.
+        """
         from botocore.exceptions import ClientError
 
         for _ in range(CONDITION_ATTEMPTS):
@@ -88,7 +100,7 @@ class S3Store(Store):
                 cause = error.__cause__
                 code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, ClientError) else ""
                 if code in ("PreconditionFailed", "412") or (isinstance(error, NotFound) and "IfMatch" in condition):
-                    # A retried request may be the one that won: its answer was lost, its bytes are there.
+                    # A retried request may itself have won: its answer was lost, its bytes are stored.
                     return self._retried(cause) and self._is(key, data)
                 if code not in ("ConditionalRequestConflict", "409"):
                     raise
@@ -101,7 +113,7 @@ class S3Store(Store):
             return False
 
     @staticmethod
-    def _retried(error: Exception | None) -> bool:
+    def _retried(error: BaseException | None) -> bool:
         metadata = getattr(error, "response", {}).get("ResponseMetadata", {})
         return bool(metadata.get("RetryAttempts", 0))
 

@@ -1,8 +1,8 @@
-"""One small interface over file://, s3:// and memory://.
+"""The interface of a store: file://, s3:// or memory://.
 
 Five verbs move whole objects: ``get``, ``put``, ``put_if_absent``, ``swap``, ``delete``; ``list`` walks a prefix.
-A reader that follows one pointer and then only immutable keys never sees half a release; that needs nothing
-but create-if-absent and compare-and-swap on single keys. ``fleetalign.testing.stores`` holds the conformance suite.
+A reader that follows one pointer and then only immutable keys never sees half a release; that only needs
+create-if-absent and compare-and-swap on single keys. ``fleetalign.testing.stores`` holds the conformance suite.
 """
 
 from __future__ import annotations
@@ -20,57 +20,89 @@ from fleetalign.errors import Corrupt, NotReproducible
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One listed object: its key, size in bytes and time of last change (UTC)."""
+    """One listed object."""
 
     key: str
     bytes: int
+    """Size in bytes."""
     modified_at: datetime
+    """Time of the last change, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class Versioned:
-    """Bytes and the opaque version that ``swap`` compares with."""
+    """The bytes of an object with their version."""
 
     data: bytes
     version: str
+    """Opaque; ``swap`` compares with it."""
 
 
 class Store(ABC):
-    """Keys are relative, ``/``-separated and never start with ``/``. Every call is bounded in time."""
+    """Holds whole objects under keys that are relative and separated by ``/``.
+
+    Every call is bounded in time.
+
+    Every method raises StoreError when the disk or the network fails.
+    """
 
     uri: str
 
     @abstractmethod
     def get_versioned(self, key: str) -> Versioned:
-        """The object and its version. Raises NotFound."""
+        """Read an object and its version.
+
+        Raises:
+            NotFound: The key does not exist.
+        """
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
-        """Create or replace; readers see the old or the new bytes, never a mixture."""
+        """Create or replace an object; readers see the old or the new bytes, never a mixture."""
 
     @abstractmethod
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Create; False (and nothing written) when the key exists. Exactly one of several racers gets True."""
+        """Create an object unless the key exists.
+
+        Returns:
+            Whether this call wrote it: of several concurrent writers exactly one gets True.
+        """
 
     @abstractmethod
     def swap(self, key: str, data: bytes, version: str | None) -> None:
-        """Replace only if the current version is ``version`` (None: the key must not exist). Raises Conflict."""
+        """Replace an object only if its version is still ``version`` (None: the key must not exist).
+
+        Raises:
+            Conflict: The object has another version.
+        """
 
     @abstractmethod
-    def exists(self, key: str) -> bool: ...
+    def exists(self, key: str) -> bool:
+        """Return whether the key exists."""
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects whose key starts with ``prefix``, in key order."""
+        """List the objects whose key starts with ``prefix``, in key order."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove; no error when the key is gone already."""
+        """Remove an object; no error when the key does not exist."""
 
     def get(self, key: str) -> bytes:
+        """Read an object.
+
+        Raises:
+            NotFound: The key does not exist.
+        """
         return self.get_versioned(key).data
 
     def get_json(self, key: str) -> Any:
+        """Read a JSON object.
+
+        Raises:
+            NotFound: The key does not exist.
+            Corrupt: The bytes are not JSON.
+        """
         data = self.get(key)
         try:
             return json.loads(data)
@@ -78,14 +110,23 @@ class Store(ABC):
             raise Corrupt(f"{self.uri}/{key}: not JSON ({error}); restore the object from a backup") from None
 
     def get_checked(self, key: str, digest: str) -> bytes:
-        """``get`` that raises Corrupt when the bytes do not have the sha256 ``digest``."""
+        """Read an object and compare its sha256 with ``digest``.
+
+        Raises:
+            NotFound: The key does not exist.
+            Corrupt: The bytes have another sha256.
+        """
         data = self.get(key)
         if sha256(data) != digest:
             raise Corrupt(f"{self.uri}/{key}: sha256 is {sha256(data)}, recorded {digest}; the object was altered")
         return data
 
     def put_immutable(self, key: str, data: bytes) -> None:
-        """Create under a key that never changes; equal bytes are fine, other bytes raise NotReproducible."""
+        """Create an object that never changes; writing equal bytes again is fine.
+
+        Raises:
+            NotReproducible: The key exists with other bytes.
+        """
         if not self.put_if_absent(key, data) and self.get(key) != data:
             raise NotReproducible(
                 f"{self.uri}/{key} exists with other bytes: the same inputs gave another result; "

@@ -1,9 +1,9 @@
-"""Which windows a panel holds, which of them an epoch draws, and their samples, in bounded memory.
+"""The windows of a panel, the random choice of an epoch, and their samples.
 
 A window is the pair (entity, end): the W grid positions ``end - W + 1 .. end`` of one entity. It exists when they all
 lie inside the index range and not before the entity's first row. Windows are numbered entity after entity by
-cumulative counts, so no list of windows is ever built. A window whose newest sample has no metric at all has nothing
-to say; that needs the values, so such windows are skipped when a batch is gathered.
+cumulative counts, so no list of windows is ever built. A window whose newest sample has no metric is not usable.
+Only the values show that, so such windows are skipped when a batch is gathered.
 """
 
 from __future__ import annotations
@@ -18,20 +18,23 @@ from fleetalign.storage.panel import Panel, forget
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``entity`` int64 [B] rows of the panel; ``values`` float64 [B, M, W] raw units, newest last, NaN = missing;
-    ``seasonal`` float64 [B, M, L], the samples ``lags`` steps before the newest one."""
+    """The samples of some windows."""
 
     entity: np.ndarray
+    """int64 [B]: each window's entity, as an index into the panel."""
     values: np.ndarray
+    """float64 [B, M, W] in raw units, newest sample last; NaN = missing."""
     seasonal: np.ndarray
+    """float64 [B, M, L]: the samples ``lags`` steps before the newest one."""
 
 
 class WindowIndex:
-    """The windows of ``panel`` that lie whole in ``[start_index, stop_index)``; lags may reach before it."""
+    """The windows of a panel that lie wholly in an index range; lags may reach before it."""
 
     def __init__(
         self, panel: Panel, start_index: int, stop_index: int, window_steps: int, lags: Sequence[int] = ()
     ) -> None:
+        """Count the windows of ``panel`` in ``[start_index, stop_index)``."""
         self._panel = panel
         self._window_steps = window_steps
         self._lags = np.array(lags, dtype=np.int64)
@@ -44,31 +47,34 @@ class WindowIndex:
         return int(self._cumulative[-1]) if self._cumulative.size else 0
 
     def locate(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``(entity, end)`` int64 of the windows ``numbers`` int64, each in ``[0, len)``."""
+        """Return ``(entity, end)``, int64 each, of the windows ``numbers``, int64 in ``[0, len)``."""
         entity = np.searchsorted(self._cumulative, numbers, side="right")
         before = np.where(entity > 0, self._cumulative[entity - 1], 0)
         return entity, self._first_end[entity] + numbers - before
 
     def sample(self, limit: int, seed: int, epoch: int) -> np.ndarray:
-        """At most ``limit`` window numbers in random order without repeats; the same for the same (seed, epoch)."""
+        """Draw at most ``limit`` window numbers without repeats, the same for equal seed and epoch."""
         random = np.random.default_rng([seed, epoch])
         return random.choice(len(self), size=min(limit, len(self)), replace=False, shuffle=True)
 
-    def speaking(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``(entity, end)`` of the windows ``numbers``, without those whose newest sample is missing in every metric."""
+    def usable(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(entity, end)`` of the windows whose newest sample has at least one metric."""
         entity, end = self.locate(numbers)
-        speaks = np.isfinite(self._panel.values[entity, end]).any(axis=1)
+        usable = np.isfinite(self._panel.values[entity, end]).any(axis=1)
         forget(self._panel.values)
-        return entity[speaks], end[speaks]
+        return entity[usable], end[usable]
 
     def places(self, numbers: np.ndarray, batch_size: int, skip: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """``speaking`` of ``numbers`` in slices of ``batch_size``, from slice ``skip`` on; a slice may come out empty."""
+        """Yield ``usable`` of ``numbers`` in slices of ``batch_size`` from slice ``skip`` on.
+
+        A slice may be empty.
+        """
         for at in range(skip * batch_size, len(numbers), batch_size):
-            yield self.speaking(numbers[at : at + batch_size])
+            yield self.usable(numbers[at : at + batch_size])
 
     def gather(self, numbers: np.ndarray) -> Batch:
-        """The samples of the windows ``speaking`` among ``numbers``."""
-        entity, end = self.speaking(numbers)
+        """Read the samples of the windows ``usable`` among ``numbers``."""
+        entity, end = self.usable(numbers)
         steps = end[:, None] + np.arange(1 - self._window_steps, 1)
         windows = self._panel.values[entity[:, None], steps].transpose(0, 2, 1)
         earlier = end[:, None] - self._lags
@@ -78,7 +84,10 @@ class WindowIndex:
         return Batch(entity, windows, lagged.transpose(0, 2, 1))
 
     def batches(self, numbers: np.ndarray, batch_size: int, skip: int = 0) -> Iterator[Batch]:
-        """``numbers`` in slices of ``batch_size``, from slice ``skip`` on; a batch may be smaller, or empty."""
+        """Yield ``numbers`` as batches of ``batch_size`` from batch ``skip`` on.
+
+        A batch may be smaller or empty.
+        """
         for at in range(skip * batch_size, len(numbers), batch_size):
             yield self.gather(numbers[at : at + batch_size])
 
@@ -86,10 +95,10 @@ class WindowIndex:
 def split(
     panel: Panel, start_index: int, stop_index: int, window_steps: int, validation_share: float
 ) -> tuple[WindowIndex, WindowIndex | None]:
-    """Training windows, and validation windows from the last ``validation_share`` of the range.
+    """Split a range into training windows and, from its end, validation windows.
 
-    One window lies between them, so no sample is seen by both. A range too short for two parts trains whole and has
-    no validation (None).
+    A gap of one window lies between them, so that no sample is in both. A range too short for two parts is all
+    training and has no validation windows (None).
     """
     cut = stop_index - round((stop_index - start_index) * validation_share)
     training = WindowIndex(panel, start_index, cut - window_steps, window_steps)

@@ -1,1 +1,1 @@
-"""Conformance suites that ship: run them over your own store or scorer."""
+"""Conformance suites that ship with the package, for your own store or scorer."""

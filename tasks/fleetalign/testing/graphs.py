@@ -1,5 +1,6 @@
-"""A graph of a few operators that keeps contracts 3, for tests that need no trained model (needs ``onnx``).
+"""A small graph that follows contracts 3, for tests without a trained model.
 
+It needs ``onnx``.
 Its error at window position j is the squared standardised value: E[j] = mean over usable metrics of z[j]^2.
 """
 
@@ -77,7 +78,7 @@ _FOOTER = """  place = Unsqueeze(location, axis2)
 
 
 def toy_model(window_steps: int) -> bytes:
-    """The bytes of the toy graph for one window length."""
+    """Build the bytes of the toy graph for one window length."""
     import onnx
 
     text, index, shift = _HEADER.format(last_position=window_steps - 1, window=window_steps), 0, 1
@@ -86,11 +87,14 @@ def toy_model(window_steps: int) -> bytes:
         index, shift = index + 1, shift * 2
     model = onnx.parser.parse_model(text + _FOOTER.format(last=index, window=window_steps))
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def toy_golden(model: bytes, window_steps: int, metrics: int, seed: int = 5) -> pa.Table:
-    """Golden vectors of any graph with the six roles that are always there: batches, gaps, a mute, an empty row."""
+    """Compute golden vectors of a graph with the six required roles.
+
+    The cases cover batches, gaps, a mute and an empty row.
+    """
     random, graph, cases = np.random.default_rng(seed), Graph(model), []
     for batch in (1, 2, 7):
         values = random.normal(10.0, 3.0, (batch, metrics, window_steps))
@@ -99,7 +103,7 @@ def toy_golden(model: bytes, window_steps: int, metrics: int, seed: int = 5) -> 
         weight[-1, 0] = 0.0
         if batch > 2:
             values[0] = np.nan
-        inputs = {
+        inputs: dict[str, np.ndarray] = {
             "values": values,
             "location": random.normal(10.0, 1.0, (batch, metrics)),
             "scale": random.uniform(1.0, 4.0, (batch, metrics)),

@@ -1,4 +1,7 @@
-"""A small whole release in a store, with the toy graph: for tests of scorers, channels and tools (needs ``onnx``)."""
+"""A small complete release with the toy graph, for tests of scorers, channels and tools.
+
+It needs ``onnx``.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +67,19 @@ def toy_release(
     mutes: pa.Table | None = None,
     gates: Sequence[Gate] = (),
 ) -> str:
-    """Publish a release for ``kinds`` (kind -> entities that have rows of their own); returns its id.
+    """Publish a release and return its id.
 
     Entity i of a kind has location 10 + i and threshold ``threshold`` + i; the default 10 and ``threshold``.
+
+    Args:
+        store: The store.
+        kinds: Kind -> entities with rows of their own.
+        metrics: The catalogue of every kind.
+        window_steps: Samples of one window.
+        step_seconds: Seconds between samples.
+        threshold: Threshold of the default and of each kind's first entity.
+        mutes: Mutes of the release (MUTES).
+        gates: Gates of the manifest.
     """
     kinds = {"service": ("a", "b")} if kinds is None else kinds
     files, entries, normalizer, aligner = [], {}, [], []
@@ -121,7 +134,7 @@ def toy_release(
         ALIGNER.conform(pa.Table.from_pylist(aligner, schema=ALIGNER.schema)), layout.aligner, "aligner"
     )
     mutes_key = None if mutes is None else put(MUTES.conform(mutes), layout.plan_input, "mutes")[0]
-    total = sum(len(ids) for ids in kinds.values())
+    count = sum(len(ids) for ids in kinds.values())
     manifest = Manifest(
         release_id="",
         files=tuple(files),
@@ -134,7 +147,7 @@ def toy_release(
         data_version=data_version(["toy"]),
         ranges=dict.fromkeys(kinds, RANGES),
         gates=tuple(gates),
-        coverage=Coverage(entities=total, own_rows=total, share=1.0, by_state={"shared": total}),
+        coverage=Coverage(entities=count, own_rows=count, share=1.0, by_state={"shared": count}),
         evaluation=None,
     )
     return publish(store, manifest, {"why": "a toy release"})
@@ -143,7 +156,7 @@ def toy_release(
 def toy_telemetry(
     kind: str, entity_id: str, steps: int, *, step_seconds: int = 60, metrics: Sequence[str] = METRICS, seed: int = 0
 ) -> pa.Table:
-    """Regular telemetry of one entity around location 10 and scale 2, without gaps, from 2026-03-09 on."""
+    """Create telemetry of one entity around location 10 and scale 2, from 2026-03-09 on."""
     random = np.random.default_rng(seed)
     start = np.datetime64("2026-03-09T00:00:00", "us")
     times = start + np.arange(steps) * np.timedelta64(step_seconds, "s")

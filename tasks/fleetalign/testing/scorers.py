@@ -1,4 +1,4 @@
-"""What every scorer must do, as a pytest class: subclass it and say how your scorer scores a table.
+"""Conformance suite of scorers: a pytest class to subclass with your own ``score``.
 
 ::
 
@@ -49,18 +49,20 @@ def _close(left: pa.Table, right: pa.Table) -> None:
 
 
 class ScorerConformance(ABC):
-    """Contracts 2.8 and 3 through a scorer's eyes, on a release with a toy graph."""
+    """Tests contracts 2.8 and 3 on a release with a toy graph."""
 
     @abstractmethod
     def score(self, store_uri: str, release_id: str, telemetry: pa.Table) -> pa.Table:
-        """Scores of ``telemetry`` under that release, with the columns and types of SCORES."""
+        """Score ``telemetry`` with that release; return the columns and types of SCORES."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
+        """Open an empty file store."""
         return open_store(f"file://{tmp_path}/store")
 
     @pytest.fixture
     def release_id(self, store: Store) -> str:
+        """Publish a release and return its id."""
         return toy_release(store, window_steps=WINDOW_STEPS)
 
     def _graph(self, store: Store, release_id: str) -> Graph:
@@ -111,7 +113,7 @@ class ScorerConformance(ABC):
         expected = self.score(store.uri, release_id, known)
         _close(self.score(store.uri, release_id, stranger), _with(expected, "entity_id", np.full(STEPS, "stranger")))
 
-    def test_an_unknown_kind_is_said_and_not_guessed(self, store: Store, release_id: str) -> None:
+    def test_an_unknown_kind_is_reported_and_not_guessed(self, store: Store, release_id: str) -> None:
         found = self.score(store.uri, release_id, toy_telemetry("toaster", "a", STEPS))
         assert found.num_rows == STEPS
         assert set(found["reason"].to_pylist()) == {"unknown_kind"}
@@ -193,7 +195,7 @@ class ScorerConformance(ABC):
         assert found["score"].null_count == 2 * (WINDOW_STEPS - 1)
 
     def test_golden_vectors_repeat_here(self, store: Store, release_id: str) -> None:
-        """The runtime this scorer uses must repeat them; Python's is onnxruntime."""
+        """Check the runtime that the scorer uses; Python's is onnxruntime."""
         manifest = read_manifest(store, release_id)
         golden = from_parquet(read_file(store, manifest, manifest.kinds["service"].golden), "golden")
         graph = self._graph(store, release_id)
@@ -202,7 +204,7 @@ class ScorerConformance(ABC):
 
     @staticmethod
     def _mute(rows: pa.Table, entity_id: str, metric: str, first: int, last: int) -> pa.Table:
-        """A mute from the sample ``first`` up to and without the sample ``last``."""
+        """Make a mute from the sample ``first`` up to and without the sample ``last``."""
         start = rows["timestamp"][0].as_py()
         mute = {
             "kind": "service",

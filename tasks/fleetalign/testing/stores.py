@@ -1,4 +1,4 @@
-"""What every store must do, as a pytest class: subclass it and give a ``store`` fixture with an empty store.
+"""Conformance suite of stores: a pytest class to subclass with a fixture ``store``.
 
 ::
 
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pytest
 
@@ -26,11 +27,17 @@ LARGE_BYTES = 20 * 2**20
 ODD_KEYS = ("a.b", "a/b=c", "a/b c", "a/ü", "a/%41", "a-b/c", "aa", "a/b/c/d/e.json", "a/+&?#'()~!*,;@$")
 
 
-def race(calls: int, act: Callable[[int], object]) -> list[object]:
-    """Run ``act(0) .. act(calls - 1)`` at once, in threads that start together; their results in order."""
+T = TypeVar("T")
+
+
+def race(calls: int, act: Callable[[int], T]) -> list[T]:
+    """Run ``act(0) ..
+
+    Act(calls - 1)`` in threads that start together; return the results in order.
+    """
     barrier = threading.Barrier(calls)
 
-    def started(index: int) -> object:
+    def started(index: int) -> T:
         barrier.wait()
         return act(index)
 
@@ -39,7 +46,10 @@ def race(calls: int, act: Callable[[int], object]) -> list[object]:
 
 
 class StoreConformance:
-    """Contracts 5.3 and 5.4 on single keys. No key lies below another one (``a`` and ``a/b``): files cannot do that."""
+    """Tests contracts 5.3 and 5.4 on single keys.
+
+    No key lies below another one (``a`` and ``a/b``), because files cannot do that.
+    """
 
     large_bytes = LARGE_BYTES
     """Size of the large object."""
@@ -78,7 +88,11 @@ class StoreConformance:
 
     def test_exactly_one_racer_creates(self, store: Store) -> None:
         for turn in range(3):
-            won = race(RACERS, lambda i, turn=turn: store.put_if_absent(f"race/{turn}", str(i).encode()))
+
+            def create(index: int, turn: int = turn) -> bool:
+                return store.put_if_absent(f"race/{turn}", str(index).encode())
+
+            won = race(RACERS, create)
             assert sum(won) == 1
             assert store.get(f"race/{turn}") == str(won.index(True)).encode()
 
@@ -143,7 +157,7 @@ class StoreConformance:
         done = threading.Event()
 
         def act(index: int) -> set[bytes]:
-            seen = set()
+            seen: set[bytes] = set()
             if index == 0:
                 for turn in range(24):
                     store.put("key", values[turn % len(values)])
@@ -153,7 +167,7 @@ class StoreConformance:
                 seen.add(data if data not in values else b"whole")
             return seen
 
-        assert set().union(*race(4, act)) <= {b"whole"}
+        assert frozenset[bytes]().union(*race(4, act)) <= {b"whole"}
 
     def test_list_is_sorted_and_by_prefix(self, store: Store) -> None:
         before = datetime.now(UTC) - timedelta(minutes=5)

@@ -1,1 +1,1 @@
-"""What is looked at after a release: drift of telemetry, health of channels, the pages of the UI."""
+"""Watches published releases: drift of telemetry, health of channels, HTML pages of the UI."""

@@ -1,11 +1,11 @@
-"""Reads days of one kind for the drift check: telemetry as a release standardises it, its scores, and what it would send.
+"""Reads days of one kind for the drift check: standardised telemetry, scores and pages.
 
-Entities come in blocks; of each a few numbers are kept.
+Entities come in blocks; a few numbers of each are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from fleetalign.contracts.feedback import UNLABELLED
 from fleetalign.contracts.tables import DEFAULT_ENTITY
 from fleetalign.interval import Interval
 from fleetalign.plan.document import plan_config, read_plan
+from fleetalign.progress import Progress
 from fleetalign.release.backtest import sent
 from fleetalign.release.replay import BATCH_ENTITIES, Trace, panels
 from fleetalign.scoring.scorer import Scorer
@@ -24,26 +25,29 @@ from fleetalign.storage.panel import Panel
 from fleetalign.storage.store import Store
 from fleetalign.watch.measures import EntityDay, KindDay, entity_day
 
-Progress = Callable[[int, int, str], None]
-
 
 @dataclass
 class Alarms:
-    """What a release sends in some time: ``pages`` of each ``kind/entity_id`` that has any; scored time and samples; how
-    many of them lie over their threshold, and how many of normal ones the alignment expects there."""
+    """The alarms of a release over a time range."""
 
     pages: dict[str, int] = field(default_factory=dict)
+    """Pages of each ``kind/entity_id`` that has any."""
     entity_days: float = 0.0
+    """Scored time."""
     scored: int = 0
+    """Scored samples."""
     over: int = 0
+    """Scored samples above their threshold."""
     expected: float = 0.0
+    """Normal samples that the alignment expects above their threshold."""
 
     @property
     def per_entity_day(self) -> float | None:
+        """Pages per entity and day; None without scored time."""
         return sum(self.pages.values()) / self.entity_days if self.entity_days else None
 
     def add(self, other: Alarms) -> None:
-        """``other`` is about other entities."""
+        """Add the alarms of other entities."""
         self.pages |= other.pages
         self.entity_days += other.entity_days
         self.scored += other.scored
@@ -52,9 +56,13 @@ class Alarms:
 
 
 class DayReader:
-    """Days as the release of ``scorer`` sees them; ``plan`` is what the release was built from."""
+    """Reads days with the release of a scorer.
+
+    ``plan`` is the plan that the release was built from.
+    """
 
     def __init__(self, store: Store, config: Config, scorer: Scorer, progress: Progress | None = None) -> None:
+        """Read the plan of the release of ``scorer``."""
         self.plan = read_plan(store, store.get_json(layout.release(scorer.release_id, "provenance.json"))["plan_id"])
         self._store, self._config, self._scorer, self._progress = store, config, scorer, progress
         self._clip = plan_config(self.plan).model.clip
@@ -63,14 +71,17 @@ class DayReader:
             (kind, entity_id): tail for kind, entity_id, tail in zip(*aligned.to_pydict().values(), strict=True)
         }
 
-    def known(self, kind: str) -> set[str]:
-        """The entities that the release has a row of."""
+    def aligned(self, kind: str) -> set[str]:
+        """Return the entities that the release has a row of."""
         return {entity_id for of, entity_id in self._tails if of == kind} - {DEFAULT_ENTITY}
 
     def measurable(self, kind: str) -> set[str]:
-        """Those of them that have a location of their own: by the default's everybody would look shifted."""
+        """Return the aligned entities with a location of their own.
+
+        By the default's location, all would look shifted.
+        """
         scorer = self._scorer.kind(kind)
-        return {entity_id for entity_id in self.known(kind) if scorer and scorer.has_own_location(entity_id)}
+        return {entity_id for entity_id in self.aligned(kind) if scorer and scorer.has_own_location(entity_id)}
 
     def read(
         self,
@@ -80,12 +91,13 @@ class DayReader:
         days: Sequence[Interval],
         measured: Collection[str],
     ) -> tuple[list[KindDay], list[Alarms]]:
-        """What ``days`` (ascending) looked like for those of ``ids`` (sorted) in ``measured``, and the alarms of all ``ids``.
+        """Read ``days`` (ascending) of the entities ``ids`` (sorted).
 
-        The first list is empty when nobody is measured.
+        Returns:
+            The days of the entities in ``measured``, empty if there are none, and the alarms of all ``ids``.
         """
         scorer, counts = self._scorer.kind(kind), frozenset(measured)
-        rows: list[list[EntityDay]] = [[] for _ in days]
+        measured_days: list[list[EntityDay]] = [[] for _ in days]
         alarms = [Alarms() for _ in days]
         done = 0
         for panel in panels(
@@ -94,15 +106,15 @@ class DayReader:
             for i, entity_id in enumerate(panel.entity_ids):
                 for d, (values, trace) in enumerate(self._cut(panel, i, days)):
                     alarms[d].add(self._sent(trace))
-                    if entity_id in counts:
+                    if scorer is not None and entity_id in counts:
                         usual = scorer.location(entity_id), scorer.scale(entity_id)
-                        rows[d].append(entity_day(values, *usual, self._clip, trace.score))
+                        measured_days[d].append(entity_day(values, *usual, self._clip, trace.score))
             done += len(panel.entity_ids)
-            self._tell(kind, days, done, len(ids))
-        return [KindDay.of(row) for row in rows if row], alarms
+            self._report_progress(kind, days, done, len(ids))
+        return [KindDay.of(entities) for entities in measured_days if entities], alarms
 
     def _cut(self, panel: Panel, entity: int, days: Sequence[Interval]) -> Iterator[tuple[np.ndarray, Trace]]:
-        """Raw values float64 [t, metric] and trace of one entity on each of ``days``."""
+        """Yield the raw values float64 [t, metric] and the trace of one entity on each of ``days``."""
         kind, entity_id, step = panel.kind, panel.entity_ids[entity], panel.step_seconds
         first, last = panel.index_of(days[0].start), panel.index_of(days[-1].end)
         score, margin = self._scorer.score_panel(kind, panel, entity, first, last)
@@ -114,14 +126,14 @@ class DayReader:
             yield np.asarray(panel.values[entity, start:stop]), trace
 
     def _sent(self, trace: Trace) -> Alarms:
-        """Counted as the gate on pages counts."""
+        """Count the alarms of a trace as the gate on pages counts them."""
         counted = sent(trace.entity_id, [trace], self._config.align.merge_steps)
         pages = {f"{trace.kind}/{trace.entity_id}": counted.count} if counted.count else {}
         tail = self._tails.get((trace.kind, trace.entity_id), self._tails[trace.kind, DEFAULT_ENTITY])
         scored = int(np.isfinite(trace.margin).sum())
         return Alarms(pages, counted.entity_days, scored, int((trace.margin > 0).sum()), scored * tail)
 
-    def _tell(self, kind: str, days: Sequence[Interval], done: int, among: int) -> None:
+    def _report_progress(self, kind: str, days: Sequence[Interval], done: int, among: int) -> None:
         if self._progress is not None:
             what = f"{kind} {days[0].start.date()}" + (f" +{len(days) - 1}" if days[1:] else "")
             self._progress(-(-done // BATCH_ENTITIES), -(-among // BATCH_ENTITIES), what)

@@ -1,7 +1,8 @@
-"""Has the telemetry moved away from what a release was built on? One day of the store, beside the release's own last days.
+"""Checks whether a day's telemetry has moved away from the data of a release.
 
-The control days are read as the release's plan froze them, so the same store gives the same answer however often it is
-asked. What is measured is in ``evaluate.drift``, how days are read in ``release.drift_days``.
+The day is compared with the last days of that data, the control days. They are read as the release's plan froze them,
+so repeating a check on the same store gives the same result. ``watch.measures`` defines the measures, ``watch.days``
+reads the days.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from fleetalign.errors import BadInput
 from fleetalign.evaluate import gates
 from fleetalign.interval import Interval, format_time, split
 from fleetalign.plan.document import partitions_of
+from fleetalign.progress import Progress
 from fleetalign.release.replay import stored_partitions
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake
 from fleetalign.storage.store import Store
 from fleetalign.watch import reports
-from fleetalign.watch.days import Alarms, DayReader, Progress
+from fleetalign.watch.days import Alarms, DayReader
 from fleetalign.watch.measures import FLEET, Measure, largest, measures, share
 
 REPORT_VERSION = "1.0"
@@ -36,35 +38,57 @@ DAY = timedelta(days=1)
 
 @dataclass
 class _Kind:
-    """One kind of the checked day. ``seen``, ``known``, ``new``, ``silent``: entity ids, sorted; ``alarms`` by day."""
+    """One kind of the checked day."""
 
     kind: str
     seen: Sequence[str]
-    known: set[str]
+    """Entities with telemetry on the day, sorted."""
+    aligned: set[str]
+    """Entities that the release has a row of."""
     control: list[Interval] = field(default_factory=list)
+    """The control days."""
     measures: list[Measure] = field(default_factory=list)
     alarms: dict[Interval, Alarms] = field(default_factory=dict)
+    """Alarms of the checked day and of the control days."""
 
     @property
     def new(self) -> list[str]:
-        return sorted({*self.seen} - self.known)
+        """Entities of the day that the release does not know, sorted."""
+        return sorted({*self.seen} - self.aligned)
 
     @property
     def silent(self) -> list[str]:
-        return sorted(self.known - {*self.seen})
+        """Entities of the release without telemetry on the day, sorted."""
+        return sorted(self.aligned - {*self.seen})
 
     def as_json(self) -> dict[str, Any]:
-        counts = {name: len(getattr(self, name)) for name in ("seen", "known", "new", "silent")}
-        return {**counts, "control_days": [_date(day) for day in self.control]}
+        """Return the entry of the report's ``kinds``."""
+        return {
+            "seen": len(self.seen),
+            "known": len(self.aligned),
+            "new": len(self.new),
+            "silent": len(self.silent),
+            "control_days": [_date(day) for day in self.control],
+        }
 
 
 def check(
     store: Store, config: Config, scorer: Scorer, day: Interval | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Compare ``day`` (None: the newest whole day of validated telemetry) with what ``scorer``'s release was built on.
+    """Compare a day with the data that a release was built on, and write the report.
 
-    Writes the report and returns its document. Raises BadInput when nobody has validated telemetry on that day, or has
-    it with another step than the release knows.
+    Args:
+        store: The store.
+        config: Settings; ``drift`` has the limits.
+        scorer: The release.
+        day: The day; None: the newest whole day of validated telemetry.
+        progress: Is called after each block of entities.
+
+    Returns:
+        The report's document.
+
+    Raises:
+        BadInput: There is no validated telemetry on that day, or its sampling differs from the release's.
     """
     day = day or newest_day(store)
     partitions = lake.list_partitions(store, "validated", within=day)
@@ -75,7 +99,7 @@ def check(
         )
     reader = DayReader(store, config, scorer, progress)
     names = sorted({*scorer.kinds, *(p.kind for p in partitions)})
-    kinds = [_Kind(name, lake.entity_ids(store, partitions, name).to_pylist(), reader.known(name)) for name in names]
+    kinds = [_Kind(name, lake.entity_ids(store, partitions, name).to_pylist(), reader.aligned(name)) for name in names]
     for one in kinds:
         if one.kind in scorer.kinds and one.seen:
             _compare(one, stored_partitions(store, scorer, one.kind, day), reader, scorer, day, config.drift)
@@ -97,9 +121,13 @@ def check(
 
 
 def check_channel(store: Store, config: Config) -> dict[str, Any] | None:
-    """Check the release that ``release.channel`` points to on the newest whole day, and sum up its report.
+    """Check the release of ``release.channel`` on the newest whole day and summarise its report.
 
-    None while the channel points nowhere: nothing is served that could have drifted. Raises what ``check`` raises.
+    Returns:
+        The summary; None while the channel points to no release.
+
+    Raises:
+        BadInput: As ``check``.
     """
     if channels.read(store, config.release.channel) is None:
         return None
@@ -107,7 +135,11 @@ def check_channel(store: Store, config: Config) -> dict[str, Any] | None:
 
 
 def newest_day(store: Store) -> Interval:
-    """The newest whole day (UTC) whose end validated telemetry reaches. Raises BadInput when there is none."""
+    """Find the newest whole day (UTC) that validated telemetry covers to its end.
+
+    Raises:
+        BadInput: There is none.
+    """
     spans = [p.interval for p in lake.list_partitions(store, "validated")]
     end = max((s.end.replace(hour=0, minute=0, second=0, microsecond=0) for s in spans), default=None)
     if end is None or end <= min(s.start for s in spans):
@@ -127,7 +159,7 @@ def _compare(
     day: Interval,
     limits: DriftConfig,
 ) -> None:
-    """Measure the entities that the release knows, and count the alarms of all."""
+    """Measure the entities that the release knows, and count the alarms of all entities."""
     measured = sorted(reader.measurable(one.kind) & {*one.seen})
     found, (one.alarms[day],) = reader.read(one.kind, partitions, one.seen, [day], measured)
     if not found:
@@ -143,7 +175,7 @@ def _compare(
 
 
 def _control_days(plan: Plan, kind: str, day: Interval, most: int) -> list[Interval]:
-    """The newest whole days that the release was built on and that lie before ``day``."""
+    """Return the newest whole days that the release was built on and that lie before ``day``."""
     spans = [p.interval for p in partitions_of(plan, kind)]
     start, end = min(s.start for s in spans), min(max(s.end for s in spans), day.start)
     if end <= start or most == 0:
@@ -153,13 +185,13 @@ def _control_days(plan: Plan, kind: str, day: Interval, most: int) -> list[Inter
 
 
 def _coverage(kinds: Sequence[_Kind], limits: DriftConfig) -> list[Measure]:
-    """Who is new and who is silent, by kind and in the fleet."""
+    """Measure the shares of new and of silent entities, by kind and over the fleet."""
     found = []
     groups = [(one.kind, [one]) for one in kinds] + [(FLEET, list(kinds))]
     for name, members in groups:
         for what, among, limit in (
             ("new", "seen", limits.max_new_share),
-            ("silent", "known", limits.max_silent_share),
+            ("silent", "aligned", limits.max_silent_share),
         ):
             prefix = "{}/" if name == FLEET else ""
             some = [prefix.format(one.kind) + entity for one in members for entity in getattr(one, what)]
@@ -171,7 +203,10 @@ def _coverage(kinds: Sequence[_Kind], limits: DriftConfig) -> list[Measure]:
 def _alarm_rate(
     kinds: Sequence[_Kind], scorer: Scorer, day: Interval, config: Config
 ) -> tuple[dict[str, Any], Measure]:
-    """The release's gate on pages, asked again of what it sends on the day; and the same as a measure."""
+    """Apply the release's gate on pages to the day.
+
+    Return the document and the same as a measure.
+    """
     by_day: dict[Interval, Alarms] = {day: Alarms()}
     for one in kinds:
         for when, alarms in one.alarms.items():
@@ -179,7 +214,8 @@ def _alarm_rate(
     found = by_day.pop(day)
     name = "pages_per_entity_day"
     own = next((g for g in scorer.manifest.gates if g.name == name), None)
-    gate = gates.pages_per_entity_day(found.per_entity_day, own.limit if own else config.gates.max_pages_per_entity_day)
+    limit = own.limit if own else config.gates.max_pages_per_entity_day
+    gate = gates.pages_per_entity_day(found.per_entity_day, limit)
     control = tuple(by_day[when].per_entity_day for when in sorted(by_day))
     worst = largest(list(found.pages), np.array(list(found.pages.values()), dtype=np.float64))
     document = {
@@ -190,4 +226,4 @@ def _alarm_rate(
         "over_threshold_share": rounded(found.over / found.scored) if found.scored else None,
         "tail_probability": rounded(found.expected / found.scored) if found.scored else None,
     }
-    return document, Measure(FLEET, name, None, gate.value, gate.limit, gate.verdict == "fail", control, worst)
+    return document, Measure(FLEET, name, None, gate.value, limit, gate.verdict == "fail", control, worst)

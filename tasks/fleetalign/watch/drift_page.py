@@ -1,4 +1,4 @@
-"""A drift report for people: a few lines for a terminal, and one self-contained HTML page."""
+"""A drift report as text for a terminal and as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from fleetalign.explain.plots import drift_plot
-from fleetalign.explain.release_page import number_text
+import numpy as np
+
+from fleetalign.explain.plots import ALARM, DETECTOR, INK, QUIET, WIDTH_INCHES, shortened, stacked_axes, svg_text
+from fleetalign.explain.text import number_text
 from fleetalign.watch.measures import limit_share
 
 MOST_PLOTTED = 40
 MEANINGS = {
     "shifted_share": "share of entities whose mean lies more than {shift_scales:g} scales from their usual level",
     "spread_ratio": "how much the metric varies, in the scales of the release; median entity",
-    "clipped_share": "share of values that the network sees only as its clip",
+    "clipped_share": "share of values that are clipped before the network sees them",
     "score_ratio": "95 % quantile of scores against that of the control days, up or down; median entity",
     "new_share": "share of the day's entities that the release does not know",
     "silent_share": "share of the release's entities that sent nothing",
-    "pages_per_entity_day": "pages that the release sends, per entity and day: its own gate, asked again",
+    "pages_per_entity_day": "pages that the release sends, per entity and day, against the limit of its own gate",
 }
 
 
 def by_urgency(measures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Findings first, then what is nearest to its limit; a measure without a value last."""
+    """Sort findings first, then by distance to the limit; a measure without a value comes last."""
 
     def key(measure: Mapping[str, Any]) -> tuple[bool, float]:
         near = -1.0 if measure["value"] is None else limit_share(measure, measure["value"])
@@ -33,7 +35,7 @@ def by_urgency(measures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
 
 
 def text(report: Mapping[str, Any]) -> str:
-    """The findings, each with its control and worst entities; then the alarm rate and what was covered."""
+    """Write the findings with control days and worst entities, the alarm rate and the coverage."""
     found = [m for m in by_urgency(report["measures"]) if m["drifted"]]
     head = f"{report['day']} against release {report['release_id']}: "
     lines = [head + (f"{len(found)} of {len(report['measures'])} measures drifted" if found else "no drift")]
@@ -54,26 +56,33 @@ def text(report: Mapping[str, Any]) -> str:
 
 
 def in_words(measure: Mapping[str, Any]) -> str:
+    """Write a measure with its value and its limit."""
     name = " ".join(filter(None, (measure["kind"], measure["name"], measure["metric"])))
     return f"{name}: {number_text(measure['value'])}, limit {number_text(measure['limit'])}"
 
 
 def meaning(report: Mapping[str, Any], measure: Mapping[str, Any]) -> str:
+    """Explain what a measure means."""
     return MEANINGS[measure["name"]].format(**report["limits"])
 
 
 def control_text(measure: Mapping[str, Any]) -> str:
+    """List the values of the control days."""
     return ", ".join(map(number_text, measure["control"])) or "none"
 
 
 def worst_text(measure: Mapping[str, Any]) -> str:
+    """List the worst entities with their values."""
     return ", ".join(
         w["entity_id"] + ("" if w["value"] is None else f" {number_text(w['value'])}") for w in measure["worst"]
     )
 
 
 def render(report: Mapping[str, Any]) -> bytes:
-    """The page as UTF-8 HTML. It asks the network for nothing; the same report gives the same bytes."""
+    """Render the page as UTF-8 HTML without external resources.
+
+    The same report gives the same bytes.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -91,3 +100,23 @@ def render(report: Mapping[str, Any]) -> bytes:
         "plotted": min(len(measures), MOST_PLOTTED),
     }
     return environment.from_string(source).render(context).encode()
+
+
+def drift_plot(measures: Sequence[Mapping[str, Any]]) -> str:
+    """Draw each measure as a share of its limit, the day as a dot, control days as ticks."""
+    figure, (axes,) = stacked_axes(1, WIDTH_INCHES, 0.6 + 0.24 * len(measures))
+    for row, one in enumerate(measures):
+        shares = [limit_share(one, value) for value in one["control"] if value is not None]
+        axes.plot(shares, [row] * len(shares), "|", color=QUIET, markersize=9)
+        if one["value"] is not None:
+            color = ALARM if one["drifted"] else DETECTOR
+            axes.plot(limit_share(one, one["value"]), row, "o", color=color, markersize=5)
+    axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
+    labels = [" ".join(filter(None, (m["kind"], m["name"], m["metric"]))) for m in measures]
+    axes.set_yticks(np.arange(len(labels)), [shortened(label, 48) for label in labels], fontsize=8)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xscale("symlog", linthresh=1.0)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(left=-0.05)
+    axes.set_xlabel("share of the limit")
+    return svg_text(figure)

@@ -1,4 +1,7 @@
-"""Whether a pre-training is due: by what lies in the store, never by counting events (docs/decisions/0001)."""
+"""Decides whether a pre-training is due.
+
+The decision follows from the content of the store, not from events (docs/decisions/0001).
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,19 @@ from fleetalign.watch import reports
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """``snapshot`` is the id of what is trained on: the same state of the store gives the same id. ``why`` in words."""
+    """A pre-training that is due."""
 
     snapshot: str
+    """Id of the training data: the same state of the store gives the same id."""
     why: str
+    """The reason, as text."""
 
 
 def snapshot_due(store: Store, config: Config, last: str | None) -> Due | None:
-    """What to train on, and why. ``last`` is the plan of the newest pre-training.
+    """Decide whether to train; ``last`` is the plan of the newest pre-training.
 
-    A training is due when ``airflow.min_new_partitions`` of any kind are new, or, where ``drift`` says so, when the
-    champion was found to have drifted.
+    A training is due when ``airflow.min_new_partitions`` of any kind are new, or, with
+    ``drift.pretrain_when_drifted``, when a check found that the champion has drifted.
     """
     partitions = candidates(store, config)
     used = {p.sha256 for p in read_plan(store, last).partitions} if last else set()
@@ -43,8 +48,10 @@ def snapshot_due(store: Store, config: Config, last: str | None) -> Due | None:
 def _enough_new(
     store: Store, config: Config, partitions: Sequence[lake.Partition], fresh: Sequence[lake.Partition]
 ) -> Due | None:
-    """A time whose kinds are still being validated does not count yet: with and without them it would be two snapshots,
-    and two trainings."""
+    """Decide whether enough partitions are new.
+
+    A time does not count before all its kinds are validated: it would give two snapshots, and so two trainings.
+    """
     span = Interval(min(p.interval.start for p in fresh), max(p.interval.end for p in fresh))
     validated = {(p.kind, p.interval) for p in partitions}
     open_times = {
@@ -63,8 +70,11 @@ def _enough_new(
 
 
 def _drifted(store: Store, config: Config, fresh: Sequence[lake.Partition], last: str | None) -> Due | None:
-    """Due once per model: the newest check of the champion found drift on a day that no training has seen, and the
-    champion's model is still the newest. A newer model that waits for its gates would not get better by another one."""
+    """Decide whether drift makes a training due, at most once per model.
+
+    It does when the newest check of the champion found drift on a day that no training has used, and the champion's
+    model is still the newest: a newer model that waits for its gates would not improve by training again.
+    """
     pointer = channels.read(store, config.release.channel)
     if not config.drift.pretrain_when_drifted or last is None or pointer is None:
         return None
@@ -81,9 +91,9 @@ def _drifted(store: Store, config: Config, fresh: Sequence[lake.Partition], last
 
 
 def _held(store: Store, config: Config, raw: lake.Partition) -> bool:
-    """Whether validation has looked at the partition and holds it."""
+    """Return whether validation holds the partition."""
     try:
         result = store.get_json(layout.validation_result(raw.kind, raw.interval, config.partition))
     except NotFound:
         return False
-    return result["verdict"] == "held"
+    return bool(result["verdict"] == "held")

@@ -1,4 +1,4 @@
-"""The entities of a release, a page of rows at a time, beside the release before."""
+"""The entities of a release in slices of rows, compared with the previous release."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from fleetalign.align.threshold_changes import ThresholdChanges, compare
+from fleetalign.contracts.arrays import Bools
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, STATES
 from fleetalign.errors import NotFound
@@ -28,84 +29,101 @@ Order = Literal["moved", "name"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which entities: of ``kind``, in ``state``, whose id begins with ``text`` (or ``KIND/text``); empty means any."""
+    """Which entities to list, and in which order."""
 
     order: Order = "moved"
     kind: str = ""
+    """Empty: any kind."""
     state: str = ""
+    """Empty: any state."""
     text: str = ""
+    """Beginning of the id, or of ``KIND/ID``; empty: any id."""
     page: int = 1
+    """Number of the slice, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityPage:
-    """``rows`` as the aligner table has them, with ``before`` (the earlier threshold) and ``factor``, None where there is
-    none. ``total`` rows match in all, on ``pages`` pages; ``page`` is the one that was given. The other counts are of the
-    whole release: entities whose threshold ``moved``, that are ``new``, and that are ``gone`` since the release before.
-    """
+    """One slice of the entities of a release, and counts of the whole release."""
 
     rows: Sequence[dict[str, Any]]
+    """Rows of the aligner table, with ``before`` (the earlier threshold) and ``factor``, each None if unknown."""
     total: int
+    """Rows that match the query."""
     page: int
+    """Number of this slice, from 1."""
     pages: int
+    """Number of slices."""
     kinds: Sequence[str]
+    """Every kind of the release."""
     compared: bool
+    """Whether there was a previous release to compare with."""
     moved: int
+    """Entities of the release whose threshold moved."""
     new: int
+    """Entities that the previous release did not have."""
     gone: int
+    """Entities that only the previous release had."""
 
 
 class EntityPages:
-    """Pages of the entities of any release of a store.
+    """Slices of the entities of any release of a store.
 
-    Releases never change, so the comparison of two, some numbers per entity, is made once and kept for the next page;
-    safe to share among threads.
+    Releases never change, so the comparison of two (some numbers per entity) is made once and kept for the next slice.
+    It is safe to share among threads.
     """
 
     def __init__(self, store: Store) -> None:
+        """Read releases from ``store``."""
         self._store = store
         self._compared = lru_cache(COMPARISONS_KEPT)(self._compare)
 
     def page(self, release_id: str, before_id: str | None, query: Query) -> EntityPage:
-        """One page; a page after the last gives the last. Raises NotFound and Corrupt as the releases do; a release
-        before that is gone is as none."""
-        data, moves, compared = self._compared(release_id, before_id)
+        """Return one slice; a number beyond the last slice gives the last.
+
+        A deleted predecessor counts as none.
+
+        Raises:
+            NotFound: There is no such release.
+            Corrupt: A file of the release was altered.
+        """
+        data, changes, compared = self._compared(release_id, before_id)
         table = FleetTable(ALIGNER, data, f"aligner of release {release_id}")
-        rows = moves.furthest() if query.order == "moved" else np.flatnonzero(moves.entity)
-        rows = rows[_wanted(table, moves, query)[rows]]
-        pages = max(math.ceil(len(rows) / PAGE_ROWS), 1)
+        positions = changes.furthest() if query.order == "moved" else np.flatnonzero(changes.entity)
+        positions = positions[_wanted(table, changes, query)[positions]]
+        pages = max(math.ceil(len(positions) / PAGE_ROWS), 1)
         page = min(max(query.page, 1), pages)
-        shown = rows[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
+        shown = positions[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
         found = table.at(shown).to_pylist()
-        for row, before, factor in zip(found, moves.before[shown], moves.factor[shown], strict=True):
+        for row, before, factor in zip(found, changes.before[shown], changes.factor[shown], strict=True):
             row["before"], row["factor"] = (float(v) if np.isfinite(v) else None for v in (before, factor))
-        new = 0 if not compared else int(np.sum(moves.entity & np.isnan(moves.before)))
-        counts = int(np.sum(moves.moved)), new, moves.gone
-        return EntityPage(found, len(rows), page, pages, moves.kinds, compared, *counts)
+        new = 0 if not compared else int(np.sum(changes.entity & np.isnan(changes.before)))
+        counts = int(np.sum(changes.moved)), new, changes.gone
+        return EntityPage(found, len(positions), page, pages, changes.kinds, compared, *counts)
 
     def _compare(self, release_id: str, before_id: str | None) -> tuple[bytes, ThresholdChanges, bool]:
         data, before = self._aligner(release_id), None
         if before_id is not None:
             with contextlib.suppress(NotFound):
                 before = FleetTable(ALIGNER, self._aligner(before_id), f"aligner of release {before_id}")
-        moves = compare(FleetTable(ALIGNER, data, f"aligner of release {release_id}"), before)
-        return data, moves, before is not None
+        changes = compare(FleetTable(ALIGNER, data, f"aligner of release {release_id}"), before)
+        return data, changes, before is not None
 
     def _aligner(self, release_id: str) -> bytes:
         manifest = read_manifest(self._store, release_id)
         return read_file(self._store, manifest, manifest.aligner)
 
 
-def _wanted(table: FleetTable, moves: ThresholdChanges, query: Query) -> np.ndarray:
-    """bool [row of the table]"""
-    wanted = np.ones(len(moves.entity), bool)
+def _wanted(table: FleetTable, changes: ThresholdChanges, query: Query) -> Bools:
+    """Mark the rows of the table that match the query, bool [row]."""
+    wanted = np.ones(len(changes.entity), bool)
     if query.kind:
-        wanted &= moves.kind == (moves.kinds.index(query.kind) if query.kind in moves.kinds else -1)
+        wanted &= changes.kind == (changes.kinds.index(query.kind) if query.kind in changes.kinds else -1)
     if query.state:
-        wanted &= moves.state == (STATES.index(query.state) if query.state in STATES else -1)
+        wanted &= changes.state == (STATES.index(query.state) if query.state in STATES else -1)
     if query.text:
         named = np.zeros(len(wanted), bool)
-        for kind in moves.kinds:
+        for kind in changes.kinds:
             named[_beginning_with(table, kind, query.text)] = True
             if query.text.startswith(f"{kind}/"):
                 named[_beginning_with(table, kind, query.text.removeprefix(f"{kind}/"))] = True
@@ -114,7 +132,10 @@ def _wanted(table: FleetTable, moves: ThresholdChanges, query: Query) -> np.ndar
 
 
 def _beginning_with(table: FleetTable, kind: str, text: str) -> list[int]:
-    """Rows of a kind's entities whose id begins so: reads the few row groups where they stand, side by side."""
+    """Find the rows of a kind's entities whose id begins with ``text``.
+
+    They lie in a few row groups.
+    """
     found: list[int] = []
     starts = table.group_starts
     for number, first, last in table.spans(kind):

@@ -1,6 +1,6 @@
-"""What the Fleet page shows of a channel, as plain values read from the store alone.
+"""The state of a channel for the Fleet page, as plain values read only from the store.
 
-How many objects are read does not grow with the fleet: the pointer and its recent history, the release's manifest, one
+The number of objects read does not grow with the fleet: the pointer and its recent history, the release's manifest, one
 listing of the drift checks and the newest of them, and the newest partition of each kind.
 """
 
@@ -15,7 +15,7 @@ from fleetalign.contracts.manifest import Gate, Manifest
 from fleetalign.contracts.tables import STATES
 from fleetalign.errors import NotFound
 from fleetalign.evaluate.figures import Figure
-from fleetalign.interval import from_partition_key, parse_time
+from fleetalign.interval import Granularity, from_partition_key, parse_time
 from fleetalign.plan import receipts
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake, layout
@@ -24,68 +24,76 @@ from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.store import Store
 
 FIRST = "champion"
-"""The channel that is named before the others."""
+"""The channel that is listed first."""
 CHECKED_DAYS = 30
-"""Newest drift checks whose pages are shown."""
+"""How many of the newest drift checks are charted."""
 MOVES_READ = 40
-"""Newest entries of a channel's history that are looked at."""
+"""How many of the newest entries of a channel's history are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where a channel points. ``since`` is when it began to point to this release: a renewal is no new beginning."""
+    """A channel and its pointer."""
 
     pointer: Pointer
     since: datetime
+    """Since when it points to this release; a renewal does not change it."""
     expired: bool
 
     @property
     def expires(self) -> datetime:
+        """When the release expires."""
         return parse_time(self.pointer.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How far one kind's data reach: validated telemetry in the store, and what the release was calibrated on."""
+    """How recent the data of one kind are."""
 
     kind: str
     aligned_until: datetime
+    """End of the telemetry that the release was calibrated on."""
     validated_until: datetime | None
+    """End of the newest validated telemetry since then; None without any."""
     late: bool
     """Whether the newest validated telemetry is older than a release of this channel may become."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedDay:
-    """What a drift check counted on one day of the release that served then. ``budget``: pages that its gate allows."""
+    """The result of the drift check of one day."""
 
     day: str
     release_id: str
+    """The release that served on that day."""
     pages: float
     budget: float | None
+    """Pages that the release's gate allows for as many entities."""
     drifted: bool
     over_budget: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One release: its manifest, and what became of it whenever somebody asked to promote it."""
+    """One release."""
 
     manifest: Manifest
     promotions: Sequence[Mapping[str, Any]]
+    """The verdict of every attempt to promote it."""
 
     @property
     def release_id(self) -> str:
+        """The id of the release."""
         return self.manifest.release_id
 
     def gates(self, champion_id: str | None) -> list[Gate]:
-        """Its own, and those of its comparison with that champion, where there was one."""
+        """Return its own gates and those of its comparison with that champion, if there was one."""
         compared = (g for p in self.promotions if p["champion_id"] == champion_id for g in p["comparison_gates"])
         return [*self.manifest.gates, *map(Gate.from_document, compared)]
 
     @property
     def figures(self) -> list[Figure]:
-        """Empty where nothing was judged. A figure has its controls, or is not made."""
+        """Figures with their controls; empty where nothing was judged."""
         evaluation = self.manifest.evaluation
         return [] if evaluation is None else [Figure.from_json(f) for f in evaluation["figures"]]
 
@@ -97,25 +105,34 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class FleetView:
-    """``chosen`` of ``channels``, its release and what is known of it; None where nothing was promoted yet. ``store`` is
-    the URI of the store."""
+    """The state of a channel."""
 
     store: str
+    """URI of the store."""
     channels: Sequence[Channel]
+    """Every channel that points to a release."""
     chosen: Channel | None
+    """The channel shown; None if it points to no release yet."""
     release: Release | None
+    """Its release; None without ``chosen``."""
     freshness: Sequence[Freshness]
+    """By kind."""
     days: Sequence[CheckedDay]
+    """The newest drift checks, newest last."""
 
     @property
     def check(self) -> CheckedDay | None:
-        """The newest check of this very release."""
+        """The newest check of this release."""
         mine = [d for d in self.days if self.release is not None and d.release_id == self.release.release_id]
         return mine[-1] if mine else None
 
 
 def fleet_view(store: Store, name: str, now: datetime) -> FleetView:
-    """The page of channel ``name``. Raises UsageError for a name that none can have, and what the store raises."""
+    """Read the state of the channel ``name``.
+
+    Raises:
+        UsageError: The name is not a valid name of a channel.
+    """
     layout.checked_channel(name)
     found = [
         channel
@@ -132,23 +149,36 @@ def fleet_view(store: Store, name: str, now: datetime) -> FleetView:
 
 
 def read_release(store: Store, release_id: str, digest: str | None = None) -> Release:
-    """A release and every verdict on it. Raises NotFound, and Corrupt when it was altered."""
+    """Read a release and every verdict on it.
+
+    Raises:
+        NotFound: There is no such release.
+        Corrupt: The manifest was altered.
+    """
     manifest = read_manifest(store, release_id, digest)
     keys = [info.key for info in store.list(layout.promotions_of(release_id))]
     return Release(manifest, [store.get_json(key) for key in keys])
 
 
 def release_of_plan(store: Store, plan_id: str) -> str:
-    """Id of the release that was made of a plan. Raises NotFound when there is none."""
+    """Return the id of the release that was built from a plan.
+
+    Raises:
+        NotFound: There is none yet.
+    """
     try:
         return receipts.read_release(store, plan_id).release_id
     except NotFound:
-        raise NotFound(f"plan {plan_id} has no release yet; release_promote makes it of the newest plan") from None
+        raise NotFound(f"plan {plan_id} has no release yet; release_promote builds it from the newest plan") from None
 
 
 def validations(store: Store, key: str) -> list[str]:
-    """Keys of the validation results of every kind for one partition key of Airflow. Raises UsageError for no such key."""
-    granularity = "hour" if "T" in key else "day"
+    """Return the keys of every kind's validation result for a partition key of Airflow.
+
+    Raises:
+        UsageError: The text is not a partition key.
+    """
+    granularity: Granularity = "hour" if "T" in key else "day"
     of_any = layout.validation_result("any", from_partition_key(key, granularity), granularity)
     ending = of_any.removeprefix(f"{layout.VALIDATIONS}any")
     return [info.key for info in store.list(layout.VALIDATIONS) if info.key.endswith(ending)]
@@ -177,7 +207,10 @@ def _freshness(store: Store, release: Release, channel: Channel, now: datetime) 
 
 
 def _checked_days(store: Store, pointer: Pointer) -> list[CheckedDay]:
-    """Newest last. A day that several releases were checked on counts for the one that served later."""
+    """Read the newest drift checks, newest last.
+
+    A day with several belongs to the release that served later.
+    """
     served = [pointer.release_id, *(p.release_id for p in channels.recent(store, pointer, MOVES_READ))]
     newest: dict[str, str] = {}
     checks = {key for info in store.list(layout.DRIFT) if (key := info.key).endswith(".json")}

@@ -1,9 +1,9 @@
-"""How far one day of a kind has moved from what a release was built on, beside how far undrifted days move.
+"""Measures of how far a day has moved from the data of a release, with control days.
 
-Arithmetic only: what is read, and when, is in ``release.drift``. Shapes: E entity, M metric.
+This module only computes; ``watch.drift`` decides what is read and when. Shapes: E entity, M metric.
 
-The population stability index is left out on purpose: it tells a weekend, not drift. Undrifted days of a simulated fleet
-reach 1.5 against each other, where 0.25 is said to mean a shift.
+The population stability index is left out on purpose: it detects weekends, not drift. Undrifted days of a simulated
+fleet reach 1.5 against each other, and 0.25 is commonly taken as a shift.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from fleetalign.config.run import DriftConfig
+from fleetalign.contracts.arrays import Floats
 from fleetalign.contracts.manifest import rounded
+from fleetalign.evaluate.medians import median_over_entities
 
 SCORE_QUANTILE = 0.95
 """High enough to be the tail that thresholds cut, low enough that one incident on one day does not move it."""
@@ -28,39 +30,44 @@ FLEET = "*"
 
 @dataclass(frozen=True, slots=True)
 class EntityDay:
-    """One entity's day. ``level``, ``spread`` float64 [M]: mean and standard deviation of the standardised, clipped
-    values; ``clipped``, ``samples`` int64 [M]; ``score`` the natural logarithm of the score's quantile. NaN: too few samples."""
+    """One entity's day."""
 
     level: np.ndarray
+    """float64 [M]: mean of the standardised, clipped values; NaN with too few samples."""
     spread: np.ndarray
+    """float64 [M]: standard deviation of the standardised, clipped values; NaN with too few samples."""
     clipped: np.ndarray
+    """int64 [M]: samples at the clip."""
     samples: np.ndarray
+    """int64 [M]"""
     score: float
+    """Natural logarithm of the score's quantile; NaN with too few scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class KindDay:
-    """The same of a whole kind: ``level``, ``spread`` float64 [E, M]; ``clipped``, ``samples`` int64 [E, M];
-    ``score`` float64 [E]."""
+    """The day of a whole kind; fields as in EntityDay, with a leading entity axis."""
 
     level: np.ndarray
+    """float64 [E, M]"""
     spread: np.ndarray
+    """float64 [E, M]"""
     clipped: np.ndarray
+    """int64 [E, M]"""
     samples: np.ndarray
+    """int64 [E, M]"""
     score: np.ndarray
+    """float64 [E]"""
 
     @classmethod
     def of(cls, entities: Sequence[EntityDay]) -> KindDay:
-        """``entities`` is not empty."""
+        """Stack the days of at least one entity."""
         return cls(*(np.stack([getattr(entity, f.name) for entity in entities]) for f in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One number beside its limit. ``control``: the same number of each control day, None where it has none.
-
-    ``worst``: entities that stand for it and their own value, largest first. ``drifted``: the limit is passed.
-    """
+    """One measure of a kind, or of the fleet, with its limit."""
 
     kind: str
     name: str
@@ -68,10 +75,14 @@ class Measure:
     value: float | None
     limit: float
     drifted: bool
+    """Whether the value is beyond the limit."""
     control: tuple[float | None, ...] = ()
+    """The value on each control day; None where it has none."""
     worst: tuple[tuple[str, float | None], ...] = ()
+    """The entities with the largest values, and those values."""
 
     def as_json(self) -> dict[str, Any]:
+        """Return the entry of the report's ``measures``."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -87,8 +98,15 @@ class Measure:
 def entity_day(
     values: np.ndarray, location: np.ndarray, scale: np.ndarray, clip: float, score: np.ndarray
 ) -> EntityDay:
-    """``values`` float64 [t, M] raw, ``location``, ``scale`` float64 [M] (NaN: nobody knows the metric), ``score`` float32
-    [t]; NaN where there is none."""
+    """Summarise one entity's day.
+
+    Args:
+        values: Raw telemetry, float64 [t, M]; NaN = missing.
+        location: float64 [M]; NaN where unknown.
+        scale: float64 [M]; NaN where unknown.
+        clip: Standardised values are clipped to plus or minus this.
+        score: float32 [t]; NaN without a score.
+    """
     seen = np.isfinite(values) & np.isfinite(location) & (scale > 0)
     with np.errstate(over="ignore"):
         z = np.clip(np.where(seen, values - location, 0.0) / np.where(scale > 0, scale, 1.0), -clip, clip)
@@ -98,8 +116,8 @@ def entity_day(
     level = np.where(enough, z.sum(axis=0) / np.maximum(samples, 1), np.nan)
     variance = (np.where(seen, z - level, 0.0) ** 2).sum(axis=0) / np.maximum(samples, 1)
     scored = score[np.isfinite(score)]
-    known = len(scored) >= max(LEAST_SAMPLES_SHARE * len(values), 1)
-    height = float(np.quantile(scored, SCORE_QUANTILE)) if known else 0.0
+    sufficient = len(scored) >= max(LEAST_SAMPLES_SHARE * len(values), 1)
+    height = float(np.quantile(scored, SCORE_QUANTILE)) if sufficient else 0.0
     spread = np.where(enough, np.sqrt(variance), np.nan)
     return EntityDay(level, spread, beyond.sum(axis=0), samples, np.log(height) if height > 0 else np.nan)
 
@@ -112,10 +130,13 @@ def measures(
     control: Sequence[KindDay],
     limits: DriftConfig,
 ) -> list[Measure]:
-    """Every measure of a kind. ``day`` and all of ``control`` are about ``entity_ids``, in this order."""
+    """Compute every measure of a kind.
+
+    ``day`` and all of ``control`` are about ``entity_ids``, in this order.
+    """
     days = [day, *control]
     shifted = np.array([_shifted_share(d, limits.shift_scales) for d in days])
-    spread = np.array([_median(d.spread) for d in days])
+    spread = np.array([median_over_entities(d.spread) for d in days])
     clipped = np.array([d.clipped.sum(axis=0) / np.maximum(d.samples.sum(axis=0), 1) for d in days])
     usual = np.nan_to_num(clipped[1:].mean(axis=0)) if control else np.zeros(len(metrics))
     found = []
@@ -123,45 +144,48 @@ def measures(
         level = np.abs(day.level[:, m])
         share = day.clipped[:, m] / np.maximum(day.samples[:, m], 1)
         alone = np.count_nonzero(level > limits.shift_scales) < min(2, np.isfinite(level).sum())
-        rows = (
+        candidates = (
             ("shifted_share", shifted[:, m], limits.max_shifted_share, level, alone),
             ("spread_ratio", spread[:, m], limits.max_spread_ratio, day.spread[:, m], False),
             ("clipped_share", clipped[:, m], usual[m] + limits.max_clipped_rise, share, False),
         )
-        for name, values, limit, each, excused in rows:
-            # One entity of several is an anomaly, which is what scores are for.
+        for name, values, limit, each, excused in candidates:
+            # A single entity of several is an anomaly, which scores detect.
             drifted = bool(values[0] > limit) and not excused
             found.append(_measure(kind, name, metric, values, limit, drifted, largest(entity_ids, each)))
     return [*found, _score_ratio(kind, entity_ids, days, limits)]
 
 
 def share(kind: str, name: str, some: Sequence[str], among: int, limit: float) -> Measure:
-    """The share of ``among`` entities that are in ``some`` (sorted), which it names without a value."""
+    """Measure the share that ``some`` (sorted) are of ``among`` entities.
+
+    It names them without a value.
+    """
     value = len(some) / among if among else None
     drifted = value is not None and value > limit
     return Measure(kind, name, None, value, limit, drifted, worst=tuple((e, None) for e in some[:WORST]))
 
 
 def largest(entity_ids: Sequence[str], values: np.ndarray) -> tuple[tuple[str, float | None], ...]:
-    """The entities with the largest ``values`` float64 [E], those without one left out."""
-    known = [(-value, entity) for entity, value in zip(entity_ids, values.tolist(), strict=True) if value == value]
-    return tuple((entity, -value) for value, entity in sorted(known)[:WORST])
+    """Return the entities with the largest ``values`` float64 [E], without those that have none."""
+    ranked = [(-value, entity) for entity, value in zip(entity_ids, values.tolist(), strict=True) if value == value]
+    return tuple((entity, -value) for value, entity in sorted(ranked)[:WORST])
 
 
 def limit_share(measure: Mapping[str, Any], value: float) -> float:
-    """``value`` as a share of the measure's limit; a ratio below 1 counts as far as its inverse."""
+    """Return ``value`` as a share of the measure's limit; a ratio below 1 counts as its inverse."""
     if measure["name"] == "score_ratio":
         value = max(value, 1 / value)
-    return value / measure["limit"] if measure["limit"] else float(value > 0) * 2
+    return float(value / measure["limit"]) if measure["limit"] else float(value > 0) * 2
 
 
 def _score_ratio(kind: str, entity_ids: Sequence[str], days: Sequence[KindDay], limits: DriftConfig) -> Measure:
-    """How many times as high scores run as on the control days: the median entity, up or down."""
+    """Measure the ratio of scores to those of the control days for the median entity."""
     control = days[1:]
-    # A control day is compared with the others: its own share among them would flatter it.
+    # A control day is compared with the others only: including itself would bias the ratio towards 1.
     others = [control, *([c for c in control if c is not one] for one in control)]
     moved = np.array([_moved(d, rest) for d, rest in zip(days, others, strict=True)])
-    ratios = np.exp([_median(m[:, None])[0] for m in moved])
+    ratios = np.exp([median_over_entities(m[:, None])[0] for m in moved])
     limit = limits.max_score_ratio
     drifted = bool(ratios[0] > limit or ratios[0] < 1 / limit)
     worst = largest(entity_ids, np.exp(np.abs(moved[0])))
@@ -177,29 +201,23 @@ def _measure(
     drifted: bool,
     worst: tuple[tuple[str, float | None], ...],
 ) -> Measure:
-    """``values`` float64 [1 + control days], the checked day first."""
+    """Make a measure from ``values`` float64 [1 + control days], the checked day first."""
     day, *control = (float(v) if np.isfinite(v) else None for v in values)
     return Measure(kind, name, metric, day, float(limit), drifted, tuple(control), worst)
 
 
 def _shifted_share(day: KindDay, scales: float) -> np.ndarray:
-    """Of the entities with a level, those that lie more than ``scales`` from their location: float64 [M]."""
-    known = np.isfinite(day.level)
-    far = np.abs(np.where(known, day.level, 0.0)) > scales
-    return np.divide(far.sum(axis=0), known.sum(axis=0), out=np.full(far.shape[1], np.nan), where=known.any(axis=0))
+    """Compute the share of entities more than ``scales`` from their location, float64 [M]."""
+    measured = np.isfinite(day.level)
+    far = np.abs(np.where(measured, day.level, 0.0)) > scales
+    shares: Floats = np.full(far.shape[1], np.nan)
+    np.divide(far.sum(axis=0), measured.sum(axis=0), out=shares, where=measured.any(axis=0))
+    return shares
 
 
-def _moved(day: KindDay, rest: Sequence[KindDay]) -> np.ndarray:
-    """Each entity's log score quantile minus its mean over ``rest``: float64 [E]."""
+def _moved(day: KindDay, rest: Sequence[KindDay]) -> Floats:
+    """Compute each entity's log score quantile minus its mean over ``rest``, float64 [E]."""
     if not rest:
         return np.full(len(day.score), np.nan)
-    return day.score - np.mean([d.score for d in rest], axis=0)
-
-
-def _median(values: np.ndarray) -> np.ndarray:
-    """Median over entities of what is known: [E, M] -> [M], NaN where nobody is."""
-    out = np.full(values.shape[1], np.nan)
-    seen = np.isfinite(values).any(axis=0)
-    if seen.any():
-        out[seen] = np.nanmedian(values[:, seen], axis=0)
-    return out
+    difference: Floats = day.score - np.mean([d.score for d in rest], axis=0)
+    return difference

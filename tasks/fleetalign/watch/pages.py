@@ -1,6 +1,6 @@
-"""The pages about a fleet as HTML: what ``fleet_view`` and ``entity_pages`` found, for a browser.
+"""The HTML pages about a fleet, from the data of ``watch.fleet`` and ``watch.entity_list``.
 
-Everything is escaped, and no page asks for anything but its own style sheet and script (``asset``).
+All values are escaped, and a page loads only its own style sheet and script (``asset``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from fleetalign.errors import NotFound
 from fleetalign.explain.explain import STATES
-from fleetalign.explain.release_page import FIGURE_LABELS, PROTOCOLS, estimate_text, number_text
+from fleetalign.explain.text import FIGURE_LABELS, PROTOCOLS, estimate_text, number_text
 from fleetalign.interval import parse_time
 from fleetalign.watch.entity_list import EntityPage, Query
 from fleetalign.watch.fleet import CheckedDay, FleetView, Release
@@ -24,82 +24,99 @@ FIGURES = ("event_f1", "event_precision", "event_recall", "false_pages_per_entit
 UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 Url = Callable[..., str]
-"""``url("release/ID", page=2)``: where a page is; parameters that are empty are left out."""
+"""``url("release/ID", page=2)`` is the address of an HTML page; empty parameters are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where the pages are served: ``url`` of one of them, ``airflow`` of a path of Airflow's own; ``may_act``: whether
-    to offer what changes something; ``now`` is what ages are counted from."""
+    """Where and to whom the HTML pages are served."""
 
     url: Url
     airflow: Callable[[str], str]
+    """Address of a path of Airflow itself."""
     may_act: bool
+    """Whether to offer actions that change the store."""
     now: datetime
+    """Ages are counted up to this time."""
 
 
 def asset(name: str) -> tuple[bytes, str]:
-    """Bytes and media type of the style sheet or the script. Raises NotFound."""
+    """Return bytes and media type of the style sheet or the script.
+
+    Raises:
+        NotFound: There is no such file.
+    """
     if name not in ASSETS:
         raise NotFound(f"there is no {name[:100]!r}")
     return _templates().joinpath(name).read_bytes(), ASSETS[name]
 
 
 def fleet(site: Site, name: str, view: FleetView, entities: EntityPage | None, query: Query) -> str:
-    """The Fleet page of channel ``name``; ``entities`` is None where nothing was promoted to it."""
+    """Render the Fleet page of the channel ``name``.
+
+    ``entities`` is None if it points to no release.
+    """
     return _render("fleet", site, name=name, view=view, entities=entities, query=query, chart=chart(view.days))
 
 
 def release(site: Site, found: Release, provenance: Mapping[str, Any], channels: Sequence[str]) -> str:
-    """One release: what it is, how good beside its controls, its verdicts; ``channels`` that point to it."""
+    """Render a release: its parts, its quality, its verdicts, and the channels that point to it."""
     return _render("release", site, release=found, provenance=provenance, channels=channels)
 
 
 def entity(site: Site, release_id: str, name: str, lines: Sequence[tuple[str, str]]) -> str:
-    """What ``fleetalign explain`` says of one entity."""
+    """Render the explanation of one entity, as ``fleetalign explain`` gives it."""
     return _render("entity", site, release_id=release_id, name=name, lines=lines)
 
 
 def validation(site: Site, key: str, result: Mapping[str, Any], docs: Sequence[str]) -> str:
-    """The findings about one partition, from the object ``key``; ``docs`` are keys of its Data Docs."""
+    """Render the validation of one partition from the object ``key``.
+
+    ``docs`` are keys of its Data Docs.
+    """
     return _render("validation", site, key=key, result=result, docs=docs)
 
 
 def links(site: Site, title: str, found: Mapping[str, str]) -> str:
-    """What a run left to read: title of each page to its address."""
+    """Render links to the artifacts of a run, title -> address."""
     return _render("links", site, title=title, links=found)
 
 
 def sentence(site: Site, title: str, text: str) -> str:
-    """An error, readable."""
+    """Render an error as one sentence."""
     return _render("sentence", site, title=title, text=text)
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One day of the chart, in units of its view box. ``top`` and ``height`` of the bar, ``budget`` of its line or None."""
+    """One day of the chart, in units of its view box."""
 
     day: CheckedDay
     left: float
     top: float
     height: float
     budget: float | None
+    """Height of the budget's line; None without a budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Pages per day against the budget: bars of ``bar_width`` in a view box of ``width`` and ``height``; ``base`` is its
-    zero line, ``ticks`` are (height, number) of the axis."""
+    """The chart of pages per day against the budget."""
 
     bars: Sequence[Bar]
     width: float
+    """Of the view box."""
     height: float
+    """Of the view box."""
     base: float
+    """Height of the zero line."""
     bar_width: float
     ticks: Sequence[tuple[float, str]]
+    """(height, number) on the axis."""
 
 
 def chart(days: Sequence[CheckedDay], width: float = 720.0, height: float = 190.0) -> Chart:
+    """Lay out the chart of pages per day."""
     left, top, base = 48.0, 12.0, height - 24.0
     most = max([d.pages for d in days] + [d.budget for d in days if d.budget is not None], default=0.0) or 1.0
 
@@ -116,7 +133,7 @@ def chart(days: Sequence[CheckedDay], width: float = 720.0, height: float = 190.
 
 
 def span_text(span: timedelta) -> str:
-    """A length of time in the largest unit that it holds twice: ``47 h``, ``3 d``."""
+    """Write a length of time in the largest unit that it holds twice: ``47 h``, ``3 d``."""
     seconds = abs(span.total_seconds())
     for length, unit in UNITS:
         if seconds >= 2 * length:
@@ -134,7 +151,7 @@ def _when(when: datetime | str) -> str:
 
 
 def _factor(row: Mapping[str, Any]) -> str:
-    """How an entity's threshold moved, in words."""
+    """Describe how an entity's threshold moved."""
     if row["before"] is None:
         return "new"
     if row["factor"] is None or row["factor"] == 1:
@@ -161,4 +178,5 @@ def _environment() -> Any:
 
 def _render(_name: str, site: Site, **context: Any) -> str:
     template = _environment().get_template(_name)
-    return template.render(site=site, url=site.url, ago=lambda when: _ago(site.now, when), **context)
+    html: str = template.render(site=site, url=site.url, ago=lambda when: _ago(site.now, when), **context)
+    return html

@@ -1,6 +1,6 @@
-"""Which objects of a store people may read in a browser: what was written for them, and nothing else.
+"""Which objects of a store a browser may read: reports and documents made for people.
 
-Telemetry, statements, models, plans and the data registry are not among them, and nothing is ever listed.
+Telemetry, statements, models, plans and the data registry are not among them, and keys are never listed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ READABLE = (
 
 
 def media_type(key: str) -> str:
-    """Of an object that people may read. Raises NotFound for every other key, whether or not there is such an object."""
+    """Return the media type of an object that a browser may read.
+
+    Raises:
+        NotFound: The key is any other, whether or not there is such an object.
+    """
     for pattern, found in READABLE:
         if re.fullmatch(pattern, key, re.ASCII):
             return found
-    raise NotFound(
-        f"{key[:200]!r} is no page of the store; reports, manifests, verdicts, drift reports and Data Docs are"
-    )
+    raise NotFound(f"{key[:200]!r} cannot be read here; reports, manifests, verdicts, drift reports and Data Docs can")

@@ -19,7 +19,7 @@ from fleetalign.config import AlignConfig, Config, ModelConfig
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.plan import Plan, Ranges
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, from_parquet
-from fleetalign.detectors.grid import make_grid
+from fleetalign.detectors.grid import condition_grid
 from fleetalign.errors import BadInput
 from fleetalign.evaluate.measures import f_beta
 from fleetalign.interval import Interval, parse_time
@@ -29,7 +29,7 @@ CONFIG = Config(
     model=ModelConfig(network="sharead", window_steps=16),
     align=AlignConfig(conditions=(2, 6), tail_probability_count=15),
 )
-GRID = make_grid(CONFIG.align, 16)
+GRID = condition_grid(CONFIG.align, 16)
 STEPS = 600
 SHIFTS = np.array([0.2, 0.5, 0.8])
 START = np.datetime64("2026-03-06T00:00:00", "us")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from fleetalign.align.choice import Chooser, best, choose
 from fleetalign.align.counts import EntityCounts, Pool, pooled, unlabelled_share
 from fleetalign.config import AlignConfig
-from fleetalign.detectors.grid import make_grid
+from fleetalign.detectors.grid import condition_grid
 
 CONFIG = AlignConfig(conditions=(2, 6), default_condition=6, tail_probability_count=20, smooth=1)
-GRID = make_grid(CONFIG, 8)
+GRID = condition_grid(CONFIG, 8)
 
 
 def entity(detected_from: float, incidents: int, false_per_p: float = 1000.0, days: float = 10.0) -> EntityCounts:

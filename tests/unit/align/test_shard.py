@@ -13,7 +13,7 @@ import pytest
 
 from fleetalign.align.aligner_rows import Reduced, reduce_shards
 from fleetalign.align.shard import NO_TELEMETRY, TOO_LITTLE_HISTORY, align_shard
-from fleetalign.config import AlignConfig, Config, ModelConfig, RangesConfig, StorageConfig, TrainingConfig
+from fleetalign.config import AlignConfig, Config, ModelConfig, RangesConfig, StorageConfig
 from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.hashing import readable_json
@@ -21,7 +21,8 @@ from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.model_card import ModelCard
 from fleetalign.contracts.plan import Plan
 from fleetalign.contracts.tables import ALIGNER, FEEDBACK, MUTES, NORMALIZER, TIME, from_parquet
-from fleetalign.detectors.grid import Grid, grid_of, upper_quantiles
+from fleetalign.detectors.grid import Grid, upper_quantiles
+from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.roles import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
@@ -89,7 +90,6 @@ def toy_card(changes: dict[str, Any]) -> ModelCard:
 def scene_of(network: str) -> Scene:
     import torch
 
-    from fleetalign.detectors.detector import create
     from fleetalign.model.export import export
 
     config, store = config_of(network), MemoryStore()
@@ -118,13 +118,13 @@ def scene_of(network: str) -> Scene:
     panel = training_panel(store, plan, "web", config)
     numbers = normalizer.build(panel, config.model, config.align.min_history_steps)
     torch.manual_seed(1)
-    made = create(config.model, TrainingConfig(), PER_DAY if network == "views" else None)
+    chosen = detector(network)
+    made = chosen.network(config.model, PER_DAY if network == "views" else None)
     model = export(made, 16)
-    if made.statistics:
-        numbers = add_statistics(numbers, panel, model, made.lags, config.model.clip)
+    numbers = add_statistics(numbers, panel, chosen, model, made.lags, config.model.clip)
     card = {
-        "window_steps": 16, "condition_used": made.condition_used, "inputs": list(made.inputs),
-        "seasonal_lags_steps": list(made.lags), "statistics_columns": list(made.statistics),
+        "network": network, "window_steps": 16, "condition_used": chosen.condition_used, "inputs": list(made.inputs),
+        "seasonal_lags_steps": list(made.lags), "statistics_columns": list(chosen.statistics),
     }  # fmt: skip
     document = readable_json(toy_card(card).as_document())
     for name, data in (("model.onnx", model), ("untrained.onnx", model), ("card.json", document)):
@@ -134,9 +134,9 @@ def scene_of(network: str) -> Scene:
         **{name: tuple(value) if isinstance(value, list) else value for name, value in card.items()},
         step_seconds=STEP,
         metrics=METRICS,
-        **(state if made.statistics else {}),
+        **(state if chosen.statistics else {}),
     )
-    return Scene(config, store, plan, grid_of(card, config.align), entry, model, numbers.table())
+    return Scene(config, store, plan, chosen.grid(config.align, 16), entry, model, numbers.table())
 
 
 @pytest.fixture(scope="module", params=["sharead", "views"])

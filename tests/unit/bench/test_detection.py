@@ -15,6 +15,7 @@ from bench.detection import curves, jobs, learned, methods, run
 from bench.detection.decisions import EVENTS, PUBLISHED
 from bench.detection.learned import Learned
 from fleetalign.config import AlignConfig, ModelConfig
+from fleetalign.detectors.registry import detector
 from fleetalign.errors import BadInput
 from fleetalign.model import normalizer
 from fleetalign.testing.graphs import toy_model
@@ -47,7 +48,7 @@ def toy_fit(given, network, seed, training, *, blocks=2, untrained=False):
     model = onnx.load_model_from_string(toy_model(window))
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = window
     table = normalizer.build(given.training, ModelConfig(), 50).table()
-    made = Learned(model.SerializeToString(), card, table, {"train": 0.0, "export": 0.0})
+    made = Learned(detector("sharead"), model.SerializeToString(), card, table, {"train": 0.0, "export": 0.0})
     return made, made if untrained else None
 
 

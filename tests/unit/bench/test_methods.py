@@ -26,7 +26,7 @@ def path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(path):
     given, truth = read(path)
-    found = [methods.random(given, CONFIG, 1), *methods.simple(given, CONFIG)]
+    found = [methods.random(given, CONFIG, 1), *learned.baselines(given, CONFIG)]
     return given, truth, found + learned.sharead(toy(given), given, CONFIG)
 
 
@@ -44,7 +44,7 @@ def test_scores_know_nothing_of_the_future(made):
     late = given.panel.values.copy()
     late[:, given.start + 500 :] = 1e6
     changed = replace(given, panel=replace(given.panel, values=late))
-    again = [*methods.simple(changed, CONFIG), *learned.sharead(toy(changed), changed, CONFIG)]
+    again = [*learned.baselines(changed, CONFIG), *learned.sharead(toy(changed), changed, CONFIG)]
     for method, other in zip(found[1:], again, strict=True):
         for left, right in zip(method.ranked(0), other.ranked(0), strict=True):
             np.testing.assert_array_equal(left[:500], right[:500])
@@ -131,7 +131,7 @@ def test_views_go_through_the_products_own_steps(path):
     settings = TrainingConfig(epochs=1, max_windows_per_epoch=512, max_validation_windows=100, threads=1)
     fitted, nothing = learned.fit(given, "views", 1, settings)
     assert nothing is None and fitted.card["seasonal_lags_steps"] and not fitted.card["condition_used"]
-    told = learned.views(methods.VIEWS, fitted, given, CONFIG)
+    told = learned.method_of(methods.VIEWS, fitted, given, CONFIG)
     assert told.margins[0].shape == (len(told.grid.candidates), 900) and told.scores is None
     untold = learned.untold(told)
     np.testing.assert_array_equal(untold.ranked(0)[0], told.margins[0][told.grid.default])

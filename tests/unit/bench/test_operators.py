@@ -32,7 +32,7 @@ def path(tmp_path_factory):
 def made(path):
     given, truth = read(path)
     network = toy(given)
-    return given, truth, network, learned.views("views", network, given, CONFIG)
+    return given, truth, network, learned.method_of("views", network, given, CONFIG)
 
 
 def test_marks_are_nested_true_and_silent_elsewhere(made):
@@ -94,7 +94,7 @@ def noisy(given):
 def test_the_noisiest_metric_of_the_noisiest_entity_is_found_and_muted(made):
     given, _, network, _ = made
     loud = noisy(given)
-    method = learned.views("views", network, loud, CONFIG)
+    method = learned.method_of("views", network, loud, CONFIG)
     noise = muting.noisiest(network, method, loud, CONFIG)
     assert next(iter(noise)) == 1 and noise[1][0] == given.panel.metrics[2]
     quieter = muting.muted(network, method, loud, {1: noise[1][:1]}, CONFIG)
@@ -114,7 +114,7 @@ def test_a_metric_that_shows_incidents_is_not_noisy():
 def test_muting_is_set_beside_random_mutes(made):
     given, truth, network, _ = made
     loud = noisy(given)
-    method = learned.views("views", network, loud, CONFIG)
+    method = learned.method_of("views", network, loud, CONFIG)
     found = muting.experiment(network, method, loud, truth, CONFIG, 1, 50)
     kept, followed, *after = found["rows"]
     assert [(r["muted"], r["thresholds"]) for r in found["rows"]] == [

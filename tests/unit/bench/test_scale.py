@@ -70,7 +70,7 @@ def test_the_page_shows_both_ways_the_target_and_the_assumptions(result: dict[st
     assert "| 20,000 | 4 | 10 | 124.0 | 104.0 | 84% |" in text
     assert "84% of the wall clock" in text and "target 80% of the time: met" in text
     assert "| scheduler | 3.5 s, 128 MiB |" in text
-    assert "1,000,000 entities on a cluster, calculated" in text and "Nobody has run this." in text
+    assert "1,000,000 entities on a cluster, calculated" in text and "This is a projection, not a run." in text
     (picture,) = scale.plots(result, tmp_path)
     assert picture.stat().st_size > 1000
 

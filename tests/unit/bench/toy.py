@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.detection.labelled import Given
 from bench.detection.learned import Learned
 from fleetalign.config import ModelConfig
+from fleetalign.detectors.registry import detector
 from fleetalign.model import normalizer
 from fleetalign.testing.graphs import toy_model
 
@@ -25,4 +26,4 @@ def toy(given: Given) -> Learned:
     model = onnx.load_model_from_string(toy_model(WINDOW))
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = WINDOW
     table = normalizer.build(given.training, ModelConfig(), 50).table()
-    return Learned(model.SerializeToString(), CARD, table, {"train": 0.0, "export": 0.0})
+    return Learned(detector("sharead"), model.SerializeToString(), CARD, table, {"train": 0.0, "export": 0.0})

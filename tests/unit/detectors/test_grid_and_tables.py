@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fleetalign.align.entity import seeded_uniform, tabulate
 from fleetalign.config import AlignConfig
-from fleetalign.detectors.grid import grid_of, make_grid, upper_quantiles
+from fleetalign.detectors.grid import condition_grid, upper_quantiles
+from fleetalign.detectors.registry import detector
 from fleetalign.evaluate.measures import event_counts, pages, touches
 
 CONFIG = AlignConfig(conditions=(2, 6, 11), tail_probability_count=12)
@@ -25,7 +26,7 @@ def test_at_most_a_share_p_exceeds_the_quantile_and_one_step_lower_would_exceed_
 
 
 def test_grid_drops_conditions_beyond_the_window_and_keeps_the_default():
-    grid = make_grid(AlignConfig(), window_steps=24)
+    grid = condition_grid(AlignConfig(), window_steps=24)
     assert grid.conditions == (2, 6, 11, 21)
     assert grid.tails[0] == 1e-4
     assert np.all(np.diff(grid.tails) > 0)
@@ -33,7 +34,7 @@ def test_grid_drops_conditions_beyond_the_window_and_keeps_the_default():
 
 def _scene(seed: int, length: int, incidents: np.ndarray):
     rng = np.random.default_rng(seed)
-    grid = make_grid(CONFIG, 16)
+    grid = condition_grid(CONFIG, 16)
     margins = rng.normal(size=(len(grid.conditions), length)).astype(np.float32)
     labels = np.full(length, -1, dtype=np.int8)
     labels[length // 2 :] = 0
@@ -82,7 +83,7 @@ def test_shifted_counts_equal_rolling_the_alarms(seed, offset, merge_steps):
         labels[a:b] = 1
     share = np.array([(offset + 0.5) / length])
     given = {"random_scores": np.zeros(length), "shifts": share}
-    tables = tabulate(margins, labels, incidents, make_grid(CONFIG, 16).tails, merge_steps, **given)
+    tables = tabulate(margins, labels, incidents, condition_grid(CONFIG, 16).tails, merge_steps, **given)
     for c, p in np.ndindex(tables.quantiles.shape):
         alarms = np.roll(margins[c] > tables.quantiles[c, p], offset)
         counts = event_counts(alarms, incidents, merge_steps, labels != -1)
@@ -141,19 +142,19 @@ def test_recent_quantiles_are_those_of_the_newest_samples():
 def test_a_rounding_difference_of_a_consumer_does_not_make_the_sample_on_the_threshold_an_alarm(seed):
     margins = np.random.default_rng(seed).lognormal(size=(1, 200)).astype(np.float32)
     labels, none = np.full(200, -1, dtype=np.int8), np.empty((0, 2), dtype=np.int64)
-    tails = make_grid(CONFIG, 16).tails
+    tails = condition_grid(CONFIG, 16).tails
     given = {"random_scores": np.zeros(200), "shifts": np.array([0.5])}
     exact = tabulate(margins, labels, none, tails, 3, **given).quantiles
     kept = tabulate(margins, labels, none, tails, 3, **given, rounding=2e-6).quantiles
     assert (kept >= exact * (1 + 1e-6)).all() and (kept <= exact * (1 + 3e-6)).all()
 
 
-def test_the_grid_of_a_model_follows_its_card():
+def test_every_detector_declares_its_candidates():
     config = AlignConfig(tail_probability_count=5)
-    published = grid_of({"condition_used": True, "window_steps": 24}, config)
+    published = detector("sharead").grid(config, 24)
     assert published.candidates == published.conditions == (2, 6, 11, 21) and not published.shared_candidate
     assert published.conditions[published.default] == 11
-    views = grid_of({"condition_used": False, "window_steps": 24}, config)
+    views = detector("views").grid(config, 24)
     assert views.shape == (len(config.view_weights) * len(config.smoothings), 5)
     assert views.candidates[views.default] == (*config.view_weights[0], config.smoothings[0])
     assert len(set(views.candidates)) == views.shape[0]

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
+from fleetalign.config import AlignConfig, ModelConfig
 from fleetalign.contracts.graph import Graph, expose
-from fleetalign.detectors.grid import grid_of
-from fleetalign.detectors.margins import BATCH, EntitySeries, Signal, ViewsSignal, combined, create, smooth
+from fleetalign.detectors.margins import BATCH, EntitySeries, GraphMargins, Margins
+from fleetalign.detectors.registry import detector
+from fleetalign.detectors.views.margins import ViewsMargins, combined, smooth
 from fleetalign.detectors.views.roles import SETTLE_STEPS, STATE_SIZE
 
 WINDOW, METRICS, PERIOD = 16, 3, 24
@@ -20,20 +21,16 @@ CONFIG = AlignConfig(conditions=(2, 6), tail_probability_count=5)
 
 
 @functools.cache
-def exported(network: str) -> tuple[dict, bytes]:
-    """An untrained network's card and graph; its weights are random, which is all the same here."""
+def exported(network: str) -> tuple[tuple[int, ...], bytes]:
+    """An untrained network's lags and graph; its weights are random, which is all the same here."""
     import torch
 
-    from fleetalign.detectors.detector import create as make
     from fleetalign.model.export import export
 
     model = ModelConfig(network=network.split()[0], window_steps=WINDOW, latent_size=3)
     torch.manual_seed(4)
-    made = make(model, TrainingConfig(), PERIOD if network == "views seasonal" else None)
-    card = {
-        "window_steps": WINDOW, "condition_used": made.condition_used, "seasonal_lags_steps": list(made.lags)
-    }  # fmt: skip
-    return card, export(made, WINDOW)
+    made = detector(model.network).network(model, PERIOD if network == "views seasonal" else None)
+    return made.lags, export(made, WINDOW)
 
 
 @pytest.fixture(scope="module", params=["sharead", "views", "views seasonal"])
@@ -42,9 +39,10 @@ def network(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def signal(network) -> Signal:
-    card, model = exported(network)
-    return create(card, expose(model), grid_of(card, CONFIG))
+def signal(network) -> Margins:
+    lags, model = exported(network)
+    chosen = detector(network.split()[0])
+    return chosen.margins(Graph(expose(model)), lags, chosen.grid(CONFIG, WINDOW))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +68,7 @@ def series(seed: int, steps: int = 300, missing: float = 0.05, first: int = 0) -
     return EntitySeries(values, weight, first, location, scale, np.concatenate([own, np.ones((METRICS, 5))], 1))
 
 
-def sample(signal: Signal, one: EntitySeries, end: int, candidate) -> dict[str, np.ndarray]:
+def sample(signal: Margins, one: EntitySeries, end: int, candidate) -> dict[str, np.ndarray]:
     """What a consumer feeds for the sample at ``end`` under ``candidate``: threshold 0, state left to the caller."""
     known = np.isfinite(one.location)
     statistics = one.statistics.astype(np.float32).copy()
@@ -94,7 +92,7 @@ def sample(signal: Signal, one: EntitySeries, end: int, candidate) -> dict[str, 
     }
 
 
-def row_by_row(graph: Graph, signal: Signal, one: EntitySeries, candidate) -> np.ndarray:
+def row_by_row(graph: Graph, signal: Margins, one: EntitySeries, candidate) -> np.ndarray:
     """Margins [t], each from the state that the sample before left."""
     found = np.full(len(one.values), np.nan, dtype=np.float32)
     state = np.zeros((1, STATE_SIZE), dtype=np.float32)
@@ -118,13 +116,23 @@ def test_margins_of_every_candidate_are_what_the_graph_says_row_by_row(graph, si
         close(row, row_by_row(graph, signal, one, candidate))
 
 
+def test_the_graph_run_once_per_candidate_gives_the_same_margins(network, signal):
+    """What a detector inherits, against its own faster way."""
+    lags, model = exported(network)
+    chosen, one = detector(network.split()[0]), series(6, 700, first=30)
+    plain = GraphMargins(Graph(model), lags, chosen.grid(CONFIG, WINDOW), chosen.settle_steps)
+    assert (plain.context_steps, plain.rounding) == (signal.context_steps, signal.rounding)
+    for start, stop in ((0, 700), (600, 700)):
+        close(plain.margins(one, start, stop), signal.margins(one, start, stop))
+
+
 @settings(max_examples=8)
 @given(seed=st.integers(0, 2**31), missing=st.sampled_from([0.0, 0.1, 0.4]), weights=st.permutations([1.0, 0.25, 2.0, 0.0]),
        smoothing=st.floats(0.2, 1.0))  # fmt: skip
 def test_any_candidate_of_views(seed, missing, weights, smoothing):
-    card, model = exported("views seasonal")
+    lags, model = exported("views seasonal")
     candidate = (*weights, smoothing)
-    one = ViewsSignal(Graph(expose(model)), tuple(card["seasonal_lags_steps"]), (candidate,))
+    one = ViewsMargins(Graph(expose(model)), lags, (candidate,))
     told = series(seed, 120, missing)
     close(one.margins(told, 0, 120)[0], row_by_row(Graph(model), one, told, candidate))
 
@@ -148,7 +156,7 @@ def test_margins_need_no_more_context_than_they_say(signal, start, stop):
 def test_with_half_of_the_samples_missing_little_of_what_was_before_is_left():
     """Half of the samples missing: what was before weighs at most 0.8^32, at the strongest smoothing there is."""
     model = exported("views")[1]
-    one = ViewsSignal(Graph(expose(model)), (), ((1.0, 1.0, 0.5, 0.5, 0.3), (1.0, 1.0, 0.5, 0.5, 0.2)))
+    one = ViewsMargins(Graph(expose(model)), (), ((1.0, 1.0, 0.5, 0.5, 0.3), (1.0, 1.0, 0.5, 0.5, 0.2)))
     told = series(3, 400, missing=0.0)
     told.values[1::2] = np.nan
     whole = one.margins(told, 0, 400)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from fleetalign.contracts.feedback import feedback_id, unique
 from fleetalign.contracts.tables import FEEDBACK, MUTES, RETRACTED
-from fleetalign.explain.explain import STATEMENTS_SHOWN, muted_of, said_about
+from fleetalign.explain.explain import STATEMENTS_SHOWN, mute_lines, statement_lines
 
 START = datetime(2026, 3, 3, 1, tzinfo=UTC)
 
@@ -23,7 +23,8 @@ def row(minute: int, entity: str = "a", **changes: str) -> dict:
 
 def said(*rows: dict) -> list[str]:
     return [
-        text for _, text in said_about(unique(pa.Table.from_pylist(list(rows), schema=FEEDBACK.schema)), "web", "a")
+        text
+        for _, text in statement_lines(unique(pa.Table.from_pylist(list(rows), schema=FEEDBACK.schema)), "web", "a")
     ]
 
 
@@ -47,6 +48,6 @@ def test_mutes_of_the_entity_and_of_all_are_shown():
     muted = [("web", "a", "cpu"), ("web", "*", "disk"), ("web", "b", "cpu"), ("db", "a", "cpu")]
     rows = [dict(zip(("kind", "entity_id", "metric"), m, strict=True), by="ana", why="noisy") for m in muted]
     table = MUTES.conform(pa.Table.from_pylist(rows, schema=MUTES.schema))
-    lines = [text for _, text in muted_of(table, "web", "a")]
+    lines = [text for _, text in mute_lines(table, "web", "a")]
     assert [line.split("metric ")[1].split(",")[0] for line in lines] == ["disk", "cpu"]
     assert lines[0].endswith("from the beginning until it is lifted, by ana: noisy")

@@ -9,14 +9,8 @@ from fleetalign.contracts.manifest import Gate
 from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Figure
 from fleetalign.explain.plots import MAX_POINTS, EntityTrace, LossCurve, trace_plot
-from fleetalign.explain.release_page import (
-    FIGURE_LABELS,
-    ExplainedEntity,
-    ReportData,
-    estimate_text,
-    number_text,
-    render,
-)
+from fleetalign.explain.release_page import ExplainedEntity, ReportData, render
+from fleetalign.explain.text import FIGURE_LABELS, estimate_text, number_text
 
 
 def trace(steps: int = 600, entity_id: str = "checkout", role: str = "best", seed: int = 1) -> EntityTrace:

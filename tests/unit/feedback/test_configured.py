@@ -10,9 +10,9 @@ from fleetalign.errors import BadInput
 from fleetalign.feedback.configured import import_configured
 from fleetalign.interval import Interval, split
 from fleetalign.simulate.simulation import Simulation
+from fleetalign.storage.connect import open_store
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.storage.statements import read_feedback
-from fleetalign.storage.connect import open_store
 
 DAY = Interval.parse("2024-05-01", "2024-05-02")
 NEXT = Interval.parse("2024-05-02", "2024-05-03")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -70,7 +72,8 @@ def test_without_pip_settings_uv_is_left_alone(environment: ModuleType) -> None:
 
 
 def test_size_of_a_wheel_that_is_here(environment: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").write_bytes(b"x" * 3_000_000)
+    tag = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    (tmp_path / f"torch-2.13.0+cpu-{tag}-{tag}-manylinux_2_28_x86_64.whl").write_bytes(b"x" * 3_000_000)
     assert environment.torch_download([str(tmp_path)]) == f"torch 2.13.0: 3 MB, already here in {tmp_path}"
 
 
@@ -80,14 +83,36 @@ def test_size_from_the_default_index_names_the_smaller_build(environment: Module
     assert "PIP_FIND_LINKS=" in line
 
 
-def test_nothing_is_done_while_the_lock_is_the_same(environment: ModuleType, tmp_path: Path) -> None:
-    assert not environment.up_to_date()
+def test_a_wheel_of_another_python_is_not_named(
+    environment: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").write_bytes(b"x")
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    assert "already here" not in environment.torch_download([str(tmp_path)])
+
+
+@pytest.fixture
+def made(environment: ModuleType, tmp_path: Path) -> ModuleType:
+    """The program beside an environment that this Python made from the lock."""
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / ".venv" / "bin" / "python").touch()
+    (tmp_path / ".venv" / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}").touch()
     environment.STAMP.write_text(environment.digest())
-    assert environment.up_to_date()
-    environment.LOCK.write_text("torch==2.13.1\n")
+    return environment
+
+
+def test_nothing_is_made_at_first(environment: ModuleType) -> None:
     assert not environment.up_to_date()
+
+
+def test_nothing_is_done_while_the_lock_is_the_same(made: ModuleType) -> None:
+    assert made.up_to_date()
+    made.LOCK.write_text("torch==2.13.1\n")
+    assert not made.up_to_date()
+
+
+def test_another_python_makes_it_anew(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 12 if sys.version_info[1] != 12 else 13, 0, "final", 0))
+    assert not made.up_to_date()
 
 
 @pytest.mark.parametrize("tool", ["git", "make"])
@@ -97,13 +122,25 @@ def test_missing_tool_is_one_line(environment: ModuleType, monkeypatch: pytest.M
         environment.check_prerequisites()
 
 
-def test_other_python_is_one_line(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "version_info", (3, 12, 1, "final", 0))
-    with pytest.raises(environment.Stop, match=r"this is Python 3\.12; fleetalign needs 3\.11"):
+@pytest.mark.parametrize("minor", [10, 14])
+def test_other_python_is_one_line(environment: ModuleType, monkeypatch: pytest.MonkeyPatch, minor: int) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, minor, 1, "final", 0))
+    with pytest.raises(environment.Stop, match=rf"^this is python3\.{minor}; .* needs Python 3\.11, 3\.12 or 3\.13"):
         environment.check_prerequisites()
 
 
 def test_missing_venv_is_one_line(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 12, 1, "final", 0))
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(environment.Stop, match=r"python3\.11-venv"):
+    with pytest.raises(environment.Stop, match=r"apt-get install python3\.12-venv$"):
         environment.check_prerequisites()
+
+
+def test_supported_versions_are_named_alike(environment: ModuleType, repository: Path) -> None:
+    versions = [".".join(map(str, version)) for version in environment.SUPPORTED]
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    classifiers = [f"Programming Language :: Python :: {version}" for version in versions]
+    listed = [line for line in project["classifiers"] if re.search(r":: \d\.\d+$", line)]
+    assert listed == classifiers
+    assert project["requires-python"] == f">={versions[0]},<3.{environment.SUPPORTED[-1][1] + 1}"
+    assert f"for version in {' '.join(versions)};" in (repository / "Makefile").read_text()

@@ -96,11 +96,14 @@ def columns(feeds, order):
 def torch_outputs(example, feeds, device="cpu"):
     """What the torch module says, by name."""
     network = example.trained.network
-    detector = network.detector().eval().to(device)
+    graph = network.published.eval().to(device)
     with torch.no_grad():
-        outputs = detector(*(torch.from_numpy(feeds[name]).to(device) for name in network.inputs))
-    detector.cpu()
-    return {n: o.cpu().numpy() for n, o in zip((*network.outputs, *network.internals), outputs, strict=True)}
+        outputs = graph(*(torch.from_numpy(feeds[name]).to(device) for name in network.inputs))
+    graph.cpu()
+    return {
+        n: o.cpu().numpy()
+        for n, o in zip((*network.detector.outputs, *network.detector.internals), outputs, strict=True)
+    }
 
 
 def assert_parity(example, exposed, feeds, device="cpu"):
@@ -112,7 +115,7 @@ def assert_parity(example, exposed, feeds, device="cpu"):
     assert_close(theirs["contribution"], scored.contribution, 1.0)
     if scored.state is not None:
         assert_close(theirs["next_state"], scored.state, np.maximum(np.abs(scored.state), STATE_FLOOR))
-    for name in example.trained.network.internals:
+    for name in example.trained.network.detector.internals:
         given = exposed.values((name,), feeds)[0]
         largest = np.nan_to_num(np.abs(given)).max(axis=1, keepdims=True)
         assert_close(theirs[name], given, np.maximum(np.maximum(unit[:, None], largest), STATE_FLOOR))
@@ -240,8 +243,8 @@ def test_inputs_and_outputs_are_the_roles(example):
         name: (OUTPUTS[name][0], tuple(sizes.get(axis, axis) for axis in OUTPUTS[name][1])) for name in outputs
     }
     exposed = {o.name for o in onnx.load_model_from_string(expose(example.exported)).graph.output}
-    assert exposed == {*outputs, *network.internals}
-    assert set(network.internals) <= set(INTERNALS)
+    assert exposed == {*outputs, *network.detector.internals}
+    assert set(network.detector.internals) <= set(INTERNALS)
 
 
 def test_small_standard_and_without_traces(example):
@@ -269,16 +272,16 @@ def test_small_standard_and_without_traces(example):
 EXPORT = """
 import sys, torch
 import fleetalign
-from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.config import ModelConfig
 from fleetalign.model.export import export
-from fleetalign.detectors.detector import create
+from fleetalign.detectors.registry import detector
 assert fleetalign.__file__.startswith(sys.argv[1]), fleetalign.__file__
 for name, model, period in (
     ("sharead", ModelConfig(network="sharead"), None),
     ("views", ModelConfig(window_steps=16), 24),
 ):
     torch.manual_seed(0)
-    open(f"{sys.argv[1]}/{name}.onnx", "wb").write(export(create(model, TrainingConfig(), period), model.window_steps))
+    open(f"{sys.argv[1]}/{name}.onnx", "wb").write(export(detector(model.network).network(model, period), model.window_steps))
 """
 
 

@@ -54,7 +54,7 @@ def weights(trained) -> bytes:
 @pytest.fixture(scope="module")
 def undisturbed(make_panel, model, setting):
     found = fitted(make_panel(), model)
-    assert (found.period_steps is not None) == (setting == "views with a period")
+    assert (found.network.period_steps is not None) == (setting == "views with a period")
     return found
 
 

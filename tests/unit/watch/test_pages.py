@@ -72,7 +72,7 @@ def test_the_page_says_what_serves_and_what_moved(view) -> None:
     for said in ("3 h ago", "expires in 45 h", "▲ × 2", "2 of 2", "2 moved, 0 new, 0 gone", 'class="bar over"'):
         assert said in page, said
     assert page.count('class="bar') == 2
-    assert "there is no figure of quality" in page
+    assert "Not judged, because there is no feedback" in page
 
 
 def test_what_changes_something_is_offered_to_who_may(view) -> None:
@@ -137,13 +137,13 @@ def test_a_page_number_keeps_what_was_asked_for() -> None:
 
 def test_nothing_promoted_is_a_sentence() -> None:
     page = pages.fleet(SITE, "challenger", fleet_view(MemoryStore(), "challenger", NOW), None, Query())
-    assert "Nothing was promoted to challenger yet" in page
+    assert "No release was promoted to challenger yet" in page
 
 
 def test_a_release_of_another_tool_has_a_page() -> None:
     store = MemoryStore()
     release_id = toy_release(store)
-    assert "Nobody has asked to promote it yet" in pages.release(SITE, read_release(store, release_id), {}, [])
+    assert "No promotion was requested yet" in pages.release(SITE, read_release(store, release_id), {}, [])
 
 
 def test_assets_are_two() -> None:

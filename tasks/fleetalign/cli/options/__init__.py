@@ -1,1 +1,1 @@
-"""What each verb takes: modules that load with every start, so they import argparse and little else."""
+"""Options of each command. Loaded at every start, so these modules import argparse and little else."""

@@ -1,4 +1,4 @@
-"""Options of the verbs from telemetry to a release."""
+"""Options of the commands from telemetry to a release."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ def run(p: argparse.ArgumentParser) -> None:
     shared.replace(p)
     shared.as_of(p)
     p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR", help="Parquet or CSV, wide or long; or s3://…")
-    p.add_argument("--feedback", metavar="FILE", help="what operators said: entity_id,start,end,verdict")
-    p.add_argument("--no-promote", action="store_true", help="stop at the release, leave the channel alone")
+    p.add_argument("--feedback", metavar="FILE", help="feedback of operators: entity_id,start,end,verdict")
+    p.add_argument("--no-promote", action="store_true", help="publish the release, but leave the channel alone")
     shared.files(p)
     shared.time_range(p)
 
 
 def plan(p: argparse.ArgumentParser) -> None:
     shared.as_of(p)
-    p.add_argument("--reuse-model", action="store_true", help="align the newest model anew instead of training one")
-    p.add_argument("--receipt", metavar="FILE", help="also write the step's result as JSON")
+    p.add_argument("--reuse-model", action="store_true", help="align the newest model again instead of training one")
+    shared.receipt(p)
     shared.time_range(p)
 
 
@@ -32,12 +32,12 @@ def pretrain(p: argparse.ArgumentParser) -> None:
 def align_shard(p: argparse.ArgumentParser) -> None:
     shared.build_step(p)
     which = p.add_mutually_exclusive_group(required=True)
-    which.add_argument("--shard", type=int, metavar="INDEX")
-    which.add_argument("--all", action="store_true", help="every shard, one after another")
+    which.add_argument("--shard", type=int, metavar="INDEX", help="align this shard")
+    which.add_argument("--all", action="store_true", help="align every shard, one after another")
 
 
 def tune(p: argparse.ArgumentParser) -> None:
     shared.build_step(p)
-    p.add_argument("--kind", required=True)
-    p.add_argument("--trials", type=int, default=20)
-    p.add_argument("--out", required=True, metavar="DIR", help="study, plot and best.yaml")
+    p.add_argument("--kind", required=True, help="kind whose telemetry to use")
+    p.add_argument("--trials", type=int, default=20, help="trials that the study ends with (default: 20)")
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for the study, its plot and best.yaml")

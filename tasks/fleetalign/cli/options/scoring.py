@@ -1,4 +1,4 @@
-"""Options of the verbs that score telemetry and judge the scores."""
+"""Options of the commands that score telemetry and judge the scores."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fleetalign.cli.options import shared
 
 def score(p: argparse.ArgumentParser) -> None:
     shared.which_release(p)
-    p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR")
-    p.add_argument("--out", metavar="FILE", help="scores as Parquet; the same as --emit parquet=FILE")
+    p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR", help="Parquet or CSV, wide or long; or s3://…")
+    p.add_argument("--out", metavar="FILE", help="write scores as Parquet; the same as --emit parquet=FILE")
     p.add_argument(
         "--emit",
         action="append",
         default=[],
         metavar="NAME=WHERE",
-        help="parquet=FILE|FOLDER/|s3://…, openmetrics=FILE or alertmanager=URL; may be given several times",
+        help="parquet=FILE|FOLDER/|s3://…, openmetrics=FILE or alertmanager=URL; may be repeated",
     )
     shared.files(p)
     shared.time_range(p)
@@ -24,8 +24,8 @@ def score(p: argparse.ArgumentParser) -> None:
 
 def evaluate(p: argparse.ArgumentParser) -> None:
     shared.which_release(p)
-    p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR")
-    p.add_argument("--feedback", required=True, metavar="FILE")
+    p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR", help="Parquet or CSV, wide or long; or s3://…")
+    p.add_argument("--feedback", required=True, metavar="FILE", help="labels: entity_id,start,end,verdict")
     shared.files(p)
     shared.time_range(p)
 
@@ -38,11 +38,11 @@ def backtest(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--budget", type=float, metavar="PAGES", help="hold the other side to this many pages per entity and day"
     )
-    p.add_argument("--out", metavar="DIR", help="also write backtest.json and backtest.svg")
+    p.add_argument("--out", metavar="DIR", help="also write backtest.json and backtest.svg to this folder")
     shared.time_range(p, required=True)
 
 
 def drift(p: argparse.ArgumentParser) -> None:
     shared.which_release(p)
     p.add_argument("--day", metavar="DATE", help="day to check, UTC (default: the newest whole day in the store)")
-    p.add_argument("--out", metavar="FILE.html", help="also write the page there")
+    p.add_argument("--out", metavar="FILE.html", help="also write the report to this file")

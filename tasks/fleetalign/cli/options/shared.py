@@ -1,4 +1,4 @@
-"""Options that several verbs take; ``cli.given`` reads them."""
+"""Options that several commands take; ``cli.inputs`` reads them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,31 @@ import argparse
 
 
 def common(parser: argparse.ArgumentParser, store: bool = True) -> None:
-    group = parser.add_argument_group("everywhere")
+    """Options of every command."""
+    group = parser.add_argument_group("common options")
     if store:
         group.add_argument(
-            "--store", metavar="URI", help="file:///path, a path or s3://bucket/prefix (default: $FLEETALIGN_STORE)"
+            "--store", metavar="URI", help="a path, file:///path or s3://bucket/prefix (default: $FLEETALIGN_STORE)"
         )
-    group.add_argument("--params", metavar="FILE", help="YAML that overrides defaults (default: $FLEETALIGN_PARAMS)")
-    group.add_argument("--verbose", action="store_true", help="show the traceback of an error")
+    group.add_argument(
+        "--params", metavar="FILE", help="YAML file that overrides settings (default: $FLEETALIGN_PARAMS)"
+    )
+    group.add_argument(
+        "--output", choices=("text", "json"), default="text", help="form of the result on stdout (default: text)"
+    )
+    amount = group.add_mutually_exclusive_group()
+    amount.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="log progress and show an error's traceback; -vv: log details",
+    )
+    amount.add_argument("-q", "--quiet", action="store_true", help="show errors only: no warnings, no progress bar")
 
 
 def time_range(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """A range of time."""
     parser.add_argument(
         "--from", dest="start", metavar="TIME", required=required, help="first instant, ISO 8601 (UTC without a zone)"
     )
@@ -23,34 +38,56 @@ def time_range(parser: argparse.ArgumentParser, required: bool = False) -> None:
 
 
 def files(parser: argparse.ArgumentParser) -> None:
+    """How to read files of telemetry."""
     parser.add_argument("--kind", help="kind of every entity in the files (default: the mapping's, else 'default')")
     parser.add_argument(
         "--map", dest="mapping", metavar="FILE", help="YAML mapping of columns or series, see docs/data.md"
     )
     parser.add_argument(
-        "--metrics", nargs="+", default=(), metavar="COLUMN", help="metric columns (default: every numeric one)"
+        "--metrics", nargs="+", default=(), metavar="COLUMN", help="metric columns (default: every numeric column)"
     )
-    parser.add_argument("--ignore", nargs="+", default=(), metavar="COLUMN", help="columns that are no metrics")
+    parser.add_argument("--ignore", nargs="+", default=(), metavar="COLUMN", help="columns to ignore")
 
 
 def build_step(parser: argparse.ArgumentParser) -> None:
+    """Which plan a build step works on."""
     parser.add_argument(
         "--plan", metavar="ID|@FILE", help="plan id, or @receipt.json (default: the newest plan of the store)"
     )
-    parser.add_argument("--receipt", metavar="FILE", help="also write the step's result as JSON")
+    receipt(parser)
+
+
+def receipt(parser: argparse.ArgumentParser) -> None:
+    """A file for the step's result."""
+    parser.add_argument("--receipt", metavar="FILE", help="also write the result as JSON to this file")
+
+
+def channel(parser: argparse.ArgumentParser, what: str) -> None:
+    """One channel."""
+    parser.add_argument("--channel", default="champion", help=f"{what} (default: champion)")
 
 
 def which_release(parser: argparse.ArgumentParser) -> None:
+    """A release, by id or by the channel that points to it."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--channel", default="champion", help="channel to follow (default: champion)")
-    which.add_argument("--release", metavar="ID", help="a release instead of a channel")
+    which.add_argument(
+        "--channel", default="champion", help="use the release that this channel points to (default: champion)"
+    )
+    which.add_argument("--release", metavar="ID", help="use this release")
+
+
+def author(parser: argparse.ArgumentParser) -> None:
+    """Who makes a change."""
+    parser.add_argument("--by", metavar="NAME", help="who makes the change (default: the user's name)")
 
 
 def replace(parser: argparse.ArgumentParser) -> None:
+    """Whether ingest may lose stored rows."""
     parser.add_argument(
         "--replace", action="store_true", help="replace stored partitions even if they hold rows that the files lack"
     )
 
 
 def as_of(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--as-of", metavar="TIME", help="feedback recorded after this instant does not exist")
+    """Which feedback counts."""
+    parser.add_argument("--as-of", metavar="TIME", help="ignore feedback recorded after this instant")

@@ -1,4 +1,4 @@
-"""Options of the verbs that bring telemetry in."""
+"""Options of the commands that bring telemetry in."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from fleetalign.cli.options import shared
 
 def simulate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", required=True, metavar="DIR", help="folder for telemetry, feedback and truth")
-    p.add_argument("--seed", type=int, help="(default: source.seed)")
-    p.add_argument("--days", type=int, help="(default: source.days)")
-    p.add_argument("--entities", type=int, help="(default: source.entities)")
+    p.add_argument("--seed", type=int, help="seed of every random draw (default: source.seed)")
+    p.add_argument("--days", type=int, help="days of telemetry (default: source.days)")
+    p.add_argument("--entities", type=int, help="number of entities (default: source.entities)")
 
 
 def inspect(p: argparse.ArgumentParser) -> None:
     p.add_argument("telemetry", metavar="FILE_OR_DIR", help="a file, a folder or s3://bucket/prefix")
-    p.add_argument("--out", metavar="FILE", help="write the proposed mapping there, for --map")
+    p.add_argument("--out", metavar="FILE", help="write the proposed mapping to this file, for --map")
     shared.files(p)
 
 

@@ -1,1 +1,1 @@
-"""What each verb does: options in, a step called, a few lines out. A module loads when one of its verbs is called."""
+"""Commands: each reads its options, calls one function of the package and prints its result."""

@@ -1,4 +1,4 @@
-"""``bench``: the benchmarks live in ``bench/`` of the repository and are not part of the wheel."""
+"""``bench``: the benchmarks are in ``bench/`` of the repository and not part of the wheel."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from fleetalign.cli.output import bar, show
 from fleetalign.errors import UsageError
-from fleetalign.progress import Bar
 
 REPOSITORY = Path(__file__).parents[4]
 
 
-def bench(options: argparse.Namespace) -> int:
+def bench(options: argparse.Namespace) -> None:
     if not (REPOSITORY / "bench" / "command.py").is_file():
         raise UsageError(
             "bench runs in a checkout of the repository: clone it, run make env, then .venv/bin/fleetalign bench"
@@ -20,9 +20,7 @@ def bench(options: argparse.Namespace) -> int:
     sys.path.insert(0, str(REPOSITORY))
     from bench.command import bench as measure
 
-    bar = Bar()
     data = Path(options.data) if options.data else None
-    page = measure(options.what, Path(options.out), data=data, quick=options.quick, progress=bar)
-    bar.close()
-    print(page)
-    return 0
+    with bar(options) as progress:
+        document = measure(options.what, Path(options.out), data=data, quick=options.quick, progress=progress)
+    show(options, {"file": str(document)}, str(document))

@@ -1,144 +1,91 @@
-"""``run``, the verbs of its steps from ``plan`` to ``release``, and ``tune``."""
+"""``run``, its steps from ``plan`` to ``release build``, and ``tune``."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fleetalign import steps
+from fleetalign import pipeline, steps
 from fleetalign.cli import inputs
-from fleetalign.cli.output import tell, tell_receipt
-from fleetalign.config import Config
-from fleetalign.errors import BadInput, GateRefused, PartitionHeld
-from fleetalign.progress import Bar
+from fleetalign.cli.output import bar, show
 from fleetalign.storage import layout
 from fleetalign.storage.connect import open_store
 
 
 def run(options: argparse.Namespace) -> int:
-    config, store_uri = inputs.config(options), inputs.store_uri(options)
-    bar = Bar()
-    result = inputs.ingest_files(config, store_uri, options, bar)
-    intervals = sorted({p.interval for p in result.partitions})
-    held, read = [], [steps.ingest_summary(result)]
-    for done, interval in enumerate(intervals, start=1):
-        try:
-            read += steps.validate(config, store_uri, interval)["partitions"]
-        except PartitionHeld as error:
-            held.append(error)
-            print(f"held: {error}", file=sys.stderr)
-        bar(done, len(intervals), "validate")
-    planned = steps.plan(config, store_uri, interval=inputs.interval(options), as_of=inputs.as_of(options))
-    bar.close()
-    print(f"plan {planned['plan_id']}", file=sys.stderr)
-    released = _build(config, store_uri, planned["plan_id"], bar)
-    print(_release_lines(store_uri, released))
-    refused = None
-    if not options.no_promote:
-        try:
-            promoted = steps.promote(
-                config, store_uri, released["release_id"],
-                channel=config.release.channel, by=inputs.user(), why="fleetalign run",
-            )  # fmt: skip
-            print(f"channel {promoted['channel']}: {promoted['why']}")
-        except GateRefused as error:
-            refused = error
-            print(f"not promoted: {error}", file=sys.stderr)
-    print(f"release {released['release_id']}")
-    said = inputs.set_aside(read)
-    if said:
-        print(f"set aside: {said}", file=sys.stderr)
-    stopped = [*held, *([refused] if refused else [])]
-    return stopped[0].exit_code if stopped else BadInput.exit_code if said else 0
+    config, store_uri = inputs.where(options)
+    with bar(options) as progress:
+        done = pipeline.run(
+            config, store_uri, options.telemetry, inputs.mapping(options),
+            feedback_path=options.feedback, interval=inputs.interval(options), as_of=inputs.instant(options.as_of),
+            replace=options.replace, promote_by=None if options.no_promote else inputs.user(), progress=progress,
+        )  # fmt: skip
+    lines = [_release_text(store_uri, done.release)]
+    if done.promotion is not None:
+        lines.append(f"channel {done.promotion['channel']}: {done.promotion['why']}")
+    show(options, done.as_json(), "\n".join([*lines, f"release {done.release['release_id']}"]))
+    return done.exit_code
 
 
-def _build(config: Config, store_uri: str, plan_id: str, bar: Bar) -> dict[str, Any]:
-    steps.snapshot(config, store_uri, plan_id)
-    steps.pretrain(config, store_uri, plan_id, progress=bar)
-    _align(config, store_uri, plan_id, bar)
-    released = steps.release(config, store_uri, plan_id, progress=bar)
-    bar.close()
-    return released
+def plan(options: argparse.Namespace) -> None:
+    result = steps.plan(
+        *inputs.where(options),
+        reuse_model=options.reuse_model, interval=inputs.interval(options), as_of=inputs.instant(options.as_of),
+    )  # fmt: skip
+    show(options, result)
 
 
-def _align(config: Config, store_uri: str, plan_id: str, bar: Bar) -> dict[str, Any]:
-    found = steps.shards(config, store_uri, plan_id)
-    for done, shard in enumerate(found, start=1):
-        steps.align_shard(config, store_uri, plan_id, shard["index"])
-        bar(done, len(found), "align shards")
-    bar.close()
-    return steps.align_reduce(config, store_uri, plan_id)
+def snapshot(options: argparse.Namespace) -> None:
+    show(options, steps.snapshot(*inputs.planned(options)))
 
 
-def plan(options: argparse.Namespace) -> int:
-    config, store_uri = inputs.config(options), inputs.store_uri(options)
-    return tell_receipt(
-        options,
-        steps.plan(
-            config,
-            store_uri,
-            reuse_model=options.reuse_model,
-            interval=inputs.interval(options),
-            as_of=inputs.as_of(options),
-        ),
-    )
+def pretrain(options: argparse.Namespace) -> None:
+    with bar(options) as progress:
+        result = steps.pretrain(*inputs.planned(options), force=options.force, progress=progress)
+    show(options, result)
 
 
-def snapshot(options: argparse.Namespace) -> int:
-    return tell_receipt(options, steps.snapshot(*inputs.planned(options)))
+def align(options: argparse.Namespace) -> None:
+    with bar(options) as progress:
+        result = pipeline.align(*inputs.planned(options), progress)
+    show(options, result)
 
 
-def pretrain(options: argparse.Namespace) -> int:
-    bar = Bar()
-    result = steps.pretrain(*inputs.planned(options), force=options.force, progress=bar)
-    bar.close()
-    return tell_receipt(options, result)
+def align_shard(options: argparse.Namespace) -> None:
+    where = inputs.planned(options)
+    done = pipeline.align_shards(*where) if options.all else [steps.align_shard(*where, options.shard)]
+    show(options, {"shards": done})
 
 
-def align(options: argparse.Namespace) -> int:
-    return tell_receipt(options, _align(*inputs.planned(options), Bar()))
+def align_reduce(options: argparse.Namespace) -> None:
+    show(options, steps.align_reduce(*inputs.planned(options)))
 
 
-def align_shard(options: argparse.Namespace) -> int:
-    config, store_uri, plan_id = inputs.planned(options)
-    chosen = [s["index"] for s in steps.shards(config, store_uri, plan_id)] if options.all else [options.shard]
-    return tell_receipt(options, {"shards": [steps.align_shard(config, store_uri, plan_id, index) for index in chosen]})
-
-
-def align_reduce(options: argparse.Namespace) -> int:
-    return tell_receipt(options, steps.align_reduce(*inputs.planned(options)))
-
-
-def release(options: argparse.Namespace) -> int:
+def release_build(options: argparse.Namespace) -> None:
     config, store_uri, plan_id = inputs.planned(options)
     result = steps.release(config, store_uri, plan_id)
-    print(_release_lines(store_uri, result), file=sys.stderr)
-    return tell_receipt(options, result)
+    if options.output == "text" and not options.quiet:
+        print(_release_text(store_uri, result), file=sys.stderr)
+    show(options, result)
 
 
-def tune(options: argparse.Namespace) -> int:
-    import yaml
-
-    from fleetalign.model.tune import tune_kind
-    from fleetalign.plan.document import plan_config, read_plan
+def tune(options: argparse.Namespace) -> None:
+    from fleetalign.model.tune import BEST_FILE, HISTORY_FILE, tune_plan
 
     config, store_uri, plan_id = inputs.planned(options)
-    store = open_store(store_uri)
-    document = read_plan(store, plan_id)
-    settings = dataclasses.replace(plan_config(document), storage=config.storage)
-    bar = Bar()
-    best = tune_kind(store, document, options.kind, settings, options.trials, options.out, progress=bar)
-    bar.close()
-    path = Path(options.out) / "best.yaml"
-    path.write_text(yaml.safe_dump(best, sort_keys=True))
-    print(f"{path}\n{path.with_name('history.png')}", file=sys.stderr)
-    return tell(best)
+    with bar(options) as progress:
+        best = tune_plan(
+            open_store(store_uri), plan_id, options.kind, config, options.trials, options.out, progress=progress
+        )
+    if not options.quiet:
+        print(Path(options.out) / BEST_FILE, Path(options.out) / HISTORY_FILE, sep="\n", file=sys.stderr)
+    show(options, best)
 
 
-def _release_lines(store_uri: str, released: dict[str, Any]) -> str:
+def _release_text(store_uri: str, released: Mapping[str, Any]) -> str:
     from fleetalign.explain.text import release_text
     from fleetalign.storage.manifest import read_manifest
 

@@ -1,4 +1,4 @@
-"""The whole network in one file: ShareAD, and the published detector around it. No I/O, no training.
+"""The whole network in one file: ShareAD, and the published graph around it. No I/O, no training.
 
 ShareAD (He, Chen, Zheng, ACM TOSEM 34, 2025; He, Chen, Huang, ISSRE 2022) reconstructs a window. Every metric is
 one token, the vector of its W samples; all weights act along window positions or are shared by the metrics, so one
@@ -14,6 +14,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fleetalign.detectors.layers import fill_forward, shares, standardise
 
 MAX_HEADS = 4
 MASKED = -1e9
@@ -68,7 +70,8 @@ class Attention(nn.Module):
         query = heads(self.query(x)) * (width // self.heads) ** -0.5
         logits = query @ heads(self.key(x)).transpose(-2, -1) + key_bias
         mixed = self.drop(logits.softmax(dim=-1)) @ heads(self.value(x))
-        return self.merge(mixed.transpose(1, 2).reshape(batch, metrics, width))
+        merged: Tensor = self.merge(mixed.transpose(1, 2).reshape(batch, metrics, width))
+        return merged
 
 
 class Block(nn.Module):
@@ -92,7 +95,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, key_bias: Tensor) -> Tensor:
         mixed = self.mix(x, key_bias) if self.attention else self.mix(x)
         v = self.compress(self.norm_mix(x + self.drop(mixed)))
-        return self.norm_out(v + self.drop(self.feed(self.drop(F.gelu(v)))))
+        narrowed: Tensor = self.norm_out(v + self.drop(self.feed(self.drop(F.gelu(v)))))
+        return narrowed
 
 
 class ShareAD(nn.Module):
@@ -144,39 +148,11 @@ class ShareAD(nn.Module):
         y = torch.cat([self.base_latent(base), self.transformer_latent(together)], dim=-1)  # [B, M, 2H]
         for block in self.decoder:
             y = block(y, key_bias)
-        return self.reconstruct(y)
+        reconstructed: Tensor = self.reconstruct(y)
+        return reconstructed
 
 
-def standardise(values: Tensor, location: Tensor, scale: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """``z`` float32 [B, M, W] and ``present`` bool [B, M, W] from raw float64 ``values`` and [B, M] statistics.
-
-    The subtraction happens in float64 (contracts 3.2): a byte counter near 1e12 keeps its small moves. A sample is
-    present when it is finite and its metric has a location and a positive scale; z is 0 where it is not. NaN never
-    enters the arithmetic: runtimes differ in how Clip and Max treat it.
-    """
-    known = (location.abs() < math.inf) & (scale > 0)
-    present = (values.abs() < math.inf) & known[..., None]
-    z = (values - location[..., None]) * torch.where(known, 1.0 / scale, 0.0)[..., None]
-    return torch.where(present, z.to(torch.float32), 0.0).clamp(-clip, clip), present
-
-
-def fill_forward(z: Tensor, present: Tensor) -> Tensor:
-    """``z`` [B, M, W], 0 where absent, with each absent sample replaced by the nearest earlier present one.
-
-    Shifts double (1, 2, 4, ...), so log2(W) steps reach across the whole window. Products and maxima instead of choices:
-    runtimes compute those several at a time.
-    """
-    known = present.to(z.dtype)
-    window = z.shape[-1]
-    shift = 1
-    while shift < window:
-        z = z + F.pad(z[..., :-shift], (shift, 0)) * (1.0 - known)
-        known = torch.maximum(known, F.pad(known[..., :-shift], (shift, 0)))
-        shift *= 2
-    return z
-
-
-class Detector(nn.Module):
+class ShareADGraph(nn.Module):
     """The published graph: raw window in, score, margin and contributions out (contracts 3)."""
 
     def __init__(self, network: ShareAD, window_steps: int, clip: float) -> None:
@@ -204,9 +180,9 @@ class Detector(nn.Module):
 
         weights = torch.where(usable, weight, 0.0)
         total_weight = weights.sum(dim=-1)
-        speaks = total_weight > 0
+        scorable = total_weight > 0
         weighted = weights[..., None] * errors
-        profile = weighted.sum(dim=1) / torch.where(speaks, total_weight, 1.0)[:, None]
+        profile = weighted.sum(dim=1) / torch.where(scorable, total_weight, 1.0)[:, None]
 
         last = self.window_steps - 1
         score = profile[:, last]
@@ -216,14 +192,11 @@ class Detector(nn.Module):
         context = torch.where(in_context, profile, -math.inf).amax(dim=-1)
         margin = score - context - threshold
 
-        parts = weighted[..., last]
-        total = parts.sum(dim=-1, keepdim=True)
-        equal = usable / usable.sum(dim=-1, keepdim=True).clamp(min=1)
-        contribution = torch.where(total > 0, parts / torch.where(total > 0, total, 1.0), equal)
+        contribution = shares(weighted[..., last], usable)
         nan = torch.full_like(score, math.nan)
         return (
-            torch.where(speaks, score, nan),
-            torch.where(speaks, margin, nan),
+            torch.where(scorable, score, nan),
+            torch.where(scorable, margin, nan),
             contribution,
-            torch.where(speaks[:, None], profile, nan[:, None]),
+            torch.where(scorable[:, None], profile, nan[:, None]),
         )

@@ -1,7 +1,7 @@
-"""What one training step sees of the windows it draws, for each network.
+"""What one training step of ``views`` sees of the windows it draws.
 
-A window is drawn many times and overlaps its neighbours. What ``views`` makes of a sample before its first weight does not
-depend on the window, so it is made once for the whole panel; ``sharead`` takes windows in raw units as the graph does.
+A window is drawn many times and overlaps its neighbours. What the network makes of a sample before its first weight does
+not depend on the window, so it is computed once for the whole panel.
 """
 
 from __future__ import annotations
@@ -10,40 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fleetalign.detectors.sharead.network import fill_forward, standardise
+from fleetalign.contracts.arrays import Floats, Floats32, Ints
+from fleetalign.detectors.layers import fill_forward
 from fleetalign.detectors.views.period import reference
 from fleetalign.detectors.views.roles import REFERENCE_STEPS
 from fleetalign.storage.panel import Panel, entities_of, forget, scratch
 
 
-class RawWindows:
-    """``values`` float64 [B, M, W], ``location`` and ``scale`` float64 [B, M] -> z float32 [B, M, W], usable bool [B, M]."""
-
-    def __init__(self, panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float, window_steps: int) -> None:
-        self._values = panel.values
-        self._location, self._scale = torch.from_numpy(location), torch.from_numpy(scale)
-        self._clip = clip
-        self._back = np.arange(1 - window_steps, 1)
-
-    def gather(self, entity: np.ndarray, end: np.ndarray) -> dict[str, Tensor]:
-        windows = torch.from_numpy(self._values[entity[:, None], end[:, None] + self._back].transpose(0, 2, 1))
-        forget(self._values)
-        z, present = standardise(windows, self._location[entity], self._scale[entity], self._clip)
-        usable = present[..., -1]
-        return {"z": (z if present.all() else fill_forward(z, present)).contiguous(), "usable": usable}
-
-
 class CompressedPanel:
-    """c = asinh(z) of every sample, and the mean of earlier periods at its time, float32 like the panel.
-
-    Memory-mapped like a panel when large.
-    """
+    """Holds c = asinh(z) of every sample and the mean of earlier periods at its time; memory-mapped when large."""
 
     def __init__(
         self,
         panel: Panel,
-        location: np.ndarray,
-        scale: np.ndarray,
+        location: Floats,
+        scale: Floats,
         clip: float,
         window_steps: int,
         period_steps: int | None,
@@ -53,7 +34,7 @@ class CompressedPanel:
         self._back = np.arange(1 - window_steps, 1)
         self._reference_back = np.arange(1 - REFERENCE_STEPS, 1)
         self._c = scratch(panel.values.shape, np.float32, memory_mb, scratch_dir)
-        self._reference = None
+        self._reference: Floats32 | None = None
         if period_steps is not None:
             self._reference = scratch(panel.values.shape, np.float32, memory_mb, scratch_dir)
         maps = [panel.values, self._c] + ([] if self._reference is None else [self._reference])
@@ -63,12 +44,15 @@ class CompressedPanel:
             z = (values - np.where(known, location[e], 0.0)) / np.where(known, scale[e], 1.0)
             c = np.arcsinh(np.clip(np.where(known & np.isfinite(values), z, np.nan), -clip, clip))
             self._c[e] = c
-            if period_steps is not None:
+            if self._reference is not None and period_steps is not None:
                 self._reference[e] = reference(c, period_steps)
 
-    def gather(self, entity: np.ndarray, end: np.ndarray) -> dict[str, Tensor]:
-        """``c`` float32 [B, M, W] filled forward, ``usable`` bool [B, M]; with a period ``reference`` float32 [B, M, P],
-        0 where any of its positions is unknown, and ``known`` float32 [B, M, 1]."""
+    def gather(self, entity: Ints, end: Ints) -> dict[str, Tensor]:
+        """Return ``c`` float32 [B, M, W], filled forward, and ``usable`` bool [B, M] of the windows.
+
+        With a period also ``reference`` float32 [B, M, P], 0 where any of its positions is unknown, and ``known``
+        float32 [B, M, 1].
+        """
         c = torch.from_numpy(self._c[entity[:, None], end[:, None] + self._back]).transpose(1, 2).contiguous()
         forget(self._c)
         present = torch.isfinite(c)

@@ -28,13 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fleetalign.detectors.sharead.network import fill_forward, standardise
+from fleetalign.detectors.layers import fill_forward, shares, standardise
 from fleetalign.detectors.views.roles import REFERENCE_STEPS, STATE_SIZE, VIEWS
 
 WIDTH = 48
 HIDDEN = 96
 RECENT_FLOOR, SEASONAL_FLOOR, RESIDUAL_FLOOR = 0.02, 0.003, 0.05
-"""Added to typical errors, in units of c, c^2 and z: a metric that was perfectly predictable must not shout."""
+"""Added to typical errors, in units of c, c^2 and z: a metric that was perfectly predictable must not dominate."""
 NORMAL_SQUARE = math.pi / 2
 """Mean square of a normal variable in units of its squared mean size."""
 MISSING_SHARE = 0.5
@@ -61,7 +61,8 @@ class Residual(nn.Module):
         self.narrow = nn.Linear(HIDDEN, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.narrow(gelu(self.widen(self.norm(x))))
+        added: Tensor = self.narrow(gelu(self.widen(self.norm(x))))
+        return x + added
 
 
 class Forecaster(nn.Module):
@@ -91,7 +92,8 @@ class Forecaster(nn.Module):
     def _forecast(self, y: Tensor, straight: Tensor) -> Tensor:
         for block in self.blocks:
             y = block(y)
-        return (self.out(self.norm(y)) + straight).squeeze(-1)
+        forecast: Tensor = (self.out(self.norm(y)) + straight).squeeze(-1)
+        return forecast
 
     def both(self, recent: Tensor, reference: Tensor, known: Tensor) -> Tensor:
         """Forecasts [2n]: from ``recent`` [n, W-1] alone, then from ``reference`` [n, P] alone, ``known`` [n, 1] its flag.
@@ -126,7 +128,10 @@ def reference_positions(lags: tuple[int, ...], references: tuple[tuple[int, ...]
 
 
 class Inputs(nn.Module):
-    """Raw roles to what the forecaster sees: training and the published graph share it."""
+    """Turns raw roles of the published graph into what the forecaster sees."""
+
+    averages: Tensor
+    """Which lags each reference position averages: float32 [L, P] of 0 and 1."""
 
     def __init__(self, clip: float, lags: tuple[int, ...], references: tuple[tuple[int, ...], ...]) -> None:
         super().__init__()
@@ -147,27 +152,13 @@ class Inputs(nn.Module):
         return torch.where(shown, mean, 0.0), shown.to(torch.float32)
 
 
-class ViewsDetector(nn.Module):
-    """The published graph of a kind without a period; ``SeasonalDetector`` has one input more (contracts 3)."""
+class _Graph(nn.Module):
+    """Scores a batch; its subclasses name the roles that the published graph takes (contracts 3)."""
 
     def __init__(self, network: Forecaster, inputs: Inputs) -> None:
         super().__init__()
         self.network = network
         self.inputs = inputs
-
-    def forward(
-        self,
-        values: Tensor,
-        location: Tensor,
-        scale: Tensor,
-        weight: Tensor,
-        condition: Tensor,
-        threshold: Tensor,
-        statistics: Tensor,
-        state: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """As ``detect``; ``condition`` is not used."""
-        return self.detect(values, location, scale, weight, threshold, None, statistics, state)
 
     def detect(
         self,
@@ -183,7 +174,7 @@ class ViewsDetector(nn.Module):
         """Score a batch of windows.
 
         Args: ``values`` float64 [B, M, W] raw units, newest last, NaN = missing; ``seasonal`` float64 [B, M, L];
-        ``statistics`` float32 [B, M, K] in the order of ``contracts.views.STATISTICS``; ``state`` float32 [B, S], a
+        ``statistics`` float32 [B, M, K] in the order of ``roles.STATISTICS``; ``state`` float32 [B, S], a
         row of NaN = the row before it in this batch is the same entity one sample earlier.
 
         Returns float32 ``score`` [B], ``margin`` [B], ``contribution`` [B, M], ``next_state`` [B, S], and for fitting
@@ -191,15 +182,15 @@ class ViewsDetector(nn.Module):
         and margin are NaN and the state stays.
         """
         z, c, present = self.inputs.recent(values, location, scale)
-        heeded = (weight > 0) & (location.abs() < math.inf) & (scale > 0)
-        usable = heeded & present[..., -1]
-        weights = torch.where(heeded, weight, 0.0) * torch.where(usable, 1.0, MISSING_SHARE)
+        active = (weight > 0) & (location.abs() < math.inf) & (scale > 0)
+        usable = active & present[..., -1]
+        weights = torch.where(active, weight, 0.0) * torch.where(usable, 1.0, MISSING_SHARE)
         total = weights.sum(dim=-1, keepdim=True)
-        speaks = usable.any(dim=-1, keepdim=True)
+        scorable = usable.any(dim=-1, keepdim=True)
         weights = weights / torch.where(total > 0, total, 1.0)
 
         errors = self._errors(c, seasonal, location, scale)
-        typical_recent, typical_seasonal, direction, typical_residual, *fleet = statistics.unbind(dim=-1)
+        typical_recent, typical_seasonal, direction, typical_residual, *columns = statistics.unbind(dim=-1)
         direction = torch.where(usable, direction, 0.0)
         along = (direction * z).sum(dim=-1, keepdim=True)
         length = direction.square().sum(dim=-1, keepdim=True).clamp(min=SMALLEST)
@@ -217,23 +208,21 @@ class ViewsDetector(nn.Module):
             ],
             dim=-1,
         )  # [B, M, V]
-        parts = torch.where(heeded[..., None], parts, 0.0) * weights[..., None]
+        parts = torch.where(active[..., None], parts, 0.0) * weights[..., None]
         views = parts.sum(dim=1)  # [B, V]
 
-        # Fleet numbers stand in every metric's row; any heeded one says them.
-        fleet = (torch.stack(fleet, dim=-1) * weights[..., None]).sum(dim=1)  # [B, V + 1]
+        # Fleet numbers stand in every metric's row; any active one has them.
+        fleet = (torch.stack(columns, dim=-1) * weights[..., None]).sum(dim=1)  # [B, V + 1]
         view_weight, smoothing = fleet[:, :-1], fleet[:, -1:]
-        smoothed, next_state = smooth(views, smoothing, speaks, state)
+        smoothed, next_state = smooth(views, smoothing, scorable, state)
         score = (view_weight * torch.log1p(smoothed)).sum(dim=-1)
 
-        said = view_weight * torch.log1p(views) / views.clamp(min=SMALLEST)
-        blame = torch.where(usable, (parts * said[:, None, :]).sum(dim=-1), 0.0)  # [B, M]
-        blamed = blame.sum(dim=-1, keepdim=True)
-        equal = usable / usable.sum(dim=-1, keepdim=True).clamp(min=1)
-        contribution = torch.where(blamed > 0, blame / torch.where(blamed > 0, blamed, 1.0), equal)
+        per_part = view_weight * torch.log1p(views) / views.clamp(min=SMALLEST)
+        blame = torch.where(usable, (parts * per_part[:, None, :]).sum(dim=-1), 0.0)  # [B, M]
+        contribution = shares(blame, usable)
         nan = torch.full_like(score, math.nan)
-        score = torch.where(speaks.squeeze(-1), score, nan)
-        views = torch.where(speaks, views, nan[:, None])
+        score = torch.where(scorable.squeeze(-1), score, nan)
+        views = torch.where(scorable, views, nan[:, None])
         return score, score - threshold, contribution, next_state, views, *errors
 
     def _errors(self, c: Tensor, seasonal: Tensor | None, location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,7 +239,24 @@ class ViewsDetector(nn.Module):
         return errors[0].abs(), errors[1].square()
 
 
-class SeasonalDetector(ViewsDetector):
+class ViewsGraph(_Graph):
+    """The published graph of a kind without a period; ``condition`` is not used."""
+
+    def forward(
+        self,
+        values: Tensor,
+        location: Tensor,
+        scale: Tensor,
+        weight: Tensor,
+        condition: Tensor,
+        threshold: Tensor,
+        statistics: Tensor,
+        state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        return self.detect(values, location, scale, weight, threshold, None, statistics, state)
+
+
+class SeasonalGraph(_Graph):
     """The published graph of a kind with a period."""
 
     def forward(
@@ -268,7 +274,7 @@ class SeasonalDetector(ViewsDetector):
         return self.detect(values, location, scale, weight, threshold, seasonal, statistics, state)
 
 
-def smooth(views: Tensor, smoothing: Tensor, speaks: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def smooth(views: Tensor, smoothing: Tensor, scorable: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Exponentially weighted mean of ``views`` [B, V] over an entity's samples, and the state [B, S] to go on from.
 
     The state is the weighted sum of each view and the sum of weights (S = V + 1), all 0 at first, so the first sample
@@ -277,13 +283,13 @@ def smooth(views: Tensor, smoothing: Tensor, speaks: Tensor, state: Tensor) -> t
     """
     start = ~torch.isnan(state[:, 0])
     start = torch.cat([torch.ones_like(start[:1]), start[1:]])
-    counted = speaks.to(torch.float32)  # [B, 1]
+    counted = scorable.to(torch.float32)  # [B, 1]
     number = counted.squeeze(-1).cumsum(dim=0)
     chain = start.to(torch.float32).cumsum(dim=0)
     row = torch.ones_like(chain).cumsum(dim=0)
     gone = (number[:, None] - number[None, :]).clamp(min=0.0)
     linked = (chain[:, None] == chain[None, :]) & (row[:, None] >= row[None, :])
-    # A silent row has no metric that tells its smoothing (0): its chain knows.
+    # A row without a usable metric has no smoothing (0): it takes that of its chain.
     smoothing = torch.where(linked, smoothing.squeeze(-1)[None, :], 0.0).amax(dim=1, keepdim=True)
     log_decay = torch.log((1.0 - smoothing).clamp(min=SMALLEST_DECAY))  # [B, 1]
     decay = torch.where(linked, torch.exp(log_decay * gone), 0.0)  # [B, B]

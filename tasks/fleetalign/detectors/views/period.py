@@ -1,13 +1,14 @@
 """Finds the period of a kind from its training range: a day, a week, or none (no torch).
 
-A period is worth having when the mean of earlier periods predicts a metric better than its own level does; the shared
-network then sees that mean (contracts.views). Values are asinh of the standardised sample, as the network sees them.
+A period is used if the mean of earlier periods predicts a metric better than its own level does; the shared network
+then sees that mean. Values are asinh of the standardised sample, as the network sees them.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from fleetalign.contracts.arrays import Floats
 from fleetalign.detectors.views.roles import REFERENCE_PERIODS, half_width
 from fleetalign.storage.panel import Panel
 
@@ -19,26 +20,27 @@ LEAST_GAIN = 0.02
 MAX_ENTITIES = 64
 
 
-def find_period(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float) -> int | None:
-    """Period in steps, or None. ``location``, ``scale`` float64 [entity, metric].
+def find_period(panel: Panel, location: Floats, scale: Floats, clip: float) -> int | None:
+    """Return the period in steps, None without one; ``location``, ``scale`` [entity, metric] in raw units.
 
     Looks at up to 64 entities spread over the fleet, one in memory at a time.
     """
     periods = [seconds // panel.step_seconds for seconds in CANDIDATES_SECONDS if seconds % panel.step_seconds == 0]
     periods = [period for period in periods if LEAST_STEPS <= period <= panel.values.shape[1] // 2]
-    # Averaging over more neighbours says nothing about a period: all are compared with as few as the shortest has.
+    # Averaging over more neighbours is no evidence of a period: all are compared with as few as the shortest has.
     width = half_width(min(periods, default=0))
-    best, explained = None, 0.0
+    best: int | None = None
+    explained = 0.0
     for period in periods:
-        # A day repeats every week too: a longer period must be worth the longer history that it needs.
+        # A day repeats every week too: a longer period must explain more, since it needs a longer history.
         gain = _gain(panel, location, scale, clip, period, width)
         if gain >= explained + LEAST_GAIN:
             best, explained = period, gain
     return best
 
 
-def _gain(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float, period: int, width: int) -> float:
-    """1 - sum |c - reference| / sum |c - median| over samples that have a reference."""
+def _gain(panel: Panel, location: Floats, scale: Floats, clip: float, period: int, width: int) -> float:
+    """Return 1 - sum |c - reference| / sum |c - median| over samples that have a reference."""
     chosen = np.unique(np.linspace(0, len(panel.entity_ids) - 1, MAX_ENTITIES).astype(np.int64))
     unexplained = total = 0.0
     for entity in chosen:
@@ -55,8 +57,8 @@ def _gain(panel: Panel, location: np.ndarray, scale: np.ndarray, clip: float, pe
     return 1.0 - unexplained / total if total > 0 else -np.inf
 
 
-def reference(c: np.ndarray, period: int, width: int | None = None) -> np.ndarray:
-    """Mean of ``c`` [t, metric] over the same time of up to three earlier periods, NaN where there is none.
+def reference(c: Floats, period: int, width: int | None = None) -> Floats:
+    """Return the mean of ``c`` [t, metric] over the same time of up to three earlier periods, NaN where there is none.
 
     ``width`` samples on each side count too (None: ``half_width`` of the period).
     """
@@ -71,4 +73,5 @@ def reference(c: np.ndarray, period: int, width: int | None = None) -> np.ndarra
         stop = np.clip(at - back * period + width + 1, 0, len(c))
         total += sums[stop] - sums[first]
         number += counts[stop] - counts[first]
-    return np.divide(total, number, out=np.full_like(c, np.nan), where=number > 0)
+    mean: Floats = np.divide(total, number, out=np.full_like(c, np.nan), where=number > 0)
+    return mean

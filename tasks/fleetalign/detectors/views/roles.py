@@ -1,4 +1,4 @@
-"""What the ``views`` graph reads beside telemetry: its statistics columns, its state, its seasonal lags.
+"""Names and sizes of what the ``views`` graph reads beside telemetry: statistics columns, state, seasonal lags.
 
 Training, export, alignment and the normalizer table share these names; a scorer needs none of them, the manifest
 lists what to feed.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 
 VIEWS = ("recent", "seasonal", "residual", "residual_square")
-"""The ways to be surprised, in the order of the graph's internal value ``views``."""
+"""The views of a sample, in the order of the graph's internal value ``views``."""
 
 OWN_STATISTICS = ("recent_error", "seasonal_error", "direction", "residual")
 """Per entity and metric, fitted on its history with the exported graph: mean |c - f(recent)|, mean squared error of the
@@ -19,7 +19,6 @@ FLEET_STATISTICS = (*(f"weight_{view}" for view in VIEWS), "smoothing")
 STATISTICS = (*OWN_STATISTICS, *FLEET_STATISTICS)
 
 STATE_SIZE = len(VIEWS) + 1
-LEAST_SMOOTHING = 0.2
 SETTLE_STEPS = 64
 """Samples after which what was before no longer matters to a smoothed view: at most 0.8^64 = 6e-7 of it is left."""
 REFERENCE_STEPS = 9
@@ -27,16 +26,16 @@ REFERENCE_STEPS = 9
 REFERENCE_PERIODS = 3
 """Earlier periods that are averaged."""
 MAX_HALF_WIDTH = 2
-"""Samples on each side that are averaged with it, so that a job that runs late is no news."""
+"""Samples on each side that are averaged with it, so that a late job does not count as unusual."""
 
 
 def half_width(period_steps: int) -> int:
-    """At most ``MAX_HALF_WIDTH`` samples and a 48th of the period (half an hour of a day) on each side."""
+    """Return at most ``MAX_HALF_WIDTH`` samples and a 48th of the period (half an hour of a day)."""
     return min(MAX_HALF_WIDTH, period_steps // 48)
 
 
 def reference_lags(period_steps: int) -> tuple[tuple[int, ...], ...]:
-    """Lags averaged by each reference position, oldest position first: P tuples of steps before the newest sample."""
+    """Return the lags that each reference position averages: P tuples in steps, oldest position first."""
     width = half_width(period_steps)
     return tuple(
         tuple(
@@ -49,5 +48,5 @@ def reference_lags(period_steps: int) -> tuple[tuple[int, ...], ...]:
 
 
 def seasonal_lags(period_steps: int | None) -> tuple[int, ...]:
-    """``seasonal_lags_steps`` of the manifest, ascending; empty without a period."""
+    """Return ``seasonal_lags_steps`` of the manifest, ascending; empty without a period."""
     return tuple(sorted(set(chain.from_iterable(reference_lags(period_steps))))) if period_steps else ()

@@ -1,17 +1,18 @@
 """Statistics of the ``views`` graph per entity and metric: what is typical for it, fitted with the exported graph.
 
-No torch: pre-training fits them for the fleet, align workers for entities that came later. See contracts.views.
+Pre-training fits them for the fleet, align workers for entities that came later. No torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fleetalign.contracts.arrays import Bools, Floats, Ints
 from fleetalign.contracts.graph import Graph
-from fleetalign.detectors.views.roles import FLEET_STATISTICS, OWN_STATISTICS, STATE_SIZE, STATISTICS
+from fleetalign.detectors.margins import feeds
+from fleetalign.detectors.views.roles import OWN_STATISTICS, STATISTICS
 from fleetalign.storage.panel import Panel
 from fleetalign.storage.windows import WindowIndex
 
@@ -19,30 +20,27 @@ MAX_WINDOWS = 1_000
 """Windows per entity that typical errors are averaged over, evenly spread: their means are known to a few per cent."""
 BATCH = 250
 DEFAULT_FLEET = (1.0, 1.0, 0.5, 0.5, 0.3)
-"""Weights of the views and smoothing while nobody has said anything: the two residual views count as one."""
+"""Weights of the views and smoothing before any feedback exists: the two residual views count as one."""
 ALL_QUIET = 1.0
-"""Stands for statistics that nothing is known of: a metric nobody has measured."""
+"""Statistic of a metric that no entity has measured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fitter:
-    """Fits one kind's statistics. ``graph`` exposes its internal values; ``lags`` are the seasonal lags in steps."""
+class ViewsFitter:
+    """Fits one kind's statistics."""
 
     graph: Graph
+    """Exposes its internal values."""
     lags: tuple[int, ...]
+    """Seasonal lags in steps."""
     clip: float
+    """Standardised values are clipped to plus or minus this."""
+    fleet: tuple[float, ...] = DEFAULT_FLEET
 
-    def fit(
-        self, panel: Panel, entity: int, start: int, stop: int, location: np.ndarray, scale: np.ndarray
-    ) -> np.ndarray:
-        """float64 [metric, 4] in the order of OWN_STATISTICS over grid steps ``[start, stop)``; NaN where unknown.
-
-        ``location``, ``scale`` float64 [metric].
-        """
+    def fit(self, panel: Panel, entity: int, start: int, stop: int, location: Floats, scale: Floats) -> Floats:
+        """Return [metric, 4] in the order of OWN_STATISTICS over grid steps ``[start, stop)``; NaN where unknown."""
         out = np.full((len(panel.metrics), len(OWN_STATISTICS)), np.nan)
-        known = np.isfinite(location) & (scale > 0)
-        z = (np.asarray(panel.values[entity, start:stop]) - np.where(known, location, 0)) / np.where(known, scale, 1)
-        z = np.clip(np.where(known & np.isfinite(z), z, np.nan), -self.clip, self.clip)
+        z = standardised(np.asarray(panel.values[entity, start:stop]), location, scale, self.clip)
         seen = np.isfinite(z)
         if not seen.any():
             return out
@@ -53,7 +51,8 @@ class Fitter:
         out[:, :2] = self._errors(panel, entity, start, stop, location, scale)
         return out
 
-    def _errors(self, panel: Panel, entity: int, start: int, stop: int, location, scale) -> np.ndarray:
+    def _errors(self, panel: Panel, entity: int, start: int, stop: int, location: Floats, scale: Floats) -> Floats:
+        """Return the mean forecast errors [metric, 2]: recent, then seasonal."""
         one = Panel(
             panel.kind, (panel.entity_ids[entity],), panel.metrics, panel.start, panel.step_seconds,
             panel.values[entity : entity + 1], panel.first[entity : entity + 1], panel.last[entity : entity + 1],
@@ -62,66 +61,59 @@ class Fitter:
         count = len(windows)
         sums, numbers = np.zeros((2, len(location))), np.zeros((2, len(location)))
         known = np.isfinite(location) & (scale > 0)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_WINDOWS)).astype(np.int64)) if count else []
+        location, scale = np.where(known, location, 0.0), np.where(known, scale, 1.0)
+        statistics = np.ones((len(location), len(STATISTICS)), dtype=np.float32)
+        chosen: Ints = np.unique(np.linspace(0, max(count - 1, 0), min(count, MAX_WINDOWS)).astype(np.int64))
         for batch in windows.batches(chosen, BATCH):
             if not len(batch.entity):
                 continue
             present = np.isfinite(batch.values[..., -1]) & known
-            errors = self.graph.values(("recent_error", "seasonal_error"), self._feeds(batch, location, scale, known))
+            errors = self.graph.values(
+                ("recent_error", "seasonal_error"),
+                feeds(self.graph, batch.values, location, scale, known, batch.seasonal, statistics),
+            )
             # The typical seasonal error is that of samples with a whole reference; without any, of all.
             whole = np.isfinite(batch.seasonal).any(axis=(1, 2))[:, None] if self.lags else True
             for row, (error, counted) in enumerate(zip(errors, (present, present & whole), strict=True)):
                 sums[row] += np.where(counted, error, 0.0).sum(axis=0)
                 numbers[row] += counted.sum(axis=0)
-        return np.divide(sums, numbers, out=np.full_like(sums, np.nan), where=numbers > 0).T
+        means: Floats = np.divide(sums, numbers, out=np.full_like(sums, np.nan), where=numbers > 0)
+        return means.T
 
-    def _feeds(self, batch, location: np.ndarray, scale: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
-        count = len(batch.entity)
-        shape = (count, len(location))
-        return {
-            "values": batch.values,
-            "location": np.broadcast_to(np.where(known, location, 0.0), shape),
-            "scale": np.broadcast_to(np.where(known, scale, 1.0), shape),
-            "weight": np.broadcast_to(known.astype(np.float32), shape),
-            "condition": np.zeros(count, dtype=np.int32),
-            "threshold": np.zeros(count, dtype=np.float32),
-            "seasonal": batch.seasonal,
-            "statistics": np.ones((*shape, len(STATISTICS)), dtype=np.float32),
-            "state": np.zeros((count, STATE_SIZE), dtype=np.float32),
-        }
+    def defaults(self, own: Floats) -> Floats:
+        """Return the medians over entities; a metric without any counts as quiet, and no direction is assumed."""
+        known = np.isfinite(own).any(axis=0)
+        out = np.full(own.shape[1:], ALL_QUIET)
+        for m, k in np.argwhere(known):
+            out[m, k] = np.nanmedian(own[:, m, k])
+        out[:, OWN_STATISTICS.index("direction")] = 0.0
+        return out
 
 
-def first_direction(z: np.ndarray) -> np.ndarray:
-    """First right-singular vector float64 [metric] of ``z`` [t, metric] (0 = missing), its sum not negative."""
+def standardised(values: Floats, location: Floats, scale: Floats, clip: float) -> Floats:
+    """Return ``values`` [t, metric] in units of ``scale`` [metric] around ``location``, clipped; NaN where unknown."""
+    known = np.isfinite(location) & (scale > 0)
+    z = (values - np.where(known, location, 0)) / np.where(known, scale, 1)
+    return np.clip(np.where(known & np.isfinite(z), z, np.nan), -clip, clip)
+
+
+def first_direction(z: Floats) -> Floats:
+    """Return the first right-singular vector [metric] of ``z`` [t, metric] (0 = missing), its sum not negative."""
     _, vectors = np.linalg.eigh(z.T @ z)
-    found = vectors[:, -1]
+    found: Floats = vectors[:, -1]
     return found if found.sum() >= 0 else -found
 
 
-def residuals(z: np.ndarray, seen: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """``z - u (u.z) / (u.u)`` with u restricted to the metrics ``seen`` [t, metric], as the graph restricts it."""
+def residuals(z: Floats, seen: Bools, direction: Floats) -> Floats:
+    """Return ``z - u (u.z) / (u.u)`` with u restricted to the metrics ``seen`` [t, metric], as the graph restricts it."""
     u = np.where(seen, direction, 0.0)
     length = np.maximum((u * u).sum(axis=1, keepdims=True), 1e-12)
-    return z - u * ((u * z).sum(axis=1, keepdims=True) / length)
+    left: Floats = z - u * ((u * z).sum(axis=1, keepdims=True) / length)
+    return left
 
 
-def _mean(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _mean(values: Floats, seen: Bools) -> Floats:
+    """Return the mean over time of ``values`` [t, metric] where ``seen``: [metric], NaN where never."""
     number = seen.sum(axis=0)
-    return np.divide((values * seen).sum(axis=0), number, out=np.full(len(number), np.nan), where=number > 0)
-
-
-def defaults(own: np.ndarray) -> np.ndarray:
-    """Statistics [metric, 4] of an unknown entity: medians of ``own`` [entity, metric, 4]; no direction of its own."""
-    known = np.isfinite(own).any(axis=0)
-    out = np.full(own.shape[1:], ALL_QUIET)
-    columns = [np.nanmedian(own[:, m, k]) if known[m, k] else ALL_QUIET for m in range(len(out)) for k in range(4)]
-    out[:] = np.reshape(columns, out.shape)
-    out[:, 2] = 0.0
-    return out
-
-
-def completed(own: np.ndarray, default: np.ndarray, fleet: Sequence[float] = DEFAULT_FLEET) -> np.ndarray:
-    """float32 [..., metric, K]: ``own`` [..., metric, 4] with unknown numbers from ``default``, then the fleet's."""
-    filled = np.where(np.isfinite(own), own, default)
-    shared = np.broadcast_to(np.array(fleet), (*filled.shape[:-1], len(FLEET_STATISTICS)))
-    return np.concatenate([filled, shared], axis=-1).astype(np.float32)
+    mean: Floats = np.divide((values * seen).sum(axis=0), number, out=np.full(len(number), np.nan), where=number > 0)
+    return mean

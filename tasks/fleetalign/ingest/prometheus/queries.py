@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from fleetalign.config import build, read_yaml
+from fleetalign.config import from_plain, read_yaml
 from fleetalign.contracts.tables import TELEMETRY
 from fleetalign.errors import BadInput, ConfigError
 
@@ -84,7 +84,7 @@ class PrometheusMapping:
 
 def load_prometheus_mapping(path: str) -> PrometheusMapping:
     """Read a mapping from a YAML file. Raises ConfigError naming the field."""
-    mapping: PrometheusMapping = build(PrometheusMapping, read_yaml(path) or {}, path)
+    mapping: PrometheusMapping = from_plain(PrometheusMapping, read_yaml(path) or {}, path)
     return mapping
 
 

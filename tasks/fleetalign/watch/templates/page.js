@@ -1,5 +1,5 @@
-// Airflow shows these pages in a sandboxed frame. A link to Airflow itself is followed by the page around it, and that
-// page's choice of light or dark holds here too. Opened on its own, a page needs nothing of this.
+// Airflow shows these pages in a sandboxed frame. The surrounding page follows links to Airflow itself, and its light or
+// dark mode applies here too. A page that is opened on its own needs none of this.
 if (window.parent !== window) {
   const around = window.parent.document;
   document.documentElement.style.colorScheme = getComputedStyle(around.documentElement).colorScheme;

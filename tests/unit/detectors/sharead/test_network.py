@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetalign.detectors.sharead.network import Detector, Dropout, ShareAD, fill_forward, standardise
+from fleetalign.detectors.layers import fill_forward, standardise
+from fleetalign.detectors.sharead.network import Dropout, ShareAD, ShareADGraph
 
 WINDOW = 20
 
@@ -190,7 +191,7 @@ def feeds(batch=1, metrics=2, window=4):
 
 
 def test_score_margin_and_contribution_by_hand():
-    detector, given = Detector(Fixed(), 4, 20.0), feeds()
+    detector, given = ShareADGraph(Fixed(), 4, 20.0), feeds()
     given["values"][0] = torch.tensor([[5.0, 1.0, 2.0, 3.0], [0.0, 1.0, 0.0, 1.0]])
     given["threshold"][0] = 0.5
     expected_profile = [12.5, 1.0, 2.0, 5.0]  # mean over the two metrics of the squares
@@ -204,7 +205,7 @@ def test_score_margin_and_contribution_by_hand():
 
 
 def test_weights_average_and_mute():
-    detector, given = Detector(Fixed(), 4, 20.0), feeds()
+    detector, given = ShareADGraph(Fixed(), 4, 20.0), feeds()
     given["values"][0, :, 3] = torch.tensor([1.0, 2.0])
     given["weight"][0] = torch.tensor([3.0, 1.0])
     assert detector(**given)[0].item() == pytest.approx((3 * 1 + 1 * 4) / 4)
@@ -215,7 +216,7 @@ def test_weights_average_and_mute():
 
 
 def test_no_usable_metric_is_never_a_silent_normal():
-    detector, given = Detector(Fixed(), 4, 20.0), feeds(batch=3)
+    detector, given = ShareADGraph(Fixed(), 4, 20.0), feeds(batch=3)
     given["values"][0, :, 3] = math.nan  # newest sample missing everywhere
     given["weight"][1] = 0  # everything muted
     score, margin, contribution, profile = detector(**given)
@@ -226,7 +227,7 @@ def test_no_usable_metric_is_never_a_silent_normal():
 
 
 def test_a_missing_newest_sample_takes_only_its_own_metric_out():
-    detector, given = Detector(Fixed(), 4, 20.0), feeds()
+    detector, given = ShareADGraph(Fixed(), 4, 20.0), feeds()
     given["values"][0] = torch.tensor([[9.0, 9.0, 9.0, math.nan], [1.0, 1.0, 1.0, 2.0]])
     score, _, contribution, _ = detector(**given)
     assert score.item() == 4.0
@@ -234,7 +235,7 @@ def test_a_missing_newest_sample_takes_only_its_own_metric_out():
 
 
 def test_zero_error_gives_equal_shares_over_usable_metrics():
-    detector, given = Detector(Fixed(), 4, 20.0), feeds(metrics=3)
+    detector, given = ShareADGraph(Fixed(), 4, 20.0), feeds(metrics=3)
     given["weight"][0, 1] = 0
     score, _, contribution, _ = detector(**given)
     assert score.item() == 0.0
@@ -242,13 +243,13 @@ def test_zero_error_gives_equal_shares_over_usable_metrics():
 
 
 def test_values_are_clipped():
-    detector, given = Detector(Fixed(), 4, 20.0), feeds(metrics=1)
+    detector, given = ShareADGraph(Fixed(), 4, 20.0), feeds(metrics=1)
     given["values"][0, 0, 3] = -1e300
     assert detector(**given)[0].item() == 400.0
 
 
 def test_a_metric_alone_is_not_diluted_by_its_gap():
     """A gap inside the window repeats the last value; the leading gap is at the location."""
-    detector, given = Detector(Fixed(), 4, 20.0), feeds(metrics=1)
+    detector, given = ShareADGraph(Fixed(), 4, 20.0), feeds(metrics=1)
     given["values"][0, 0] = torch.tensor([math.nan, 3.0, math.nan, 1.0])
     assert detector(**given)[3][0].tolist() == [0.0, 9.0, 9.0, 1.0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fleetalign.config import ModelConfig, TrainingConfig
 from fleetalign.contracts.graph import Graph, expose
-from fleetalign.detectors.detector import create
+from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.network import Forecaster, Inputs, smooth
 from fleetalign.detectors.views.period import reference
 from fleetalign.detectors.views.roles import STATE_SIZE, STATISTICS, reference_lags
@@ -207,10 +207,10 @@ def test_both_sides_at_once_are_the_forecasts_of_each_alone(blocks):
 
 
 def test_a_kind_without_a_period_has_no_seasonal_input(views, graph):
-    seasonal = views.trained.period_steps is not None
+    seasonal = views.trained.network.period_steps is not None
     assert ("seasonal" in graph.inputs) == seasonal == (views.name == "views")
     assert {"statistics", "state"} <= set(graph.inputs)
-    off = create(ModelConfig(seasonality=False), TrainingConfig(), None)
+    off = detector("views").network(ModelConfig(seasonality=False), None)
     assert off.lags == () and "seasonal" not in off.inputs
 
 
@@ -265,20 +265,21 @@ def test_training_sees_what_the_graph_sees(views):
     values[random.random(values.shape) < 0.1] = np.nan
     values[0, :60] = np.nan
     holed = type(panel)(**{f: getattr(panel, f) for f in panel.__dataclass_fields__} | {"values": values})
-    source = network.batches(holed, views.location, views.scale, (512, None))
+    training = network.detector.training(network, views.model, TrainingConfig())
+    source = training.batches(holed, views.location, views.scale, (512, None))
     entity = random.integers(0, len(values), 50)
     end = random.integers(window - 1, values.shape[1], 50)
     given = source.gather(entity, end)
     location, scale = torch.from_numpy(views.location[entity]), torch.from_numpy(views.scale[entity])
     windows = values[entity[:, None], end[:, None] + np.arange(1 - window, 1)].transpose(0, 2, 1)
-    _, c, present = network.preparation.recent(torch.from_numpy(windows), location, scale)
+    _, c, present = network.published.inputs.recent(torch.from_numpy(windows), location, scale)
     torch.testing.assert_close(given["c"], c, rtol=1e-5, atol=1e-6)
     assert torch.equal(given["usable"], present[..., -1])
     assert ("reference" in given) == bool(network.lags)
     if network.lags:
         at = end[:, None] - np.array(network.lags)
         lagged = np.where((at >= 0)[:, :, None], values[entity[:, None], np.maximum(at, 0)], np.nan)
-        theirs, known = network.preparation.reference(torch.from_numpy(lagged.transpose(0, 2, 1)), location, scale)
+        theirs, known = network.published.inputs.reference(torch.from_numpy(lagged.transpose(0, 2, 1)), location, scale)
         assert torch.equal(given["known"], known) and 0 < known.mean() < 1
         torch.testing.assert_close(given["reference"], theirs, rtol=1e-5, atol=1e-5)
 
@@ -308,7 +309,7 @@ def restated(example, feeds):
     """Score, state and contribution of every row, each row going on from the state of ``feeds`` or of the row before."""
     network = example.trained.network
     weights = {name: tensor.double().numpy() for name, tensor in network.module.state_dict().items()}
-    references = reference_lags(example.trained.period_steps) if network.lags else ()
+    references = reference_lags(example.trained.network.period_steps) if network.lags else ()
     out = []
     state = None
     for row in range(len(feeds["threshold"])):

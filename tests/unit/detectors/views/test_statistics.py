@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.tables import DEFAULT_ENTITY
+from fleetalign.detectors.registry import detector
+from fleetalign.detectors.statistics import completed
 from fleetalign.detectors.views.roles import FLEET_STATISTICS, OWN_STATISTICS, STATE_SIZE, STATISTICS
 from fleetalign.detectors.views.statistics import (
     ALL_QUIET,
     DEFAULT_FLEET,
-    Fitter,
-    completed,
-    defaults,
+    ViewsFitter,
     first_direction,
     residuals,
 )
@@ -29,8 +29,8 @@ RECENT, SEASONAL, DIRECTION, RESIDUAL = range(4)
 
 
 @pytest.fixture(scope="module")
-def fitter(views) -> Fitter:
-    return Fitter(Graph(expose(views.exported)), views.trained.network.lags, views.model.clip)
+def fitter(views) -> ViewsFitter:
+    return ViewsFitter(Graph(expose(views.exported)), views.trained.network.lags, views.model.clip)
 
 
 def holed(views, seed: int = 0):
@@ -152,10 +152,10 @@ def test_the_residual_is_orthogonal_to_the_direction_among_what_is_seen(seed, me
     assert (np.square(left).sum(axis=1) <= np.square(z).sum(axis=1) + 1e-9).all()
 
 
-def test_defaults_are_medians_without_a_direction_of_their_own():
+def test_defaults_are_medians_without_a_direction_of_their_own(fitter):
     own = np.random.default_rng(0).uniform(1, 2, (5, 3, 4))
     own[0, 1], own[:, 2] = np.nan, np.nan
-    found = defaults(own)
+    found = fitter.defaults(own)
     np.testing.assert_allclose(found[0, [0, 1, 3]], np.median(own[:, 0], axis=0)[[0, 1, 3]])
     np.testing.assert_allclose(found[1, [0, 1, 3]], np.median(own[1:, 1], axis=0)[[0, 1, 3]])
     assert found[2, [0, 1, 3]].tolist() == [ALL_QUIET] * 3
@@ -165,7 +165,7 @@ def test_defaults_are_medians_without_a_direction_of_their_own():
 def test_what_is_unknown_is_completed_from_the_defaults_and_the_fleets_numbers_join():
     own = np.arange(8.0).reshape(2, 4)
     own[1, 1:3] = np.nan
-    found = completed(own, np.full((2, 4), 9.0))
+    found = completed(own, np.full((2, 4), 9.0), DEFAULT_FLEET)
     assert found.dtype == np.float32 and found.shape == (2, len(STATISTICS))
     assert found[:, :4].tolist() == [[0, 1, 2, 3], [4, 9, 9, 7]]
     np.testing.assert_array_equal(found[:, 4:], np.float32([DEFAULT_FLEET] * 2))
@@ -177,7 +177,7 @@ def test_what_is_unknown_is_completed_from_the_defaults_and_the_fleets_numbers_j
 def test_the_normalizer_gains_a_column_each_and_knows_strangers(fitter, views):
     panel = holed(views)
     fitted = normalizer.build(panel, views.model, 10)
-    table = add_statistics(fitted, panel, views.exported, fitter.lags, views.model.clip).table()
+    table = add_statistics(fitted, panel, detector("views"), views.exported, fitter.lags, views.model.clip).table()
     assert set(STATISTICS) < set(table.schema.names)
     names = [*OWN_STATISTICS, *FLEET_STATISTICS]
     found = normalizer.columns_of(table, "web", [*panel.entity_ids, "stranger"], panel.metrics, names)
@@ -188,11 +188,11 @@ def test_the_normalizer_gains_a_column_each_and_knows_strangers(fitter, views):
     for k in range(4):
         known = np.isfinite(own[:, :, k])
         np.testing.assert_allclose(found[k, :-1][known], own[:, :, k][known], rtol=2.0**-normalizer.BITS)
-        np.testing.assert_allclose(found[k, -1], defaults(own)[:, k], rtol=2.0**-normalizer.BITS)
+        np.testing.assert_allclose(found[k, -1], fitter.defaults(own)[:, k], rtol=2.0**-normalizer.BITS)
     for k, value in enumerate(DEFAULT_FLEET):
         np.testing.assert_allclose(found[4 + k], value, rtol=2.0**-normalizer.BITS)
     # Entity 1 never sent metric 2: it has the defaults' row for it.
-    np.testing.assert_allclose(found[:4, 1, 2], defaults(own)[2], rtol=2.0**-normalizer.BITS)
+    np.testing.assert_allclose(found[:4, 1, 2], fitter.defaults(own)[2], rtol=2.0**-normalizer.BITS)
     fallback = table.filter(np.array(table["entity_id"].to_pylist()) == DEFAULT_ENTITY)
     assert fallback.num_rows == len(panel.metrics)
 

@@ -1,0 +1,113 @@
+"""Scores telemetry with a release and sends the result to its targets: what the scoring DAG and ``score`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleetalign.config import Config
+from fleetalign.emit.incidents import Incident, report_lines
+from fleetalign.emit.send import emit, incidents_of
+from fleetalign.emit.targets import Target
+from fleetalign.ingest.telemetry_files import TelemetryFiles
+from fleetalign.interval import format_time
+from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What one run of scoring found and where it was sent."""
+
+    release_id: str
+    samples: int
+    alarms: int
+    without_score: dict[str, int]
+    """Number of samples without a score, by reason."""
+    incidents: tuple[Incident, ...]
+    """In order of start."""
+    targets: tuple[Target, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return counts and targets as one JSON document."""
+        return {
+            "release_id": self.release_id,
+            "samples": self.samples,
+            "alarms": self.alarms,
+            "without_score": self.without_score,
+            "incidents": [_incident(incident) for incident in self.incidents],
+            "targets": [{"name": target.name, "where": target.where} for target in self.targets],
+        }
+
+    def text(self) -> str:
+        """Totals, the newest incidents, and the targets."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.without_score.items())
+        totals = f"{self.samples} samples scored by release {self.release_id}: {self.alarms} alarms"
+        return "\n".join(
+            [
+                f"{totals}; without a score: {reasons or 'none'}",
+                *report_lines(self.incidents),
+                *(target.where for target in self.targets),
+            ]
+        )
+
+
+def score_and_send(
+    store: Store,
+    config: Config,
+    scorer: Scorer,
+    telemetry: pa.Table,
+    targets: Sequence[Target],
+    start: datetime | None,
+    now: datetime,
+) -> Scored:
+    """Score ``telemetry`` and send the scores to ``targets``.
+
+    Rows before ``start`` are context only. Raises what ``Scorer.score`` and ``emit`` raise.
+    """
+    scores = scorer.score(telemetry, start=start, contributions="alarms")
+    emit(store, scorer, scores, targets, config, now)
+    return Scored(
+        release_id=scorer.release_id,
+        samples=scores.num_rows,
+        alarms=pc.sum(scores["alarm"]).as_py() or 0,
+        without_score={c["values"]: c["counts"] for c in pc.value_counts(scores["reason"].drop_null()).to_pylist()},
+        incidents=tuple(incidents_of(scorer, scores, config)),
+        targets=tuple(targets),
+    )
+
+
+def score_files(
+    store: Store,
+    config: Config,
+    files: TelemetryFiles,
+    targets: Sequence[Target],
+    *,
+    channel: str,
+    release_id: str | None,
+    start: datetime | None,
+    now: datetime,
+) -> Scored:
+    """Score files and send the scores to ``targets``.
+
+    The release is ``release_id``, else the one that ``channel`` points to. Rows before ``start`` are context only. Raises what ``Scorer.open``, ``TelemetryFiles.read`` and ``score_and_send`` raise.
+    """
+    scorer = Scorer.open(store, channel, release_id)
+    return score_and_send(store, config, scorer, files.read(config), targets, start, now)
+
+
+def _incident(incident: Incident) -> dict[str, Any]:
+    return {
+        "incident_id": incident.incident_id,
+        "kind": incident.first.kind,
+        "entities": list(incident.members),
+        "start": format_time(incident.start),
+        "end": format_time(incident.end),
+        "pages": [page.page_id for page in incident.pages],
+        "metrics": dict(incident.worst.metrics),
+    }

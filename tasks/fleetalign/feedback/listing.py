@@ -1,0 +1,89 @@
+"""Statements, mutes and pages, listed with the ids by which later commands refer to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fleetalign.contracts.mutes import in_words
+from fleetalign.contracts.pages import Page
+from fleetalign.interval import format_time
+from fleetalign.storage.inventory import EntityInventory
+from fleetalign.storage.statements import list_mutes, read_feedback
+from fleetalign.storage.store import Store
+
+
+def statements(store: Store, entity: str | None = None) -> list[dict[str, Any]]:
+    """List every statement, oldest first, as FEEDBACK columns and ``retracted``.
+
+    ``retracted`` is whether a later statement retracts it. ``entity`` (``[KIND/]ID``) keeps the statements about one entity. Raises what ``EntityInventory.resolve`` raises.
+    """
+    about = EntityInventory(store).resolve(entity) if entity else None
+    found = read_feedback(store).to_pylist()
+    retracted = {row["retracts"] for row in found}
+    return [
+        {**row, "retracted": row["feedback_id"] in retracted}
+        for row in found
+        if about in (None, (row["kind"], row["entity_id"]))
+    ]
+
+
+def statements_json(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Format ``statements`` as one JSON document."""
+    return {"statements": [_with_text_times(row, "start", "end", "recorded_at") for row in found]}
+
+
+def statements_text(found: Sequence[Mapping[str, Any]]) -> str:
+    """Format ``statements``, one line each."""
+    lines = []
+    for row in found:
+        about = f"{row['kind']}/{row['entity_id']}  {format_time(row['start'])} to {format_time(row['end'])}"
+        verdict = f"retracts {row['retracts']}" if row["retracts"] else row["verdict"]
+        gone = "  (retracted)" if row["retracted"] else ""
+        note = f": {row['note']}" if row["note"] else ""
+        recorded = format_time(row["recorded_at"])
+        lines.append(f"{row['feedback_id']}  {recorded}  {about}  {verdict}{gone}  {row['source']}{note}")
+    return "\n".join(lines)
+
+
+def mutes_json(store: Store) -> dict[str, Any]:
+    """Format every mute as one JSON document."""
+    found = []
+    for row in list_mutes(store):
+        lifts = [_with_text_times(lift, "at") for lift in row["lifts"]]
+        found.append({**_with_text_times(row, "from", "until"), "lifts": lifts})
+    return {"mutes": found}
+
+
+def mutes_text(store: Store) -> str:
+    """Format every mute in one line, with who lifted it."""
+    lines = []
+    for row in list_mutes(store):
+        lifted = "".join(f"; lifted at {format_time(x['at'])} by {x['by']}: {x['why']}" for x in row["lifts"][:1])
+        lines.append(f"{row['mute_id']}  {row['kind']}/{row['entity_id']}  {in_words(row)}{lifted}")
+    return "\n".join(lines)
+
+
+def pages_json(pages: Sequence[Page]) -> dict[str, Any]:
+    """Format pages as one JSON document."""
+    return {
+        "pages": [
+            {
+                "page_id": page.page_id,
+                "kind": page.kind,
+                "entity_id": page.entity_id,
+                "start": format_time(page.start),
+                "end": format_time(page.end),
+            }
+            for page in pages
+        ]
+    }
+
+
+def pages_text(pages: Sequence[Page]) -> str:
+    """Format pages, one line each: id and end."""
+    return "\n".join(f"{page.page_id}  until {format_time(page.end)}" for page in pages)
+
+
+def _with_text_times(row: Mapping[str, Any], *times: str) -> dict[str, Any]:
+    return {**row, **{name: format_time(row[name]) if row[name] else None for name in times}}
