@@ -94,7 +94,7 @@ class EntityPages:
         pages = max(math.ceil(len(positions) / PAGE_ROWS), 1)
         page = min(max(query.page, 1), pages)
         shown = positions[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
-        found = table.at(shown).to_pylist()
+        found = table.at(shown.tolist()).to_pylist()
         for row, before, factor in zip(found, changes.before[shown], changes.factor[shown], strict=True):
             row["before"], row["factor"] = (float(v) if np.isfinite(v) else None for v in (before, factor))
         new = 0 if not compared else int(np.sum(changes.entity & np.isnan(changes.before)))
