@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,15 @@ def bench(what: str, out: Path, *, data: Path | None, quick: bool, progress: Pro
 
 
 def _run(what: str, folder: Path, data: Path | None, quick: bool, progress: Progress | None) -> dict[str, Any]:
-    benchmark = importlib.import_module(page.MODULES[what])
+    run: Callable[..., dict[str, Any]] = importlib.import_module(page.MODULES[what]).run
     if what == "detection":
         if data is None:
             raise UsageError(
                 "bench detection needs --data FOLDER with labelled Parquet (docs/data.md says which columns)"
             )
-        return benchmark.run(data, folder, quick, progress)
+        return run(data, folder, quick, progress)
     if what == "speed":
-        return benchmark.run(folder, quick, progress, data)
+        return run(folder, quick, progress, data)
     if what == "growth":
-        return benchmark.run(GROWTH[quick], folder, quick, progress)
-    return benchmark.run(folder, quick, progress)
+        return run(GROWTH[quick], folder, quick, progress)
+    return run(folder, quick, progress)

@@ -42,7 +42,8 @@ def entity_align() -> None:
     def plan() -> str:
         from fleetalign import steps
 
-        return steps.plan(load(), store_uri(), reuse_model=True)["plan_id"]
+        plan_id: str = steps.plan(load(), store_uri(), reuse_model=True)["plan_id"]
+        return plan_id
 
     @task
     def shards(plan_id: str) -> list[dict[str, Any]]:
@@ -54,7 +55,7 @@ def entity_align() -> None:
     def align_shard(plan_id: str, shard: dict[str, Any]) -> dict[str, Any]:
         from fleetalign import steps
 
-        get_current_context()["shard_label"] = shard["label"]
+        get_current_context()["shard_label"] = shard["label"]  # type: ignore[typeddict-unknown-key]  # the template's
         return steps.align_shard(load(), store_uri(), plan_id, shard["index"])
 
     # An event of every shard would wake promotion many times; only the table is news.
@@ -67,7 +68,9 @@ def entity_align() -> None:
         return result
 
     plan_id = plan()
-    align_shard.partial(plan_id=plan_id).expand(shard=shards(plan_id)) >> align_reduce(plan_id)
+    each = shards(plan_id)  # type: ignore[arg-type]  # a task's result, handed over when it runs
+    aligned = align_shard.partial(plan_id=plan_id).expand(shard=each)
+    aligned >> align_reduce(plan_id)  # type: ignore[arg-type]  # likewise
 
 
 entity_align()

@@ -67,7 +67,7 @@ def notifiers() -> list[Any]:
 
         subject = f"{{{{ {REASON} }}}} ({WHERE})"
         body = f"<p>{{{{ {REASON} | e }}}}</p><p>{WHERE}</p><p>{{{{ ti.log_url }}}}</p>"
-        mail = {"subject": subject, "html_content": body, "smtp_conn_id": SETTINGS.notify_smtp_conn_id}
+        mail: dict[str, Any] = {"subject": subject, "html_content": body, "smtp_conn_id": SETTINGS.notify_smtp_conn_id}
         found.append(SmtpNotifier(SETTINGS.notify_email, **mail))
     if SETTINGS.notify_http_conn_id:
         from airflow.providers.http.notifications import HttpNotifier

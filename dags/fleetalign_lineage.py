@@ -26,8 +26,10 @@ def announce(outlet_events: Any, asset: Asset, result: Mapping[str, Any]) -> Non
 
     def named(folder: str, version: str | None) -> Dataset:
         namespace, name = name_in(store_uri(), folder)
-        facet = {"version": dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=version)}
-        return Dataset(namespace=namespace, name=name, facets=facet if version else {})
+        facets: dict[str, Any] = {}
+        if version:
+            facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=version)
+        return Dataset(namespace=namespace, name=name, facets=facets)
 
     found = lineage(asset.name, result)
     emit_dataset_lineage(

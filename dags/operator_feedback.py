@@ -28,9 +28,9 @@ from fleetalign.config import load, store_uri
 sys.path.append(str(Path(__file__).parent))  # a bundle may be the repository's root
 from fleetalign_airflow import DEFAULTS, SETTINGS, cron, operator_of
 
-TEXT = {"type": ["null", "string"], "minLength": 1}
-TIME = {"type": ["null", "string"], "format": "date-time"}
-VERDICT = {"type": ["null", "string"], "enum": [None, "anomaly", "normal", "false_alarm"]}
+TEXT: dict[str, Any] = {"type": ["null", "string"], "minLength": 1}
+TIME: dict[str, Any] = {"type": ["null", "string"], "format": "date-time"}
+VERDICT: dict[str, Any] = {"type": ["null", "string"], "enum": [None, "anomaly", "normal", "false_alarm"]}
 FORM = {
     "entity": Param(None, **TEXT, description="[KIND/]ID of the entity, with start and end."),
     "start": Param(None, **TIME, description="First instant of the interval."),

@@ -59,7 +59,8 @@ def release_promote() -> None:
             raise AirflowFailException("there is no aligner table yet; run entity_align first")
         result = steps.release(load(), store_uri(), plan_id)
         announce(outlet_events, RELEASE, result)
-        return result["release_id"]
+        release_id: str = result["release_id"]
+        return release_id
 
     # Nothing to move: nobody is asked. What a gate refuses fails here.
     @task.short_circuit
@@ -82,7 +83,7 @@ def release_promote() -> None:
             raise AirflowFailException(str(refusal)) from None
 
     released = release()
-    moved = promote(released)
+    moved = promote(released)  # type: ignore[arg-type]  # a task's result, handed over when it runs
     if SETTINGS.approval_hours:
         approve = ApprovalOperator(
             task_id="approve",
@@ -91,7 +92,7 @@ def release_promote() -> None:
             defaults=ApprovalOperator.REJECT,
             response_timeout=timedelta(hours=SETTINGS.approval_hours),
         )
-        verdict(released) >> approve >> moved
+        verdict(released) >> approve >> moved  # type: ignore[arg-type]  # a task's result, handed over when it runs
 
 
 release_promote()

@@ -45,7 +45,8 @@ def shared_pretrain() -> None:
     def plan() -> str:
         from fleetalign import steps
 
-        return steps.plan(load(), store_uri())["plan_id"]
+        plan_id: str = steps.plan(load(), store_uri())["plan_id"]
+        return plan_id
 
     # DVC locks its repository: one slot.
     @task(pool=SETTINGS.dvc_pool)
@@ -63,7 +64,7 @@ def shared_pretrain() -> None:
         return result
 
     plan_id = plan()
-    snapshot(plan_id) >> pretrain(plan_id)
+    snapshot(plan_id) >> pretrain(plan_id)  # type: ignore[arg-type]  # a task's result, handed over when it runs
 
 
 shared_pretrain()

@@ -31,7 +31,7 @@ class Document:
         Raises:
             KeyError: a field without default is missing.
         """
-        hints = _hints(cls)
+        hints = _hints(cls)  # type: ignore[arg-type]  # a class is hashable
         values = {name: _read(hint, document[name]) for name, hint in hints.items() if name in document}
         try:
             return cls(**values)
@@ -40,7 +40,8 @@ class Document:
 
     def as_document(self) -> dict[str, Any]:
         """Return the JSON object, from which ``from_document`` makes an equal value."""
-        return {name: _write(getattr(self, name)) for name in _hints(type(self))}
+        names = _hints(type(self))  # type: ignore[arg-type]  # a class is hashable
+        return {name: _write(getattr(self, name)) for name in names}
 
 
 @functools.cache

@@ -27,7 +27,8 @@ class LossCurve:
     """Mean loss per epoch."""
 
     train: Sequence[float]
-    validation: Sequence[float]
+    validation: Sequence[float | None]
+    """None for an epoch without validation windows."""
     best_epoch: int
     """Counted from 0."""
 
@@ -59,7 +60,14 @@ def loss_plot(curve: LossCurve) -> str:
     figure, (axes,) = stacked_axes(1, WIDTH_INCHES / 2, 2.6)
     epochs = np.arange(1, len(curve.train) + 1)
     axes.plot(epochs, curve.train, color=QUIET, marker="o", markersize=3, label="train")
-    axes.plot(epochs, curve.validation, color=DETECTOR, marker="o", markersize=3, label="validation")
+    axes.plot(
+        epochs,
+        np.array(curve.validation, dtype=np.float64),
+        color=DETECTOR,
+        marker="o",
+        markersize=3,
+        label="validation",
+    )
     axes.axvline(curve.best_epoch + 1, color=INK, linewidth=0.8, linestyle=":", label="chosen")
     axes.set_xticks(epochs)
     axes.set_xlabel("epoch")

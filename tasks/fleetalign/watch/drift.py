@@ -214,7 +214,7 @@ def _alarm_rate(
     found = by_day.pop(day)
     name = "pages_per_entity_day"
     own = next((g for g in scorer.manifest.gates if g.name == name), None)
-    limit = own.limit if own else config.gates.max_pages_per_entity_day
+    limit = own.limit if own and own.limit is not None else config.gates.max_pages_per_entity_day
     gate = gates.pages_per_entity_day(found.per_entity_day, limit)
     control = tuple(by_day[when].per_entity_day for when in sorted(by_day))
     worst = largest(list(found.pages), np.array(list(found.pages.values()), dtype=np.float64))

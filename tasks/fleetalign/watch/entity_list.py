@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from fleetalign.align.threshold_changes import ThresholdChanges, compare
+from fleetalign.contracts.arrays import Bools
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, STATES
 from fleetalign.errors import NotFound
@@ -86,43 +87,43 @@ class EntityPages:
             NotFound: There is no such release.
             Corrupt: A file of the release was altered.
         """
-        data, moves, compared = self._compared(release_id, before_id)
+        data, changes, compared = self._compared(release_id, before_id)
         table = FleetTable(ALIGNER, data, f"aligner of release {release_id}")
-        positions = moves.furthest() if query.order == "moved" else np.flatnonzero(moves.entity)
-        positions = positions[_wanted(table, moves, query)[positions]]
+        positions = changes.furthest() if query.order == "moved" else np.flatnonzero(changes.entity)
+        positions = positions[_wanted(table, changes, query)[positions]]
         pages = max(math.ceil(len(positions) / PAGE_ROWS), 1)
         page = min(max(query.page, 1), pages)
         shown = positions[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
-        found = table.at(shown).to_pylist()
-        for row, before, factor in zip(found, moves.before[shown], moves.factor[shown], strict=True):
+        found = table.at(shown.tolist()).to_pylist()
+        for row, before, factor in zip(found, changes.before[shown], changes.factor[shown], strict=True):
             row["before"], row["factor"] = (float(v) if np.isfinite(v) else None for v in (before, factor))
-        new = 0 if not compared else int(np.sum(moves.entity & np.isnan(moves.before)))
-        counts = int(np.sum(moves.moved)), new, moves.gone
-        return EntityPage(found, len(positions), page, pages, moves.kinds, compared, *counts)
+        new = 0 if not compared else int(np.sum(changes.entity & np.isnan(changes.before)))
+        counts = int(np.sum(changes.moved)), new, changes.gone
+        return EntityPage(found, len(positions), page, pages, changes.kinds, compared, *counts)
 
     def _compare(self, release_id: str, before_id: str | None) -> tuple[bytes, ThresholdChanges, bool]:
         data, before = self._aligner(release_id), None
         if before_id is not None:
             with contextlib.suppress(NotFound):
                 before = FleetTable(ALIGNER, self._aligner(before_id), f"aligner of release {before_id}")
-        moves = compare(FleetTable(ALIGNER, data, f"aligner of release {release_id}"), before)
-        return data, moves, before is not None
+        changes = compare(FleetTable(ALIGNER, data, f"aligner of release {release_id}"), before)
+        return data, changes, before is not None
 
     def _aligner(self, release_id: str) -> bytes:
         manifest = read_manifest(self._store, release_id)
         return read_file(self._store, manifest, manifest.aligner)
 
 
-def _wanted(table: FleetTable, moves: ThresholdChanges, query: Query) -> np.ndarray:
+def _wanted(table: FleetTable, changes: ThresholdChanges, query: Query) -> Bools:
     """Mark the rows of the table that match the query, bool [row]."""
-    wanted = np.ones(len(moves.entity), bool)
+    wanted = np.ones(len(changes.entity), bool)
     if query.kind:
-        wanted &= moves.kind == (moves.kinds.index(query.kind) if query.kind in moves.kinds else -1)
+        wanted &= changes.kind == (changes.kinds.index(query.kind) if query.kind in changes.kinds else -1)
     if query.state:
-        wanted &= moves.state == (STATES.index(query.state) if query.state in STATES else -1)
+        wanted &= changes.state == (STATES.index(query.state) if query.state in STATES else -1)
     if query.text:
         named = np.zeros(len(wanted), bool)
-        for kind in moves.kinds:
+        for kind in changes.kinds:
             named[_beginning_with(table, kind, query.text)] = True
             if query.text.startswith(f"{kind}/"):
                 named[_beginning_with(table, kind, query.text.removeprefix(f"{kind}/"))] = True
