@@ -24,7 +24,7 @@ down: env  ## Stop the Airflow of the demo or of the stack
 	@$(BIN)/python infra/local/demo.py --down
 
 test: env  ## Lint, then every test on WORKERS=2 processes, what runs a real Airflow afterwards on one; seconds per folder
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy
 	@status=0; \
 	$(BIN)/python -m pytest -m "not airflow" --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report= --durations=15 || status=$$?; \
 	$(BIN)/python -m pytest -m airflow --durations=15 tests/e2e || status=$$?; \
@@ -33,8 +33,8 @@ test: env  ## Lint, then every test on WORKERS=2 processes, what runs a real Air
 fuzz: env  ## Generated inputs at every reader, EXAMPLES=10000 at each of eleven (half an hour of one core)
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/fuzz
 
-lint: env  ## Lint and check the format
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: env  ## Lint, check the format and the types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: env  ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

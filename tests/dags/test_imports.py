@@ -24,6 +24,7 @@ FLOORS = (
     {"release"},
     {"watch"},
     {"steps"},
+    {"pipeline"},
     {"cli"},
 )
 """Rooms of the package, lowest floor first: a room imports rooms of lower floors; those of the ground floor each other."""
