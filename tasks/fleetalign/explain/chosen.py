@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from fleetalign.align.threshold_changes import compare
 from fleetalign.contracts.feedback import Statements
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.plan import Plan
-from fleetalign.contracts.receipts import AlignReceipt
+from fleetalign.contracts.receipts import AlignReceipt, PagedEntity
 from fleetalign.contracts.tables import ALIGNER, from_parquet
 from fleetalign.explain.explain import entity_lines, mute_lines, statement_lines
 from fleetalign.explain.page import Pager
@@ -33,7 +35,7 @@ def explained_entities(store: Store, plan: Plan, aligned: AlignReceipt, scorer: 
     aligner = aligner_table(store, scorer.manifest)
     feedback, mutes = (read_statements(store, plan, what) for what in ("feedback", "mutes"))
     found = []
-    for (kind, entity_id), why in _chosen(aligner, aligned, _before(store, plan)).items():
+    for (kind, entity_id), why in _chosen(aligner, aligned.most_paged, _before(store, plan)).items():
         row = scorer.aligner.rows(kind, [entity_id]).to_pylist()[0]
         lines = entity_lines(row, aligner, scorer.manifest.kinds[kind].window_steps, plan, aligned)
         lines += statement_lines(feedback, kind, entity_id) + mute_lines(mutes, kind, entity_id)
@@ -45,19 +47,19 @@ def explained_entities(store: Store, plan: Plan, aligned: AlignReceipt, scorer: 
     return found
 
 
-def _chosen(aligner: pa.Table, aligned: AlignReceipt, before: pa.Table) -> dict[Key, list[str]]:
+def _chosen(aligner: pa.Table, most_paged: Sequence[PagedEntity], before: pa.Table) -> dict[Key, list[str]]:
     """Choose entities, each with the reasons.
 
     ``before`` is the previous aligner, empty if there is none.
     """
     chosen: dict[Key, list[str]] = {}
-    for entry in aligned.most_paged:
+    for entry in most_paged:
         key = (entry.kind, entry.entity_id)
         chosen.setdefault(key, []).append(f"pages in the calibrate range: {entry.pages:g}")
-    moves = compare(FleetTable.of(ALIGNER, aligner), FleetTable.of(ALIGNER, before))
-    order = moves.furthest()
-    furthest = order[moves.moved[order]][:MOST_MOVED]
-    for row, earlier in zip(aligner.take(furthest).to_pylist(), moves.before[furthest], strict=True):
+    changes = compare(FleetTable.of(ALIGNER, aligner), FleetTable.of(ALIGNER, before))
+    order = changes.furthest()
+    furthest = order[changes.moved[order]][:MOST_MOVED]
+    for row, earlier in zip(aligner.take(furthest).to_pylist(), changes.before[furthest], strict=True):
         text = f"threshold moved from {earlier:.6g} to {row['threshold']:.6g}"
         chosen.setdefault((row["kind"], row["entity_id"]), []).append(text)
     return chosen

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
+from fleetalign.contracts.receipts import PagedEntity
 from fleetalign.contracts.tables import ALIGNER
 from fleetalign.explain.chosen import MOST_MOVED, _chosen
 
@@ -15,8 +14,8 @@ def rows(**thresholds: float | None) -> pa.Table:
     return ALIGNER.conform(pa.Table.from_pylist(found, schema=ALIGNER.schema))
 
 
-def paged(**pages: float) -> dict[str, Any]:
-    return {"most_paged": [{"kind": "web", "entity_id": e, "pages": n} for e, n in pages.items()]}
+def paged(**pages: float) -> list[PagedEntity]:
+    return [PagedEntity(kind="web", entity_id=e, pages=n) for e, n in pages.items()]
 
 
 def test_those_that_page_most_come_first_and_say_so():
