@@ -17,7 +17,7 @@ from bench.detection.labelled import Given
 from bench.detection.methods import Method
 from fleetalign.align import tpe
 from fleetalign.align.choice import Choice, choose
-from fleetalign.align.counts import EntityCounts, silence
+from fleetalign.align.counts import EntityCounts, unlabelled_share
 from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
 from fleetalign.align.threshold_drift import followed
 from fleetalign.config import AlignConfig
@@ -110,12 +110,12 @@ def choice_of(
 def _counts(tables: EntityTables, given: Given, e: int, config: AlignConfig) -> EntityCounts:
     """Count one entity as the fleet step reads it from a shard."""
     days = given.feedback_steps(e) / given.steps_per_day
-    unheard = silence(tables.judged_steps, given.feedback_steps(e))
+    unlabelled = unlabelled_share(tables.judged_steps, given.feedback_steps(e))
     hits = tables.detector.hits
     if config.objective == "point_adjusted_f1":
         lengths = (tables.incidents[:, 1] - tables.incidents[:, 0]).astype(np.float64)
-        return EntityCounts(hits, lengths, tables.false_points, days, unheard)
-    return EntityCounts(hits, np.ones(len(tables.incidents)), tables.detector.false_pages, days, unheard)
+        return EntityCounts(hits, lengths, tables.false_points, days, unlabelled)
+    return EntityCounts(hits, np.ones(len(tables.incidents)), tables.detector.false_pages, days, unlabelled)
 
 
 def _aligned(

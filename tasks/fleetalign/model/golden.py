@@ -82,8 +82,9 @@ def _chained(feeds: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]
     chain = {name: array[:length].copy() for name, array in feeds.items()}
     for name in ("location", "scale", "threshold"):
         chain[name][:] = chain[name][0]
-    # What holds for the whole fleet, such as a smoothing, stands in every metric's row.
-    chain["statistics"][:] = chain["statistics"][0, 0]
+    if "statistics" in chain:
+        # What holds for the whole fleet, such as a smoothing, stands in every metric's row.
+        chain["statistics"][:] = chain["statistics"][0, 0]
     chain["state"][1:] = np.nan
     return chain
 
