@@ -11,10 +11,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from e2e.alertmanager_server import alertmanager, firing
 from e2e.prometheus_server import START, free_port, prometheus, running, wait_ready
@@ -64,6 +66,22 @@ def test_csv_files_become_pages_of_the_faulty_host(tmp_path: Path):
     pages = re.findall(r"^(\S+)/(\S+)  until (\S+)$", output, flags=re.MULTILINE)
     assert ("web/web-3", "2026-03-07T10:00:00Z") in [(entity, start) for entity, start, _ in pages]
     assert len(pages) <= 6, "one fault and a few false pages in six entity-days"
+
+
+def test_a_detector_of_ones_own_is_released_and_scores_without_its_package(tmp_path: Path):
+    detector = (EXAMPLES / "own_detector" / "fleet_mean_z.py").read_text()
+    assert f"```python\n{detector}```" in (REPOSITORY / "docs" / "detectors.md").read_text()
+    run("own_detector", tmp_path)
+    assert "mean_z" not in entry_point_names()
+    (manifest,) = (tmp_path / "store" / "releases").glob("*/manifest.json")
+    kinds = json.loads(manifest.read_text())["kinds"]
+    assert {kind["network"] for kind in kinds.values()} == {"mean_z"}
+    scores = pq.read_table(tmp_path / "scores.parquet")
+    assert scores["score"].null_count < scores.num_rows / 10
+
+
+def entry_point_names() -> set[str]:
+    return {point.name for point in entry_points(group="fleetalign.detectors")}
 
 
 def history() -> Iterator[str]:
