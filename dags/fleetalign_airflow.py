@@ -1,4 +1,4 @@
-"""What the workflows share: assets, defaults, retry rules, pools, and how a task finds its settings.
+"""What the workflows share: assets, defaults, retry rules and settings.
 
 Belongs here: names that two DAG files must agree on. Does not belong here: steps (``fleetalign.steps``) and schedules.
 """
@@ -60,7 +60,7 @@ WHERE = "{{ ti.dag_id }}.{{ ti.task_id }}, run {{ ti.run_id }}"
 
 
 def notifiers() -> list[Any]:
-    """What tells people that a task has failed for good: the reason first, then where."""
+    """Return what notifies people of a failed task: the reason first, then where."""
     found: list[Any] = []
     if SETTINGS.notify_email:
         from airflow.providers.smtp.notifications.smtp import SmtpNotifier
@@ -97,5 +97,5 @@ START_PRETRAIN: dict[str, Any] = {
 
 
 def operator_of(dag_run: Any) -> str:
-    """Who is behind a run, for the channel's history: the user who started it, else the run itself."""
+    """Return who started a run, for the channel's history; else the run itself."""
     return getattr(dag_run, "triggering_user_name", None) or f"airflow:{dag_run.run_id}"

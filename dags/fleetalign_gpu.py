@@ -10,7 +10,7 @@ SETTINGS = load().airflow
 
 
 def pod() -> dict[str, Any]:
-    """The task's ``pod_override``, where ``airflow.gpu_pod_limits`` asks for something; empty elsewhere."""
+    """Return the task's ``pod_override``; empty without ``airflow.gpu_pod_limits``."""
     if not SETTINGS.gpu_pod_limits:
         return {}
     from kubernetes.client import models as k8s

@@ -11,7 +11,7 @@ from fleetalign.config import store_uri
 
 
 def announce(outlet_events: Any, asset: Asset, result: Mapping[str, Any]) -> None:
-    """Hand ``result`` to the event of ``asset``, and what it says of data sets and versions to OpenLineage."""
+    """Hand ``result`` to the event of ``asset``, and its data sets to OpenLineage."""
     outlet_events[asset].extra = result
     try:
         from airflow.providers.openlineage.api import emit_dataset_lineage, is_openlineage_active

@@ -62,7 +62,7 @@ def release_promote() -> None:
         release_id: str = result["release_id"]
         return release_id
 
-    # Nothing to move: nobody is asked. What a gate refuses fails here.
+    # Without anything to move, no approval is asked for. A gate that refuses fails here.
     @task.short_circuit
     def verdict(release_id: str, params: Any = None) -> str | None:
         from fleetalign import steps

@@ -31,7 +31,7 @@ from fleetalign_airflow import DEFAULTS, KEY_FORMAT, NEVER_AT_ONCE, RAW, SETTING
 from fleetalign_lineage import announce
 
 
-# No start_date: with one in the past, the first unpause starts a run that nobody asked for.
+# No start_date: with one in the past, the first unpause starts an unwanted run.
 @dag(
     schedule=CronPartitionTimetable(
         SETTINGS.ingest_cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT, run_immediately=NEVER_AT_ONCE

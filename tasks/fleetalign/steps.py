@@ -43,7 +43,7 @@ BUILD_STEPS = ("plan", "snapshot", "pretrain", "align_shard", "align_reduce", "r
 
 
 def ingest(config: Config, store_uri: str, interval: Interval, progress: Progress | None = None) -> dict[str, Any]:
-    """Bring one closed interval from the configured source into raw partitions, with the feedback recorded by its end.
+    """Ingest one closed interval, and the feedback recorded by its end.
 
     Feedback comes first: a wrong feedback file fails before telemetry is written.
     """
@@ -100,7 +100,7 @@ def ingest_files(
 
 
 def validate(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
-    """Check every raw partition of one interval; good rows become validated partitions, bad ones go to quarantine.
+    """Validate every raw partition of one interval; bad rows go to quarantine.
 
     Raises PartitionHeld when a critical expectation fails; the other kinds are still validated.
     """
@@ -121,7 +121,7 @@ def validate_stored(config: Config, store_uri: str, within: Interval | None) -> 
 
 
 def pretrain_due(config: Config, store_uri: str) -> dict[str, str] | None:
-    """``snapshot``, the id of what to train on, and ``why``; None while no pre-training is due.
+    """Return what to train on (``snapshot``) and ``why``; None while no pre-training is due.
 
     Looks at the store, counts no events: safe to call any number of times.
     """
@@ -141,7 +141,7 @@ def plan(
 ) -> dict[str, Any]:
     """Write the plan for what the store holds now.
 
-    With ``reuse_model`` the newest trained model is kept and only its aligners are planned anew; when nothing is new
+    With ``reuse_model`` the newest trained model is kept and only a new alignment of it is planned; when nothing is new
     since the plan that trained or last aligned it, that plan is returned and every later step is a no-op.
     Feedback recorded after ``as_of`` does not exist.
     """
@@ -204,7 +204,7 @@ def pretrain(
 
 
 def shards(config: Config, store_uri: str, plan_id: str) -> list[dict[str, Any]]:
-    """The plan's shards, each with a label that says what it holds.
+    """List the plan's shards, each with a label that says what it holds.
 
     Raises ConfigError when to align them is expected to take more than ``airflow.max_cpu_hours``.
     """
@@ -241,7 +241,7 @@ def align_reduce(config: Config, store_uri: str, plan_id: str) -> dict[str, Any]
 
 
 def release(config: Config, store_uri: str, plan_id: str, progress: Progress | None = None) -> dict[str, Any]:
-    """Judge what the plan built beside its controls, apply the gates and publish one immutable release."""
+    """Judge what the plan built, apply the gates and publish one immutable release."""
     from fleetalign.release.build import build_release
     from fleetalign.release.publish import of_release
 
@@ -253,7 +253,7 @@ def release(config: Config, store_uri: str, plan_id: str, progress: Progress | N
 def promote(
     config: Config, store_uri: str, release_id: str, *, channel: str, by: str, why: str, force: bool = False
 ) -> dict[str, Any]:
-    """Point a channel to a release when its gates, and the comparison with the champion, allow it.
+    """Point a channel to a release if its gates and the champion's comparison allow it.
 
     Raises GateRefused with the reasons otherwise. A no-op when the channel already serves the same artifacts.
     """
@@ -268,7 +268,7 @@ def promote(
 def promotion_verdict(
     config: Config, store_uri: str, release_id: str, *, channel: str, force: bool = False
 ) -> str | None:
-    """What ``promote`` would come to, as Markdown for whoever approves it; None when nothing would move.
+    """Describe a promotion as Markdown for its approver; None when nothing would move.
 
     Raises GateRefused as ``promote`` does.
     """
@@ -281,7 +281,7 @@ def promotion_verdict(
 def rollback(
     config: Config, store_uri: str, *, channel: str, release_id: str | None, by: str, why: str
 ) -> dict[str, Any]:
-    """Move a channel forward to an older release (``release_id``, or the one before the current)."""
+    """Point a channel to an older release: ``release_id``, or the one before the current."""
     from fleetalign.release.promote import rollback as move_back
 
     return move_back(
@@ -290,7 +290,7 @@ def rollback(
 
 
 def score(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
-    """Score one closed interval of validated telemetry with the channel's release, and send it to ``emit.targets``."""
+    """Score one closed interval with the channel's release, and send it to ``emit.targets``."""
     from fleetalign.emit.scheduled import score_interval
 
     return score_interval(open_store(store_uri), config, interval, _now())
@@ -336,7 +336,7 @@ def explain(
 
 
 def drift(config: Config, store_uri: str) -> dict[str, Any] | None:
-    """Compare the newest whole day of validated telemetry with what the channel's release was built on.
+    """Compare the newest whole day with what the channel's release was built on.
 
     None while the channel points nowhere: nothing is served that could have drifted.
     """
@@ -366,7 +366,10 @@ def drift_report(
 
 
 def health(config: Config, store_uri: str) -> dict[str, Any] | None:
-    """Gauges of the configured channel and, when its release grows old, an alarm. None while it points nowhere."""
+    """Return the channel's gauges, and an alarm before its release expires.
+
+    None while the channel points nowhere.
+    """
     from fleetalign.watch.health import health as of
 
     name, warn_hours = config.release.channel, config.release.warn_before_expiry_hours
@@ -393,7 +396,7 @@ def import_feedback(config: Config, store_uri: str, path: str, kind: str | None 
 
 
 def collect_feedback(config: Config, store_uri: str) -> dict[str, Any]:
-    """Import what other tools dropped into the store's inbox; what cannot be read goes to the quarantine."""
+    """Import what other tools put into the inbox; unreadable objects go to quarantine."""
     from fleetalign.feedback.inbox import collect
     from fleetalign.ingest.mapping import DEFAULT_KIND
 
@@ -403,7 +406,7 @@ def collect_feedback(config: Config, store_uri: str) -> dict[str, Any]:
 def collect_garbage(
     config: Config, store_uri: str, *, dry_run: bool = True, min_age_hours: float = 168.0
 ) -> dict[str, Any]:
-    """Delete what no release, channel, history or recent plan reaches; only lists it when ``dry_run``."""
+    """Delete unreferenced objects, or only list them when ``dry_run``."""
     from fleetalign.release.garbage import collect
 
     keys = collect(open_store(store_uri), dry_run=dry_run, min_age_hours=min_age_hours, now=_now())
@@ -411,7 +414,10 @@ def collect_garbage(
 
 
 def latest(config: Config, store_uri: str, step: str) -> str | None:
-    """Plan id of the newest result of ``step`` (``pretrain``, ``align_reduce``, ``release``); None when there is none."""
+    """Return the plan of the newest result of ``step``; None when there is none.
+
+    ``step`` is ``pretrain``, ``align_reduce`` or ``release``.
+    """
     return receipts.latest(open_store(store_uri), step)
 
 

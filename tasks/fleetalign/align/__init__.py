@@ -1,4 +1,6 @@
-"""Alignment: a few numbers per entity, fitted on operators' feedback (He et al., TOSEM 2025; see docs/method.md).
+"""Alignment: a few numbers per entity, fitted on operators' feedback.
+
+The method is that of He et al. (TOSEM 2025), changed as docs/method.md says.
 
 ``shard_task`` is one mapped task: ``shard`` aligns a slice of the fleet, ``entity`` tabulates each entity's margins and
 ``sweep`` counts every threshold in one pass. ``reduce`` reads the shards: ``pool`` adds them up, ``choice`` and

@@ -53,7 +53,10 @@ _TPE = ("tpe_condition", "tpe_threshold", "tpe_tail_probability", "tpe_pages")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reduced:
-    """The fleet's aligner and what the fleet step reports of it; per entity only of entities with feedback."""
+    """The fleet's aligner, and what the fleet step reports of it.
+
+    It has an entry per entity only for entities with feedback.
+    """
 
     aligner: bytes
     """The table as Parquet."""
@@ -96,7 +99,7 @@ def reduce_shards(
 
 
 class _Writer:
-    """Second pass: one aligner row per entity, and the held-out counts of entities with feedback."""
+    """Writes one aligner row per entity and counts held-out incidents: the second pass."""
 
     def __init__(
         self,
@@ -122,7 +125,7 @@ class _Writer:
         self._most_paged: list[PagedEntity] = []
 
     def add(self, table: pa.Table) -> None:
-        """One shard, all of one kind."""
+        """Add one shard, all of one kind."""
         bounds = bounds_of(table, "incident_steps")
         silent = pc.is_valid(table["reason"]).to_numpy()
         for row, incidents in zip(
@@ -200,7 +203,7 @@ class _Writer:
         return ALIGNER.conform(pa.table(rows))
 
     def _drift(self, kind: str, entity_ids: list[str]) -> Drift:
-        """The previous rows that the thresholds of these entities follow."""
+        """Return the previous rows that the thresholds of these entities follow."""
         same = not self._grid.shared_candidate or self._plan.previous_candidate == self._candidate()
         changed = {entity for of_kind, entity in self._changed if of_kind == kind}
         if self._previous is None or not same or ANY in changed:
@@ -222,7 +225,7 @@ class _Writer:
         return normalizer.with_statistics(rows, ids, metrics, columns, own, own[0])
 
     def _candidate(self) -> Any:
-        """The candidate that the fleet shares, as JSON; the plan of the next alignment repeats it."""
+        """Return the fleet's candidate as JSON; the next plan repeats it."""
         candidate = self._grid.candidates[self._choice.shared[0]]
         return list(candidate) if isinstance(candidate, tuple) else candidate
 
@@ -236,7 +239,7 @@ class _Writer:
             why = {"state": "carried_over", "reason": row["reason"]}
             rows.append(old | why if old else defaults[row["kind"]] | row | {"state": state})
         self._by_state.update(row["state"] for row in rows)
-        # Only now is the default known, and its rows stand among those that are written already.
+        # The default is known only now, and its rows belong among those that are written already.
         own = FleetTable(ALIGNER, self._own.finish(), ALIGNER.name)
         writer = FleetWriter(ALIGNER, pa.Table.from_pylist([*defaults.values(), *rows], schema=ALIGNER.schema))
         for group in range(own.groups):
@@ -260,7 +263,7 @@ class _Writer:
         )
 
     def _carried(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """The previous rows of the entities that were left out."""
+        """Return the previous rows of the entities that were left out."""
         if self._previous is None:
             return {}
         ids: dict[str, list[str]] = {}
@@ -270,7 +273,7 @@ class _Writer:
         return {(row["kind"], row["entity_id"]): row for row in rows}
 
     def _defaults(self) -> dict[str, dict[str, Any]]:
-        """The ``__default__`` row of every kind: the median of its thresholds at the shared point."""
+        """Make the ``__default__`` row of every kind: the median threshold at the shared point."""
         c, p = self._choice.shared
         whole = [part for parts in self._fleet_thresholds.values() for part in parts]
         return {
@@ -295,6 +298,6 @@ class _Writer:
         return Coverage(entities=entities, own_rows=own_rows, share=own_rows / entities, by_state=by_state)
 
     def _hit_pages(self, owner: int) -> float:
-        """Incidents of an entity with feedback that its pages hit."""
+        """Count the incidents of an entity with feedback that its pages hit."""
         c, p = self._choice.own[owner]
         return float(self._counted.labelled[owner].detector.hits[c, p].sum())

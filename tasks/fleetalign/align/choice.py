@@ -1,4 +1,4 @@
-"""Chooses a grid point (C, p) from counts: the fleet's shared pair, each entity's own, and how much to believe it.
+"""Chooses grid points (C, p) from counts: the fleet's, and that of each entity.
 
 Shapes: n entities whose counts are in memory, C candidates, P tail probabilities, G own incidents. Totals are true, false,
 missed, days and unlabelled false pages, stacked float64 [5, ..., C, P].
@@ -109,7 +109,10 @@ class Chooser:
         return points
 
     def _unlabelled(self) -> Floats:
-        """Totals of the entities that get the shared pair; if they keep the cap, as each of the others does, so does the fleet."""
+        """Sum the totals of the entities that get the shared pair.
+
+        If they keep the cap, as each of the others does, so does the fleet.
+        """
         totals = np.zeros_like(self._pool.totals)
         for entity, labelled in zip(self._entities, self._labelled, strict=True):
             if labelled:
@@ -118,7 +121,7 @@ class Chooser:
         return rest
 
     def folds(self, k: float) -> list[list[tuple[int, int]]]:
-        """Choose for each entity in memory and each of its incidents the grid point without that incident."""
+        """Choose the grid point without each incident, for each entity in memory."""
         out: list[list[tuple[int, int]]] = []
         for i, (entity, candidates) in enumerate(zip(self._entities, self._without_each(), strict=True)):
             own, without = entity.totals(), entity.without_each()
@@ -130,7 +133,10 @@ class Chooser:
         return out
 
     def _without_each(self) -> list[Ints | None]:
-        """The fleet's candidate without each incident of each entity, int64 [G]; None where entities have their own."""
+        """Choose the fleet's candidate without each incident of each entity, int64 [G].
+
+        None where entities have their own candidate.
+        """
         if self._fold_candidates is None:
             self._fold_candidates = [
                 None
@@ -141,7 +147,7 @@ class Chooser:
         return self._fold_candidates
 
     def _leave_one_out_value(self, k: float) -> float:
-        """Objective of held-out incidents and of the false counts that their folds would have raised."""
+        """Compute the objective of held-out incidents and of the false counts of their folds."""
         true = missed = 0.0
         c, p = self.shared
         false = float(self._pool.totals[1, c, p]) - sum(float(e.false[c, p]) for e in self._entities)

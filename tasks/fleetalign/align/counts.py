@@ -1,4 +1,4 @@
-"""Counts of one entity and of the fleet over the grid, and the objective that alignment maximises.
+"""Counts over the grid, of one entity and of the fleet, and the objective of alignment.
 
 Shapes: C candidates, P tail probabilities, G own incidents. Totals are hits, false pages, misses, days and unlabelled
 false pages (false pages times ``unlabelled_share``), stacked float64 [5, ..., C, P].
@@ -16,7 +16,7 @@ from fleetalign.contracts.arrays import Floats, Floats32
 
 
 def unlabelled_share(judged: float, observed: float) -> float:
-    """Return how much the unlabelled time of an entity counts, 0 to 1, from its labelled and its observed samples.
+    """Return the weight of an entity's unlabelled time, 0 to 1, from its sample counts.
 
     1 when at least half of the time is unlabelled, as with a few marks; near 0 when only gaps are, where a page means little.
     """
@@ -75,7 +75,10 @@ def pooled(entities: Sequence[EntityCounts]) -> Pool:
 
 
 def objective_values(totals: Sequence[Floats] | Floats, config: AlignConfig) -> Floats:
-    """Return the objective at every grid point float64 [..., C, P] of ``totals`` [5, ..., C, P], smoothed along p."""
+    """Return the objective at every grid point [..., C, P], smoothed along p.
+
+    ``totals`` is [5, ..., C, P].
+    """
     true, false, missed, days, _ = totals
     if config.objective == "page_budget":
         allowed = false <= config.pages_per_entity_day * np.maximum(days, 1e-9)
@@ -88,7 +91,9 @@ def objective_values(totals: Sequence[Floats] | Floats, config: AlignConfig) -> 
 
 
 def capped(values: Floats, totals: Sequence[Floats] | Floats, config: AlignConfig) -> Floats:
-    """Make ``values`` [..., C, P] negative where ``totals`` exceed a cap on pages: the larger the excess, the lower.
+    """Make ``values`` [..., C, P] negative where ``totals`` exceed a cap on pages.
+
+    The larger the excess, the lower the value.
 
     The caps are the page budget in unlabelled time and ``align.max_pages_per_entity_day``. A few labels judge a few pages
     and do not approve all others, so pages in unlabelled time keep the budget that held without feedback. Point-adjusted
@@ -106,7 +111,7 @@ def capped(values: Floats, totals: Sequence[Floats] | Floats, config: AlignConfi
 
 
 def _unlabelled_limit(config: AlignConfig) -> float | None:
-    """Pages per entity-day in unlabelled time; None where the objective itself is the page budget."""
+    """Return the limit in unlabelled time; None where the objective is the page budget."""
     return None if config.objective == "page_budget" else config.pages_per_entity_day
 
 

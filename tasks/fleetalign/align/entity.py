@@ -1,4 +1,6 @@
-"""Tabulates one entity's scores over the grid: all that alignment needs, of a size that does not grow with time.
+"""Tabulates one entity's scores over the grid: all that alignment needs of them.
+
+The size of the tables does not grow with time.
 
 Shapes: t samples of the calibrate range, C conditions, P tail probabilities, G own incidents.
 Formulas: docs/method.md (own quantile at a tail probability; leave-one-incident-out).
@@ -115,7 +117,7 @@ def _thresholds(ordered: Floats32, tails: Floats, rounding: float) -> Floats32:
 
 
 def _broadcast(counts: Counts, candidates: int) -> Counts:
-    """A score without candidates has the same counts for all of them."""
+    """Repeat the counts of a score without candidates for all candidates."""
     arrays = (counts.hits, counts.false_pages, counts.false_judged)
     return Counts(*(np.broadcast_to(a, (candidates, *a.shape[1:])) for a in arrays))
 
@@ -125,13 +127,13 @@ def _peak(values: Floats32) -> float:
 
 
 def _counts(level: Levels, count: int, incidents: Ints, judged: Ints, merge_steps: int) -> Counts:
-    """Counts of ``level`` int64 [C, t]."""
+    """Count pages of ``level`` [C, t]."""
     found = sweep(level, count, incidents, judged, merge_steps)
     return Counts(*(a.astype(np.float32) for a in (found.hits, found.false_pages, found.false_judged)))
 
 
 def _shifted(level: Levels, count: int, incidents: Ints, judged: Ints, shifts: Floats, merge_steps: int) -> Counts:
-    """Means over ``shifts``; zeros where there is no incident to shift against."""
+    """Average the counts over ``shifts``; zeros where there is no incident to shift against."""
     candidates, length = level.shape
     hits = np.zeros((len(incidents), candidates, count))
     false_pages, false_judged = np.zeros(hits.shape[1:]), np.zeros(hits.shape[1:])
@@ -159,7 +161,9 @@ class MovedTruth:
 
 
 def move_truth(incidents: Ints, judged: Ints, length: int, offsets: Ints) -> list[MovedTruth]:
-    """Shift incidents and labelled time by each of ``offsets``, which equals shifting the alarms the other way.
+    """Shift incidents and labelled time by each of ``offsets``.
+
+    That equals shifting the alarms the other way.
 
     An interval that wraps around the end has two images.
     """
@@ -186,6 +190,6 @@ def _images(pairs: Ints, offset: int, length: int) -> tuple[Ints, Ints]:
 
 
 def seeded_uniform(seed: int, kind: str, entity_id: str, count: int) -> Floats:
-    """Draw uniform numbers [count] that depend on the entity alone, so that sharding changes nothing."""
+    """Draw uniform numbers [count] that depend on the entity alone, not on its shard."""
     digest = sha256(f"{seed}\x00{kind}\x00{entity_id}".encode())
     return np.random.default_rng(int(digest[:16], 16)).random(count)

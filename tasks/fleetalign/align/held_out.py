@@ -1,4 +1,7 @@
-"""Counts of every incident under thresholds chosen without it: the figures of a release without a judge range."""
+"""Counts every incident under thresholds chosen without it.
+
+These are the figures of a release without a judge range.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ SOURCES = ("detector", "random", "shifted")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOutSummary:
-    """Counts of held-out incidents, and the random control's aligner; empty where no incident was held out."""
+    """Counts of held-out incidents, and the random control's aligner.
+
+    Empty where no incident was held out.
+    """
 
     random_tail_probability: float | None = None
     """What the same choice gives a uniform random score, for entities without feedback."""
@@ -31,7 +37,9 @@ class HeldOutSummary:
 
 
 class HeldOut:
-    """Counts held-out incidents per entity with feedback for the detector and two controls; none for ``published_tpe``.
+    """Counts held-out incidents per entity with feedback, for the detector and two controls.
+
+    It counts none for ``published_tpe``.
 
     The random score goes through the same choice as the detector; the shifted alarms are those of the detector's folds.
     """
@@ -57,7 +65,10 @@ class HeldOut:
         self._random_shared = int(best(counted.random, config.align)[1])
 
     def add(self, table: pa.Table, owners: Sequence[int]) -> None:
-        """Add one shard; ``owners`` holds the index of each row among the entities with feedback, -1 for the others."""
+        """Add one shard.
+
+        ``owners`` holds the index of each row among the entities with feedback, -1 for the others.
+        """
         if not self._applies:
             return
         size = self._grid.shape[0] * self._grid.shape[1]

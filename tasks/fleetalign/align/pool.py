@@ -1,4 +1,4 @@
-"""First pass over the shards: the fleet's sums, and the counts of the entities that have feedback.
+"""Sums over the fleet, and counts of the entities with feedback: the first pass.
 
 Memory grows only with the entities that have feedback. Shapes: C candidates, P tail probabilities, G incidents of one entity.
 """
@@ -64,7 +64,10 @@ class Counted:
 
 
 def count(shards: Shards, grid: Grid, config: AlignConfig, plan: Plan) -> Counted:
-    """Add up every shard, entity after entity, so that the sums do not depend on how the fleet was cut."""
+    """Add up every shard.
+
+    Entities are added one by one, so that the sums do not depend on how the fleet was cut.
+    """
     found = Counted(np.zeros((5, *grid.shape)), np.zeros((5, 1, len(grid.tails))))
     adjusted = config.objective == "point_adjusted_f1"
     false = "false_points" if adjusted else "detector_false_pages"

@@ -1,4 +1,6 @@
-"""Chooses the candidate that the fleet shares: the default, unless feedback shows another to be better.
+"""Chooses the candidate that the fleet shares.
+
+It is the default, unless feedback shows another to be better.
 
 With a handful of incidents many candidates look better than the default by chance, and what looks best on feedback is
 often worse afterwards. A candidate must therefore beat the default with 95 % confidence, by a paired bootstrap over
@@ -46,7 +48,7 @@ class Preference:
         self._sums += rest[:, None]
 
     def candidate(self, without: tuple[int, int] | None = None) -> int:
-        """Return the index of the candidate; ``without`` (entity, incident) leaves that incident out."""
+        """Return the candidate's index; ``without`` (entity, incident) leaves one incident out."""
         if not self._open:
             return self._default
         true, false, missed, days, unlabelled = self._sums

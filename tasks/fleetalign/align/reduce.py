@@ -1,4 +1,4 @@
-"""The fleet step over the store: reads shards, writes the aligner and the normalizer that belong together.
+"""The fleet step over the store: reads shards, writes an aligner and its normalizer.
 
 The untrained control is reduced beside the detector, from its own shards, in the same way.
 """
@@ -29,7 +29,7 @@ from fleetalign.storage.store import Store
 
 
 def reduce_plan(store: Store, plan_id: str, plan: Plan) -> AlignReceipt:
-    """Write the aligner and the normalizer of a plan whose shards are aligned; returns the receipt of the step.
+    """Write the aligner and the normalizer of a plan whose shards are aligned.
 
     Raises BadInput naming a shard that is missing.
     """
@@ -71,7 +71,10 @@ def _fleet_table(store: Store, contract: TableContract, key: str) -> FleetTable:
 
 
 def _grid(store: Store, plan: Plan, models: Mapping[str, str]) -> Grid:
-    """The grid of all the plan's kinds. Raises ConfigError when their networks differ: their counts cannot be added."""
+    """Return the grid of all the plan's kinds.
+
+    Raises ConfigError when their networks differ, because their counts cannot be added.
+    """
     config = plan_config(plan).align
     cards = {kind: receipts.card(store, model_id) for kind, model_id in models.items()}
     grids = {kind: detector(card.network).grid(config, card.window_steps) for kind, card in cards.items()}
@@ -112,7 +115,7 @@ def _judges_control(plan: Plan) -> bool:
 
 
 def _reduce_control(store: Store, plan: Plan, plan_id: str, grid: Grid, base: FleetTable) -> tuple[HeldOutCounts, ...]:
-    """Aligner and normalizer of the untrained network; returns its held-out counts per entity."""
+    """Write the untrained network's aligner and normalizer; returns its held-out counts."""
     try:
         reduced = reduce_shards(plan, _shards(store, plan, plan_id, layout.control_shard), grid, None)
     except BadInput:
@@ -126,7 +129,7 @@ def _reduce_control(store: Store, plan: Plan, plan_id: str, grid: Grid, base: Fl
 
 
 def _with_control(entities: Sequence[HeldOutCounts], control: Sequence[HeldOutCounts]) -> tuple[HeldOutCounts, ...]:
-    """Held-out counts of the detector with those of the untrained control, None where it could not score."""
+    """Add the untrained control's counts to the detector's; None where it could not score."""
     found = {(counts.kind, counts.entity_id): counts.detector for counts in control}
     return tuple(
         dataclasses.replace(counts, untrained=found.get((counts.kind, counts.entity_id))) for counts in entities

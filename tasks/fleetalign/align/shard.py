@@ -1,4 +1,6 @@
-"""Aligns a slice of the fleet: scores its calibrate range with the exported graph and tabulates every entity.
+"""Aligns a slice of the fleet: scores its calibrate range and tabulates every entity.
+
+Scores come from the exported graph.
 
 An entity that cannot be aligned becomes a row with a reason and does not fail the shard. The result depends on the entities
 alone, not on how the fleet was cut.
@@ -115,7 +117,9 @@ def align_shard(
     *,
     control: bool = False,
 ) -> pa.Table:
-    """Return one row of SHARD_SCHEMA per entity of shard ``index``; ``models`` maps kind to model_id.
+    """Align the entities of shard ``index``: one row of SHARD_SCHEMA each.
+
+    ``models`` maps kind to model id.
 
     ``normalizer_table`` is the pre-training's; an entity that is not in it gets its own location, scale and statistics
     from its history once it has ``align.min_history_steps`` samples (contracts 4.5). With ``control`` the untrained network
@@ -227,7 +231,7 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
 
 
 def _series(scene: _Scene, position: int, weight: Floats32) -> tuple[EntitySeries, dict[str, Any]]:
-    """The input series of the entity, and the columns of SHARD_SCHEMA that the normalizer gains from it."""
+    """Return the entity's input series, and the columns that the normalizer gains from it."""
     panel, fitter = scene.panel, scene.fitter
     location, scale, statistics = scene.location[position], scene.scale[position], scene.statistics[position]
     own: dict[str, Any] = {}
@@ -253,7 +257,10 @@ def _utc(instant: np.datetime64) -> datetime:
 
 
 def _own_normalizer(scene: _Scene, position: int, stop: int, location: Floats, scale: Floats) -> tuple[Floats, Floats]:
-    """Location and scale [metric] of a new entity from its own samples; the fleet's for metrics it never sent."""
+    """Fit location and scale [metric] of a new entity from its own samples.
+
+    Metrics that it never sent get the fleet's.
+    """
     panel = scene.panel
     own = Panel(
         panel.kind, (panel.entity_ids[position],), panel.metrics, panel.start, panel.step_seconds,

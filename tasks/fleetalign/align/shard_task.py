@@ -1,4 +1,4 @@
-"""One mapped task of the alignment: reads what its shard needs, aligns it beside its control, stores both tables."""
+"""One mapped task: aligns a shard and its untrained control, and stores both tables."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def align_and_store(
 
 
 def label(shard: Shard) -> str:
-    """Name what a shard of a plan holds, in a few words."""
+    """Describe what a shard of a plan holds, in a few words."""
     names = shard.first if shard.entities == 1 else f"{shard.first} … {shard.last} ({shard.entities})"
     return f"{shard.index}: {shard.kind} {names}"

@@ -24,7 +24,9 @@ Levels = npt.NDArray[np.int16]
 
 
 def alarm_levels(margins: Floats32, quantiles: Floats32) -> Levels:
-    """Return the first index of ``quantiles`` float32 [P] (not ascending) that each of ``margins`` [t] exceeds; P for never.
+    """Return the first index of ``quantiles`` [P] that each of ``margins`` [t] exceeds.
+
+    ``quantiles`` do not ascend; the index is P for never.
 
     NaN never alarms.
     """
@@ -56,7 +58,7 @@ def sweep(level: Levels, count: int, incidents: Ints, judged: Ints, merge_steps:
 
 
 class Pages:
-    """The pages of samples with ``level`` [..., t] at ``count`` grid points, to be compared with any incidents."""
+    """The pages of samples with ``level`` [..., t] at ``count`` grid points."""
 
     def __init__(self, level: Levels, count: int, merge_steps: int) -> None:
         self._level, self._count, self._merge_steps = level, count, merge_steps
@@ -67,7 +69,10 @@ class Pages:
         """How many pages there are at every grid point: int64 [..., P]."""
 
     def against(self, incidents: Ints, judged: Ints) -> Sweep:
-        """Count pages against ``incidents`` and labelled time ``judged``: sorted disjoint half-open intervals [n, 2]."""
+        """Count pages against ``incidents`` and labelled time ``judged``.
+
+        Both are sorted disjoint half-open intervals [n, 2].
+        """
         level, count, found = self._level, self._count, self.counts
         if len(incidents) == 0 and len(judged) == 0:  # most of a fleet
             return Sweep(np.zeros((*found.shape, 0), dtype=bool), found, found, np.zeros_like(found))
@@ -85,7 +90,7 @@ class Pages:
 
 
 def _between(first: Levels, stop: Levels, count: int) -> Ints:
-    """How many samples of each row count at each grid point k, those with ``first <= k < stop``: int64 [..., P]."""
+    """Count the samples of each row with ``first <= k < stop`` at each grid point k: [..., P]."""
     shape, size = first.shape[:-1], count + 1
     counted = np.flatnonzero((first < stop).ravel())
     row = counted // first.shape[-1] * size
@@ -97,13 +102,16 @@ def _between(first: Levels, stop: Levels, count: int) -> Ints:
 
 
 def _minimum_before(level: Levels, steps: int, never: int) -> Levels:
-    """Minimum of ``level`` over the ``steps`` samples before each sample; ``never`` where there is none."""
+    """Return the minimum of ``level`` over the ``steps`` samples before each sample.
+
+    ``never`` where there is none.
+    """
     none = np.full((*level.shape[:-1], steps), never, dtype=level.dtype)
     return _sliding_minimum(np.concatenate([none, level[..., :-1]], axis=-1), steps)
 
 
 def _minimum_from(level: Levels, steps: int, never: int) -> Levels:
-    """Minimum of ``level`` over each sample and the ``steps - 1`` after it."""
+    """Return the minimum of ``level`` over each sample and the ``steps - 1`` after it."""
     none = np.full((*level.shape[:-1], steps - 1), never, dtype=level.dtype)
     return _sliding_minimum(np.concatenate([level, none], axis=-1), steps)
 
@@ -114,7 +122,7 @@ def _sliding_minimum(values: Levels, steps: int) -> Levels:
 
 
 def _reach(filled: Levels, intervals: Ints, never: int) -> Levels:
-    """Level from which a page that holds a sample reaches the next interval's first sample or beyond.
+    """Return the level from which the page of a sample reaches the next interval.
 
     ``filled`` is the least level of each sample and the ``merge_steps - 1`` after it. The page reaches the interval when
     every window of ``merge_steps`` samples, from the next sample up to the one that starts at the interval, has an alarm:
@@ -131,7 +139,7 @@ def _reach(filled: Levels, intervals: Ints, never: int) -> Levels:
 
 
 def _cover(intervals: Ints, length: int) -> Bools:
-    """Samples that lie in one of ``intervals``: bool [length]."""
+    """Mark the samples that lie in one of ``intervals``: [length]."""
     edges = np.zeros(length + 1, dtype=np.int64)
     np.add.at(edges, intervals[:, 0], 1)
     np.add.at(edges, np.minimum(intervals[:, 1], length), -1)
@@ -139,7 +147,7 @@ def _cover(intervals: Ints, length: int) -> Bools:
 
 
 def _hits(level: Levels, incidents: Ints, merge_steps: int, count: int) -> Bools:
-    """Whether a page touches each incident at each grid point: bool [..., P, G]."""
+    """Say whether a page touches each incident at each grid point: [..., P, G]."""
     first = np.full((*level.shape[:-1], len(incidents)), count, dtype=np.int64)
     for g, (start, end) in enumerate(incidents):
         first[..., g] = level[..., start:end].min(axis=-1)

@@ -19,7 +19,7 @@ from fleetalign.contracts.tables import DEFAULT_ENTITY, STATES
 
 @dataclass(frozen=True, slots=True)
 class ThresholdChanges:
-    """An aligner table compared with the one before it; every array has one value per row of it, in its order."""
+    """An aligner table compared with the earlier one; arrays have one value per row."""
 
     before: Floats
     """The earlier threshold; NaN where the earlier table has no such entity."""
@@ -42,14 +42,17 @@ class ThresholdChanges:
         return moved
 
     def furthest(self) -> Ints:
-        """Return the rows of entities, largest change of the threshold first, up or down; ties and the rest in order."""
+        """Return the rows of entities, largest change first, up or down.
+
+        Ties and unchanged thresholds come in the order of the table.
+        """
         rows = np.flatnonzero(self.entity)
         distance = np.abs(np.log(np.where(self.moved, self.factor, 1.0)))[rows]
         return rows[np.argsort(-distance, kind="stable")]
 
 
 def compare(table: FleetTable, before: FleetTable | None) -> ThresholdChanges:
-    """Compare the aligner table ``table`` with the earlier one, ``before`` (None: there is none)."""
+    """Compare an aligner table with the earlier one, ``before`` (None: there is none)."""
     kinds: dict[str, int] = {}
     parts, met = [], 0
     for number in range(table.groups):
@@ -76,7 +79,10 @@ def compare(table: FleetTable, before: FleetTable | None) -> ThresholdChanges:
 
 
 def _earlier(before: FleetTable, kind: str, entities: pa.ChunkedArray) -> tuple[Floats, int]:
-    """Threshold of each of these entities (sorted) in the earlier table, NaN where it has none; and how many it has."""
+    """Find the earlier threshold of each of these entities (sorted), and how many have one.
+
+    The threshold is NaN where there is none.
+    """
     found = np.full(len(entities), np.nan)
     met = 0
     first, last = entities[0].as_py(), entities[-1].as_py()

@@ -25,7 +25,10 @@ CARRIED_STATES = ("aligned", "shared", "carried_over")
 
 
 def followed(anchor: Floats32, recent: Floats32, size: Floats32, days: Floats, limit_per_day: float) -> Floats32:
-    """Move ``anchor`` towards ``recent`` by at most ``limit_per_day`` of the size of ``size`` for each of ``days``."""
+    """Move ``anchor`` towards ``recent``, at a bounded speed.
+
+    It moves by at most ``limit_per_day`` of the size of ``size`` for each of ``days``.
+    """
     reach = limit_per_day * np.abs(size) * np.maximum(days, 0.0)
     moved: Floats32 = (anchor + np.clip(recent - anchor, -reach, reach)).astype(np.float32)
     return moved
@@ -39,7 +42,10 @@ class Previous:
     normalizer: FleetTable
 
     def rows(self, kind: str, entity_ids: Collection[str]) -> pa.Table:
-        """Return the rows of these entities that still apply: their own, with a normalizer row that has not changed."""
+        """Return the rows of these entities that still apply.
+
+        They are their own rows, with an unchanged normalizer row.
+        """
         found = self.aligner.rows(kind, entity_ids)
         own = pc.is_in(found["state"], value_set=pa.array(CARRIED_STATES))
         normalized = pc.unique(self.normalizer.rows(kind, entity_ids)["entity_id"])
@@ -72,7 +78,9 @@ class Drift:
         until: datetime,
         limit_per_day: float,
     ) -> Floats32:
-        """Return the thresholds [n]: the previous one moved towards ``recent``, or without a previous one ``quantiles``.
+        """Return the thresholds [n].
+
+        Each is the previous one moved towards ``recent``, or without a previous one the quantile.
 
         ``quantiles`` are those of the whole range; ``conditions`` [n] and ``tails`` [n] are the present choice.
         """

@@ -1,4 +1,4 @@
-"""The published aligner: per entity, 50 seeded TPE trials over (C, percentile) (He et al., TOSEM 2025).
+"""The published aligner: 50 seeded TPE trials per entity (He et al., TOSEM 2025).
 
 C in [6, 100], percentile in [85, 99] of d(C) on the feedback slice, objective point-adjusted F1 by default.
 Kept as a configuration choice and as the baseline that ``fleet_prior`` is measured against.
@@ -24,7 +24,7 @@ ONE_CLASS = (11, 98.0)
 
 
 def fit(profile: np.ndarray, labels: np.ndarray, config: AlignConfig, kind: str, entity_id: str) -> dict[str, Any]:
-    """Best (C, Q) of one entity: ``tpe_condition``, ``tpe_threshold``, ``tpe_tail_probability``, ``tpe_pages``.
+    """Find the best (C, Q) of one entity: the columns ``tpe_…`` of SHARD_SCHEMA.
 
     ``profile`` float32 [t, W] (NaN rows: not scored), ``labels`` int8 [t]. The percentile is taken over all scored
     samples, anomalous ones included, as published.

@@ -1,4 +1,4 @@
-"""From a plan to a model candidate of one kind: normalizer, training, export, golden vectors, immutable files.
+"""Makes the model candidate of one kind: normalizer, training, export, golden vectors.
 
 A candidate is ``models/<model_id>/{model.onnx, untrained.onnx, golden.parquet, card.json}``; ``model_id`` is the hash of
 the four. ``untrained.onnx`` has the weights that training began with: a control, no part of any release.
@@ -39,6 +39,8 @@ ELSEWHERE = ("device", "threads", "checkpoint_every_batches")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
+    """A stored model and the normalizer that belongs to it."""
+
     model_id: str
     numbers: Numbers
 
@@ -97,7 +99,7 @@ def pretrain_kind(
 def add_statistics(
     numbers: Numbers, panel: Panel, detector: Detector, model: bytes, lags: Sequence[int], clip: float
 ) -> Numbers:
-    """Return ``numbers`` with the statistics that the graph ``model`` reads, fitted on the whole ``panel``.
+    """Return ``numbers`` with the statistics of the graph ``model``, fitted on ``panel``.
 
     ``lags`` are its seasonal lags in steps. A detector without statistics adds none.
     """

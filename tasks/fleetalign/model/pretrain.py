@@ -1,4 +1,4 @@
-"""The pre-training of a plan: a candidate of every kind, their normalizers in one table, and the receipt."""
+"""The pre-training of a plan: a candidate per kind, one normalizer table, one receipt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def pretrain_plan(
     resume: bool = True,
     progress: Progress | None = None,
 ) -> PretrainReceipt:
-    """Train every kind of ``plan``; returns the stored receipt. Raises what ``candidate.pretrain_kind`` raises."""
+    """Train every kind of ``plan``; returns the stored receipt.
+
+    Raises what ``candidate.pretrain_kind`` raises.
+    """
     candidates = {
         kind: pretrain_kind(store, plan, plan_id, kind, config, progress=progress, resume=resume)
         for kind in sorted(plan.kinds)
@@ -45,7 +48,7 @@ def pretrain_plan(
 
 
 def normalizer_of(candidates: Iterable[Candidate]) -> bytes:
-    """Return the normalizer table of ``candidates``, which are in the order of their kinds, as Parquet."""
+    """Return the normalizer table of ``candidates`` (in the order of kinds) as Parquet."""
     numbers = [candidate.numbers for candidate in candidates]
     defaults = pa.concat_tables([n.default_rows() for n in numbers], promote_options="default")
     writer = FleetWriter(NORMALIZER, defaults)

@@ -1,4 +1,4 @@
-"""Estimates the CPU time of an alignment before it fans out, and from it the number of shards.
+"""Estimates the CPU time of an alignment, and from it the number of shards.
 
 The rates were measured on one core of the machine that docs/benchmarks.md names ("from raw telemetry"; growth). Another
 machine may differ by a factor of two or three: use the estimate for orders of magnitude and budgets.
@@ -23,7 +23,7 @@ MOST_SHARDS = 256
 
 
 def expected_cpu_hours(plan: Plan) -> float:
-    """Estimate the CPU hours of all shards of ``plan``, without the untrained control of entities with feedback."""
+    """Estimate the CPU hours of all shards of ``plan``, without the untrained control."""
     network = plan.config["model"]["network"]
     return sum(_seconds(kind, network) * kind.entities for kind in plan.kinds.values()) / 3600
 
@@ -53,7 +53,7 @@ def _seconds(kind: KindPlan, network: str) -> float:
 
 
 def require_affordable(plan_id: str, plan: Plan, max_cpu_hours: float) -> None:
-    """Raise ConfigError when the alignment is expected to take more than ``max_cpu_hours`` (0: no limit)."""
+    """Raise ConfigError for an alignment that takes more than ``max_cpu_hours`` (0: no limit)."""
     expected = expected_cpu_hours(plan)
     logging.getLogger(__name__).info("plan %s: aligning is expected to take %.2g CPU hours", plan_id, expected)
     if max_cpu_hours and expected > max_cpu_hours:

@@ -1,4 +1,4 @@
-"""Reads a stored plan, and what it froze: settings, partitions, statements, entities and ranges."""
+"""Reads a stored plan and what it froze: settings, partitions, statements and entities."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _read_statements(store: Store, which: Statements, digest: str) -> pa.Table:
 
 
 def changed_entities(store: Store, plan: Plan) -> set[tuple[str, str]]:
-    """Find the entities whose feedback or mutes differ from those that held when the previous aligner was made.
+    """Find the entities whose feedback or mutes changed since the previous aligner.
 
     Returns (kind, entity_id); the entity_id is ``*`` for a mute of every entity of the kind.
     """
@@ -71,7 +71,10 @@ def changed_entities(store: Store, plan: Plan) -> set[tuple[str, str]]:
 
 
 def _statements_in_force(store: Store, digests: Mapping[str, str]) -> set[tuple[str, str, str]]:
-    """(kind, entity_id, id) of every statement in force and of every mute; ``digests`` by name of the table."""
+    """Return (kind, entity_id, id) of every statement in force and of every mute.
+
+    ``digests`` maps the name of the table to its sha256.
+    """
     feedback = in_force(_read_statements(store, "feedback", digests["feedback"]))
     columns = (feedback[name].to_pylist() for name in ("kind", "entity_id", "feedback_id"))
     mutes = _read_statements(store, "mutes", digests["mutes"]).to_pylist()
@@ -79,7 +82,7 @@ def _statements_in_force(store: Store, digests: Mapping[str, str]) -> set[tuple[
 
 
 def entities(store: Store, plan: Plan, rows: pc.Expression | None = None) -> pa.Table:
-    """Read ``kind`` and ``entity_id`` of every entity of the telemetry, or of those ``rows``, sorted by code point."""
+    """Read ``kind`` and ``entity_id`` of all entities, or of ``rows``, sorted by code point."""
     digest = plan.entity_ids.sha256
     key = layout.plan_input(digest)
     return from_parquet(store.get_checked(key, digest), f"{store.uri}/{key}", ["kind", "entity_id"], rows)

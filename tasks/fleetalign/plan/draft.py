@@ -29,7 +29,7 @@ from fleetalign.storage.store import Store
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reuse:
-    """A trained model that is to be aligned anew, and the alignment that the new one goes on from."""
+    """A trained model that is to be aligned again, and its previous alignment."""
 
     plan_id: str
     """The plan that trained the model."""
@@ -46,7 +46,10 @@ class Reuse:
 def write_plan(
     store: Store, config: Config, interval: Interval | None = None, as_of: datetime | None = None
 ) -> tuple[str, Plan]:
-    """Write the plan for what the store holds now; returns its id and the plan. Raises what ``draft`` raises."""
+    """Write the plan for what the store holds now; returns its id and the plan.
+
+    Raises what ``draft`` raises.
+    """
     plan = draft(store, config, interval, as_of=as_of)
     return store_plan(store, plan), plan
 
@@ -60,7 +63,10 @@ def store_plan(store: Store, plan: Plan) -> str:
 
 
 def candidates(store: Store, config: Config, interval: Interval | None = None) -> list[lake.Partition]:
-    """List the validated partitions that a plan would take now: those in ``interval``, or of the last ``history_days``."""
+    """List the validated partitions that a plan would take now.
+
+    They are those in ``interval``, or of the last ``history_days``.
+    """
     partitions = lake.list_partitions(store, "validated", within=interval)
     if config.ranges.history_days and partitions and interval is None and config.ranges.train is None:
         newest = max(p.interval.end for p in partitions)
@@ -75,7 +81,7 @@ def draft(
     reuse: Reuse | None = None,
     as_of: datetime | None = None,
 ) -> Plan:
-    """Draft the plan for what the store holds now; its frozen tables are stored, the plan itself is not.
+    """Draft the plan for what the store holds now, and store the tables that it freezes.
 
     ``interval`` restricts the telemetry, ``reuse`` plans a new alignment of a trained model instead of a training, and
     feedback recorded after ``as_of`` is left out (None: all of it counts).

@@ -1,4 +1,4 @@
-"""Cuts the time of a kind into the train, calibrate and judge ranges of a plan (contracts 1.4)."""
+"""Cuts the time of a kind into train, calibrate and judge ranges (contracts 1.4)."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _default_ranges(
     feedback: pa.Table,
     base: KindPlan | None,
 ) -> Ranges:
-    """Calibrate from the first feedback to the end of ``telemetry``, at least the configured share; train before."""
+    """Cut ``telemetry`` at its first feedback, or earlier so that calibrate has its share."""
     steps = int(np.ceil((1 - config.ranges.calibrate_share) * (telemetry.seconds / step.total_seconds())))
     cut = telemetry.start + steps * step
     # Feedback about time before the telemetry does not say where to calibrate.

@@ -1,4 +1,4 @@
-"""Plans a new alignment of the newest trained model, or finds that nothing is new since the last one."""
+"""Plans a new alignment of the newest trained model, unless nothing is new."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from fleetalign.storage.store import Store
 def plan_realignment(
     store: Store, config: Config, interval: Interval | None = None, as_of: datetime | None = None
 ) -> tuple[str, Plan, bool]:
-    """Plan a new alignment of the newest model, or return the plan that trained or last aligned it when nothing is new.
+    """Plan a new alignment of the newest model.
+
+    When nothing is new, the plan that trained or last aligned it is returned.
 
     Returns the plan's id, the plan and whether it is new. Raises BadInput when no model is trained, and what ``draft``
     raises.
@@ -39,7 +41,7 @@ def plan_realignment(
 
 
 def same_inputs(left: Plan, right: Plan) -> bool:
-    """Say whether two plans were made from the same telemetry, statements and settings that decide the result."""
+    """Say whether two plans have the same telemetry, statements and relevant settings."""
     return _inputs(left) == _inputs(right)
 
 
@@ -54,7 +56,7 @@ def _inputs(plan: Plan) -> list[Any]:
 
 
 def _last_alignment(store: Store, trained_id: str) -> str | None:
-    """The newest plan whose shards were reduced, if its model is that of plan ``trained_id``."""
+    """Find the newest reduced plan, if its model is that of plan ``trained_id``."""
     aligned_id = receipts.latest(store, "align_reduce")
     if aligned_id is None or aligned_id == trained_id:
         return aligned_id

@@ -1,4 +1,4 @@
-"""Receipts: what the steps of a plan produced, found again in the store (docs/decisions/0001)."""
+"""Reads receipts: what the steps of a plan produced (docs/decisions/0001)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def read_release(store: Store, plan_id: str) -> ReleaseReceipt:
 
 
 def latest(store: Store, step: str) -> str | None:
-    """Find the plan of the newest receipt of ``step``: latest telemetry first, then latest feedback, then time written."""
+    """Find the plan of the newest receipt of ``step``; None when there is none.
+
+    The latest telemetry wins, then the latest feedback, then the time of writing.
+    """
     found = []
     for info in store.list(layout.PLANS):
         parts = info.key.split("/")
@@ -61,7 +64,10 @@ def newest_plan(store: Store) -> str:
 
 
 def trained(store: Store, plan_id: str, plan: Plan) -> PretrainReceipt:
-    """Return what the plan's pre-training produced, or the model that it reuses. Raises BadInput when there is none yet."""
+    """Return what the plan's pre-training produced, or the model that it reuses.
+
+    Raises BadInput when there is none yet.
+    """
     if plan.reuse:
         models = {kind: entry.model_id for kind, entry in plan.kinds.items() if entry.model_id is not None}
         return PretrainReceipt(plan_id=plan_id, models=models, normalizer_id=plan.reuse.normalizer_id)
@@ -83,7 +89,10 @@ def normalizer(store: Store, normalizer_id: str, rows: pc.Expression | None = No
 
 
 def of_plan(store: Store, plan_id: str, plan: Plan) -> dict[str, str | None]:
-    """Return the id of the telemetry that a plan reads, and its revision in the data registry (None: not recorded)."""
+    """Return the id of the plan's telemetry, and its revision in the data registry.
+
+    The revision is None when it was not recorded.
+    """
     return {
         "data_version": data_version(entry.sha256 for entry in plan.partitions),
         "data_revision": read_snapshot(store, plan_id).revision,

@@ -1,1 +1,1 @@
-"""Bundles that consumers can trust: immutable releases, channels that point to them, and the reference scorer."""
+"""Releases: built, judged, published, promoted, rolled back, verified and collected."""

@@ -1,4 +1,4 @@
-"""How many pages a release would have sent, to whom and at what hour, over telemetry that is in the store.
+"""Counts the pages that a release would have sent over stored telemetry.
 
 The promotion gate on pages counts with the same code. Shapes: t samples, n pages.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fleetalign.align.sweep import Pages, alarm_levels
 from fleetalign.config import Config
@@ -38,15 +39,17 @@ RAISES = 64
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Pages of one configuration: ``pages`` maps (kind, entity_id) to datetime64[us] [n, 2], half-open, of every scored
-    entity; ``entity_days`` is scored time."""
+    """Pages of one side of a comparison."""
 
     name: str
-    pages: Mapping[tuple[str, str], np.ndarray]
+    pages: Mapping[tuple[str, str], npt.NDArray[np.datetime64]]
+    """Half-open intervals [n, 2] of every scored entity, by (kind, entity_id)."""
     entity_days: float
+    """Scored time."""
 
     @property
     def count(self) -> int:
+        """Number of pages."""
         return sum(map(len, self.pages.values()))
 
     @property
@@ -55,15 +58,15 @@ class Sent:
         return self.count / self.entity_days if self.entity_days else None
 
     def by_entity(self) -> Counter[tuple[str, str]]:
-        """Pages of every entity that had any."""
+        """Count the pages of every entity that had any."""
         return Counter({key: len(mine) for key, mine in self.pages.items() if len(mine)})
 
     def by_hour(self) -> np.ndarray:
-        """Pages that began in each hour of the day (UTC): int64 [24]."""
+        """Count the pages that began in each hour of the day (UTC): int64 [24]."""
         return np.bincount([start.hour for start in self._starts()], minlength=24)
 
     def by_day(self) -> dict[str, int]:
-        """Pages that began on each day (UTC) that had any, by ISO date."""
+        """Count the pages that began on each day (UTC) that had any, by ISO date."""
         return dict(sorted(Counter(start.date().isoformat() for start in self._starts()).items()))
 
     def _starts(self) -> list[Any]:
@@ -71,10 +74,10 @@ class Sent:
 
 
 def sent(name: str, traces: Iterable[Trace], merge_steps: int, budget: float | None = None) -> Sent:
-    """The pages of ``traces``; alarms closer than ``merge_steps`` are one (contracts 6.1).
+    """Count the pages of ``traces``; alarms closer than ``merge_steps`` are one (contracts 6.1).
 
-    With ``budget`` (pages per entity-day) the threshold of an entity that would send more is raised, in this very time,
-    to the least height that keeps it: a look back, which no live threshold can do as well.
+    With ``budget`` (pages per entity-day) the threshold of an entity that would send more is raised to the least height
+    that keeps the budget. That height is chosen with hindsight; a live threshold cannot do as well.
     """
     found: dict[tuple[str, str], np.ndarray] = {}
     seconds = 0.0
@@ -89,7 +92,10 @@ def sent(name: str, traces: Iterable[Trace], merge_steps: int, budget: float | N
 
 
 def raise_for(margin: np.ndarray, allowed: float, merge_steps: int) -> float:
-    """The least of a grid of heights above 0 at which ``margin`` float32 [t] sends at most ``allowed`` pages."""
+    """Find the least height above 0 at which ``margin`` [t] sends at most ``allowed`` pages.
+
+    Heights come from a grid of ``RAISES`` quantiles.
+    """
     above = margin[margin > 0]
     if len(pages(margin > 0, merge_steps)) <= allowed:
         return 0.0
@@ -101,7 +107,10 @@ def raise_for(margin: np.ndarray, allowed: float, merge_steps: int) -> float:
 
 
 def overlap(left: Sent, right: Sent) -> tuple[int, int, int]:
-    """Pages of ``left`` that ``right`` sends too (at the same time, for the same entity), only ``left``'s, only ``right``'s."""
+    """Count the pages of both sides, of ``left`` only and of ``right`` only.
+
+    A page is of both when they overlap for the same entity.
+    """
     both = only_right = 0
     none = np.empty((0, 2), dtype="datetime64[us]")
     for key in {*left.pages, *right.pages}:
@@ -112,7 +121,7 @@ def overlap(left: Sent, right: Sent) -> tuple[int, int, int]:
 
 
 def document(left: Sent, right: Sent, span: Interval) -> dict[str, Any]:
-    """Both sides as JSON values."""
+    """Return both sides as JSON values."""
     both, only_left, only_right = overlap(left, right)
     return {
         "start": format_time(span.start),
@@ -138,7 +147,7 @@ def document(left: Sent, right: Sent, span: Interval) -> dict[str, Any]:
 
 
 def text(found: Mapping[str, Any], most: int = 10) -> str:
-    """``document`` for a terminal: the two sides, then the entities whose pages differ most."""
+    """Write ``document`` for a terminal: two sides, then the entities that differ most."""
     first, second = found["sides"]
     lines = [
         f"{found['start']} to {found['end']}",
@@ -162,7 +171,7 @@ def text(found: Mapping[str, Any], most: int = 10) -> str:
 
 
 def changes(found: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """Entities whose number of pages differs, most moved first: (kind/entity_id, first, second)."""
+    """List the entities whose pages differ, most first: (kind/entity_id, first, second)."""
     first, second = (side["by_entity"] for side in found["sides"])
     moved = [(name, first.get(name, 0), second.get(name, 0)) for name in {*first, *second}]
     return sorted((m for m in moved if m[1] != m[2]), key=lambda m: (-abs(m[2] - m[1]), m[0]))
@@ -178,7 +187,7 @@ def backtest(
     against: str | None = None,
     budget: float | None = None,
 ) -> dict[str, Any]:
-    """Compare the pages of a release over ``span`` with those of another one; returns ``document``.
+    """Compare the pages of two releases over ``span``; returns ``document``.
 
     The release is ``release_id``, else the one that ``channel`` points to. The other side is the release ``against``;
     by default the same release held to ``budget`` (pages per entity and day), or without a budget the newest release.

@@ -1,4 +1,4 @@
-"""The release step: collects what a plan built, judges it beside its controls, applies the gates and publishes."""
+"""The release step: collects what a plan built, judges it, applies gates, publishes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _files(store: Store, built: Built) -> tuple[ReleaseFile, ...]:
 
 
 def _draft(store: Store, built: Built) -> Manifest:
-    """The manifest of the release before it is judged: without gates, evaluation and id."""
+    """Return the manifest before the release is judged: without gates, evaluation and id."""
     plan, aligned = built.plan, built.aligned
     return Manifest(
         release_id="draft",
@@ -165,7 +165,7 @@ def _gates(built: Built, scorer: Scorer, judged: Figures | None, settings: Confi
 
 
 def _provenance(store: Store, built: Built) -> dict[str, Any]:
-    """What may differ between two builds of the same release: never hashed."""
+    """Return what may differ between two builds of the same release; it is never hashed."""
     recorded = receipts.read_snapshot(store, built.plan_id)
     return {
         "plan_id": built.plan_id,
@@ -188,7 +188,7 @@ def _version(name: str) -> str | None:
 
 
 def _code_revision() -> str | None:
-    """The git revision of the checkout this code runs from, None for an installed package."""
+    """Return the git revision of the checkout; None for an installed package."""
     try:
         out = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],

@@ -1,4 +1,4 @@
-"""Compares a candidate with the champion on the candidate's own feedback and telemetry, then promotes it."""
+"""Compares a candidate with the champion on the candidate's data, then promotes it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fleetalign.storage.store import Store
 PAGES_SAMPLE = 100
 """Entities whose pages are counted under both releases."""
 RateEvidence = Callable[[Store, str], str]
-"""What else is known of the pages of a release, as the end of a sentence; empty when nothing is."""
+"""Returns further evidence of the pages of a release, as the end of a sentence; empty without any."""
 
 
 def promote_release(
@@ -42,7 +42,7 @@ def promote_release(
     why: str,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Promote a release if its own gates and the comparison with the champion allow it; returns the outcome."""
+    """Promote a release if its gates and the comparison with the champion allow it."""
     outcome = promote(
         store,
         release_id,
@@ -66,7 +66,7 @@ def promote_release(
 def promotion_verdict(
     store: Store, config: Config, release_id: str, evidence: RateEvidence, *, channel: str, force: bool = False
 ) -> str | None:
-    """Describe a promotion for the person who approves it, as Markdown; None when nothing would move.
+    """Describe a promotion as Markdown for its approver; None when nothing would move.
 
     Raises GateRefused as the promotion itself would, so that only a possible promotion is put to a person.
     """
@@ -84,7 +84,7 @@ def _comparison(store: Store, config: Config, release_id: str, evidence: RateEvi
 def comparison_gates(
     store: Store, config: Config, release_id: str, champion_id: str | None, evidence: RateEvidence
 ) -> Sequence[Gate]:
-    """Compare event F1, pages and coverage of the candidate with the champion's, over the candidate's time."""
+    """Compare event F1, pages and coverage with the champion's, over the candidate's time."""
     if champion_id is None:
         return [
             gates.event_f1_vs_champion(None),
@@ -140,7 +140,10 @@ def _event_f1_difference(
 
 
 def _unseen(champion: Scorer, built: Built, kind: str, name: RangeName) -> bool:
-    """Whether the champion was fitted before the candidate's range begins: else the comparison would flatter it."""
+    """Say whether the champion was fitted before the candidate's range begins.
+
+    Otherwise the comparison would favour the champion.
+    """
     fitted = champion.manifest.ranges.get(kind)
     span = built.plan.kinds[kind].ranges.named(name)
     return fitted is not None and span is not None and fitted.calibrate.end <= span.start

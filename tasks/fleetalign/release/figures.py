@@ -120,7 +120,10 @@ def figures(
 
 
 def _held_out(entity: HeldOutCounts, counts: EventCounts | None, plan: Plan) -> EntityCounts:
-    """Counts of one side; None: the untrained network could not score the entity and missed all its incidents."""
+    """Return the counts of one side; without ``counts`` it missed all incidents.
+
+    That is the case of an untrained network that could not score the entity.
+    """
     if counts is None:
         incidents = entity.detector.hits + entity.detector.missed
         counts = EventCounts(hits=0.0, missed=incidents, false_pages=0.0)

@@ -1,4 +1,4 @@
-"""Deletes what nothing reaches any more: candidates, releases, plans with their work, replaced telemetry parts.
+"""Deletes what nothing references: candidates, releases, plans, replaced telemetry parts.
 
 Roots are every release that a channel points to or ever pointed to (its history), plans younger than the minimum age,
 and per step the newest plan that has finished it, because alignment goes on from it. A kept document reaches every
@@ -25,10 +25,10 @@ MIN_AGE_HOURS = 168.0
 def collect(
     store: Store, dry_run: bool = True, min_age_hours: float = MIN_AGE_HOURS, now: datetime | None = None
 ) -> list[str]:
-    """The keys that nothing reaches and that are older than ``min_age_hours``; deleted unless ``dry_run``.
+    """Find unreferenced keys older than ``min_age_hours``, and delete them unless ``dry_run``.
 
     The age protects work in progress: choose it longer than the longest build. A release loses its manifest first,
-    a plan its document, so that nobody starts on something half gone.
+    a plan its document, so that a partly deleted one cannot be found.
     """
     born_before = (now or datetime.now(UTC)) - timedelta(hours=min_age_hours)
     plans = list(store.list(layout.PLANS))
@@ -45,7 +45,7 @@ def collect(
 
 
 def _reached(store: Store, plans: list[ObjectInfo], born_before: datetime) -> set[str]:
-    """Every identifier that can be reached from a root."""
+    """Find every identifier that can be reached from a root."""
     documents = {_plan_identifier(i.key): [i.key] for i in plans if i.key.endswith(".json") and i.key.count("/") == 1}
     newest: dict[str, ObjectInfo] = {}
     for info in plans:
@@ -92,7 +92,7 @@ def _segment(key: str, index: int) -> str:
 
 
 def _plan_identifier(key: str) -> str:
-    """The plan a key under ``plans/`` belongs to; of an input, the sha256 in its name."""
+    """Return the plan of a key under ``plans/``; of an input, the sha256 in its name."""
     owner = key.removeprefix(PLAN_INPUTS) if key.startswith(PLAN_INPUTS) else _segment(key, 1)
     return owner.partition(".")[0]
 

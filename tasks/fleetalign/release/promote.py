@@ -1,4 +1,4 @@
-"""Moves a channel: forward to a release that passed its gates, or back to an older one (contracts 5.2, 5.3)."""
+"""Moves a channel forward or back to a release (contracts 5.2, 5.3)."""
 
 from __future__ import annotations
 
@@ -47,14 +47,17 @@ class Assessment:
 
     @property
     def champion_id(self) -> str | None:
+        """The release that the channel points to; None: it points nowhere."""
         return None if self.current is None else self.current.release_id
 
     @property
     def gates(self) -> list[Gate]:
+        """The absolute gates, then those of the comparison."""
         return [*self.manifest.gates, *self.comparison_gates]
 
     @property
     def failed(self) -> list[Gate]:
+        """The gates that failed."""
         return [gate for gate in self.gates if gate.verdict == "fail"]
 
     def refuse_unless(self, force: bool) -> None:
@@ -130,7 +133,7 @@ def promote(
 
 
 def _why_it_stays(store: Store, current: channels.Pointer, manifest: Manifest, force: bool) -> str | None:
-    """Why the channel is not to be moved to that release, whatever its gates say; None when they decide."""
+    """Say why the channel stays, whatever the gates say; None when they decide."""
     channel, release_id = current.channel, manifest.release_id
     if current.release_id == release_id:
         return f"{channel} already points to {release_id}"
@@ -143,12 +146,12 @@ def _why_it_stays(store: Store, current: channels.Pointer, manifest: Manifest, f
 
 
 def _served(manifest: Manifest) -> set[str]:
-    """What a scorer loads, by content."""
+    """Return the hashes of what a scorer loads."""
     return {file.sha256 for file in manifest.files}
 
 
 def _rolled_back_from(history: Sequence[channels.Pointer], release_id: str) -> channels.Pointer | None:
-    """The move that left ``release_id`` for a release that had been there before it; None when there was none."""
+    """Find the move from ``release_id`` back to an earlier release; None without one."""
     ids = [pointer.release_id for pointer in history]
     if release_id not in ids:
         return None

@@ -1,4 +1,4 @@
-"""Writes a release: provenance and report first, ``manifest.json`` last and only if absent (contracts 5.1).
+"""Writes a release: ``manifest.json`` last and only if absent (contracts 5.1).
 
 A release without its manifest cannot be found; one with it never changes.
 """
@@ -26,7 +26,7 @@ def file_entry(key: str, data: bytes, role: str) -> ReleaseFile:
 
 
 def complete(manifest: Manifest) -> Manifest:
-    """Return ``manifest`` with its files in key order, each once, and the release id that follows from its content."""
+    """Return ``manifest`` with its release id, and its files in key order, each once."""
     files = {file.key: file for file in manifest.files}
     ordered = dataclasses.replace(manifest, files=tuple(files[key] for key in sorted(files)))
     return dataclasses.replace(ordered, release_id=release_id_of(ordered.as_document()))
@@ -56,7 +56,7 @@ def publish(store: Store, manifest: Manifest, provenance: Mapping[str, Any], rep
 
 
 def of_release(store: Store, release_id: str) -> dict[str, Any]:
-    """Return the sha256 of a release's manifest, the revision of its data, and the key of its report."""
+    """Return a release's manifest hash, the revision of its data and the key of its report."""
     return {
         "manifest_sha256": read_manifest(store, release_id).digest,
         "data_revision": store.get_json(layout.release(release_id, "provenance.json"))["data_revision"],

@@ -1,4 +1,4 @@
-"""Scores stored telemetry with a release, exactly as a consumer would: a plan's telemetry or any range of the store."""
+"""Scores stored telemetry with a release, exactly as a consumer would."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def traces(
     name: RangeName,
     config: Config,
 ) -> Iterator[Trace]:
-    """Score ``entities`` over the range ``name``; what windows and states reach before it is read as context."""
+    """Score ``entities`` over the range ``name`` of the plan; earlier telemetry is context."""
     feedback = read_statements(store, plan, "feedback")
     for kind, ids in sorted(entities.items()):
         statements = Statements(feedback, kind)
@@ -83,7 +83,7 @@ def scored_panels(
     config: Config,
     statements: Statements | None = None,
 ) -> Iterator[Trace]:
-    """Score the entities ``ids`` of ``kind`` over ``span``; without ``statements`` nothing is labelled."""
+    """Score the entities ``ids`` over ``span``; without ``statements`` nothing is labelled."""
     for panel in panels(store, partitions, scorer, kind, ids, span, config):
         yield from _panel_traces(scorer, panel, span, statements)
 
@@ -97,7 +97,7 @@ def panels(
     span: Interval,
     config: Config,
 ) -> Iterator[Panel]:
-    """Read the telemetry of the entities ``ids`` (sorted) over ``span``, ``BATCH_ENTITIES`` of them at a time.
+    """Read the telemetry of ``ids`` (sorted) over ``span``, ``BATCH_ENTITIES`` at a time.
 
     Each panel begins as much before ``span`` as windows and states reach back.
     """

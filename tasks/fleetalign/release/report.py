@@ -1,4 +1,4 @@
-"""Fills the report of a release: figures beside their controls, gates, loss curves, and entities to look at."""
+"""Fills the report of a release: figures, gates, loss curves and chosen entities."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def render_report(
         figures=judged.table() if judged else (),
         protocol=judged.protocol if judged else "",
         judged=_how_much(judged) if judged else "",
-        unjudged_why="" if judged else "nobody has said anything about the judged time yet; the page budget decides",
+        unjudged_why="" if judged else "there is no feedback about the judged time yet; the page budget decides",
         losses=losses,
         traces=_traces(store, plan, scorer, judged, config),
         explained=explained_entities(store, plan, aligned, scorer),
@@ -80,7 +80,10 @@ def _how_much(judged: Figures) -> str:
 
 
 def _traces(store: Store, plan: Plan, scorer: Scorer, judged: Figures | None, config: Config) -> list[EntityTrace]:
-    """Best, median and worst entity by event F1; without feedback the first, middle and last by name."""
+    """Trace the best, median and worst entity by event F1.
+
+    Without feedback they are the first, middle and last by name.
+    """
     if judged and judged.detector:
         ranked = sorted(judged.detector, key=lambda c: (-_f1(c), -c.incidents, c.kind, c.entity_id))
         summaries = {(c.kind, c.entity_id): _summary(c) for c in ranked}

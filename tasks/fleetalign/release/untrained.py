@@ -1,6 +1,6 @@
-"""The untrained control of a release: the network as it was before training, with its own aligner.
+"""The untrained control: the network as it was before training, with its own aligner.
 
-It is kept beside the plan, for as long as the plan is, and is no part of the release.
+It lies beside the plan, as long as the plan exists, and is not part of the release.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from fleetalign.storage.store import Store
 
 
 def untrained(store: Store, plan_id: str, manifest: Manifest) -> Scorer | None:
-    """Return a scorer of the control of ``plan_id``; None when it could judge no entity. ``manifest`` is the release's."""
+    """Return a scorer of the control of ``plan_id``; None when it could judge no entity.
+
+    ``manifest`` is the release's.
+    """
     kinds = {
         kind: dataclasses.replace(entry, model=layout.model(entry.model_id, "untrained.onnx"))
         for kind, entry in manifest.kinds.items()

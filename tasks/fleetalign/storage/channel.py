@@ -1,4 +1,4 @@
-"""Channels: mutable pointers to immutable releases, moved by compare-and-swap (contracts 5.3).
+"""Channels: mutable pointers to immutable releases (contracts 5.3).
 
 The pointer is the truth and history follows it: a move swaps the pointer, then writes the same bytes under
 ``channels/history/<name>/<sequence>.json``. A writer killed between the two leaves one history entry missing, which
@@ -27,31 +27,34 @@ POINTER_VERSION = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """One state of a channel. ``previous`` and its manifest's ``previous_sha256`` are None at first.
-
-    Times are ISO 8601 in UTC. After ``expires_at`` a scorer may go on, and should tell somebody.
-    """
+    """One state of a channel. Times are ISO 8601 in UTC."""
 
     channel: str
     sequence: int
+    """Counts the moves of the channel, from 1."""
     release_id: str
     manifest_sha256: str
     previous: str | None
+    """The release before this one; None at first."""
     previous_sha256: str | None
+    """Hash of its manifest."""
     moved_at: str
     expires_at: str
+    """After this time a scorer may continue, and should raise an alarm."""
     by: str
     why: str
 
     def as_json(self) -> dict[str, Any]:
+        """Return the JSON object."""
         return {"schema_version": POINTER_VERSION, **asdict(self)}
 
     def expired(self, now: datetime) -> bool:
+        """Say whether ``expires_at`` has passed."""
         return now >= parse_time(self.expires_at)
 
 
 def read(store: Store, name: str) -> Pointer | None:
-    """Where the channel points, None when nothing was ever promoted to it."""
+    """Return where the channel points; None when nothing was ever promoted to it."""
     current = _current(store, name)
     return None if current is None else current[0]
 
@@ -72,17 +75,15 @@ def move(
     ``expected`` is the pointer a decision was based on (None: the channel did not exist); with another one there
     now, the move is a Conflict. Moving to the release it already points to renews ``expires_at`` and keeps
     ``previous``.
-    Raises NotFound and Corrupt for a release that is not whole, Conflict when somebody else moved the channel
-    meanwhile (then read it again and decide anew), UsageError without ``by`` or ``why``.
+    Raises NotFound and Corrupt for a release that is not whole, Conflict when another writer moved the channel
+    meanwhile (then read it and decide again), UsageError without ``by`` or ``why``.
     """
     if not by.strip() or not why.strip():
         raise UsageError(f"channel {name}: say who moves it (--by) and why (--why)")
     manifest = read_manifest(store, release_id)
     current = _current(store, name)
     if expected != "any" and expected != (current[0] if current else None):
-        raise Conflict(
-            f"{store.uri}: channel {name!r} was moved by somebody else meanwhile; look at it and decide anew"
-        )
+        raise Conflict(f"{store.uri}: another writer moved channel {name!r} meanwhile; look at it and decide again")
     if current is None:
         version, sequence, previous, previous_sha256 = None, 1, None, None
     else:
@@ -113,7 +114,10 @@ def move(
 
 
 def history(store: Store, name: str) -> list[Pointer]:
-    """Every state the channel was in, first to last, the current one included even when its entry is missing."""
+    """Return every state of the channel, first to last.
+
+    The current one is included even when its history entry is missing.
+    """
     found = {}
     for info in store.list(layout.channel_history(name)):
         pointer = _parse(store.get(info.key), f"{store.uri}/{info.key}")
@@ -125,7 +129,10 @@ def history(store: Store, name: str) -> list[Pointer]:
 
 
 def recent(store: Store, pointer: Pointer, most: int) -> Iterator[Pointer]:
-    """At most ``most`` states of a channel before ``pointer``, newest first; an entry that is missing is passed over."""
+    """Yield at most ``most`` states of a channel before ``pointer``, newest first.
+
+    A missing entry is passed over.
+    """
     for sequence in range(pointer.sequence - 1, max(pointer.sequence - 1 - most, 0), -1):
         key = layout.channel_history(pointer.channel, sequence)
         with contextlib.suppress(NotFound):
@@ -133,7 +140,7 @@ def recent(store: Store, pointer: Pointer, most: int) -> Iterator[Pointer]:
 
 
 def names(store: Store) -> list[str]:
-    """Every channel of the store, sorted."""
+    """List every channel of the store, sorted."""
     keys = (info.key.removeprefix(layout.CHANNELS) for info in store.list(layout.CHANNELS))
     return [key.removesuffix(".json") for key in keys if "/" not in key]
 

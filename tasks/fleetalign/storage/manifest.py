@@ -1,4 +1,4 @@
-"""Reads a release's ``manifest.json`` and the files that it lists, and checks both (contracts 5.1).
+"""Reads and checks ``manifest.json`` and the files that it lists (contracts 5.1).
 
 The release id is a hash over the rest of the manifest, which holds the sha256 of every file: a manifest that gives
 its own id and files that have their hashes are exactly what was released.
@@ -28,7 +28,7 @@ def release_id_of(document: Mapping[str, Any]) -> str:
 
 
 def read_manifest(store: Store, release_id: str, digest: str | None = None) -> Manifest:
-    """Read the manifest of ``release_id``, checked against its own id and, if given, the sha256 in a pointer.
+    """Read the manifest of ``release_id``, checked against its id and a pointer's sha256.
 
     Raises:
         NotFound: there is no such release.

@@ -14,7 +14,7 @@ CALIBRATE = Interval.parse("2026-03-06", "2026-03-08")
 
 
 def toy_kind(**changes: Any) -> KindPlan:
-    """Return a kind of one entity with the metrics cpu and disk, sampled every five minutes, with ``changes``."""
+    """Return a kind of one entity, two metrics and five-minute samples, with ``changes``."""
     kind = KindPlan(
         step_seconds=300, metrics=("cpu", "disk"), ranges=Ranges(train=TRAIN, calibrate=CALIBRATE), entities=1
     )
@@ -22,7 +22,7 @@ def toy_kind(**changes: Any) -> KindPlan:
 
 
 def toy_plan(**changes: Any) -> Plan:
-    """Return a plan of one kind, ``web``, without partitions, statements and shards, with ``changes``."""
+    """Return a plan of one kind, ``web``, without partitions and shards, with ``changes``."""
     nothing = FrozenStatements(sha256="0" * 64, rows=0)
     plan = Plan(
         config=Config().build_settings(),

@@ -1,1 +1,1 @@
-"""Data versions: which bytes a plan was built from, kept in a DVC remote and named by a git revision."""
+"""Data versions: the bytes of a plan in a DVC remote, named by a git revision."""

@@ -1,4 +1,4 @@
-"""Runs ``git`` and ``python -m dvc`` as subprocesses that see nothing of the user's own settings.
+"""Runs ``git`` and ``python -m dvc`` as subprocesses without the user's own settings.
 
 Subprocesses because DVC installs process-wide locks, signal handlers and a cache of its own: a worker stays clean.
 """
@@ -21,7 +21,7 @@ DVC_TIMEOUT_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """A scratch directory with an environment for git and DVC; both live only as long as one snapshot.
+    """A scratch directory with an environment for git and DVC, for one snapshot.
 
     ``scratch`` gets DVC's settings, site cache and repository cache; commands run in ``scratch/registry``.
     """
@@ -31,14 +31,21 @@ class Workplace:
 
     @property
     def checkout(self) -> Path:
+        """Where the registry is checked out."""
         return self.scratch / "registry"
 
     def git(self, *arguments: str) -> str:
-        """Run git in the checkout; returns stdout. Raises StoreError with git's last line, ConfigError without git."""
+        """Run git in the checkout; returns stdout.
+
+        Raises StoreError with git's last lines, ConfigError without git.
+        """
         return self._run(["git", *arguments], GIT_TIMEOUT_SECONDS)
 
     def dvc(self, *arguments: str) -> str:
-        """Run DVC in the checkout; returns stdout. Raises StoreError with DVC's last line, ConfigError without DVC."""
+        """Run DVC in the checkout; returns stdout.
+
+        Raises StoreError with DVC's last lines, ConfigError without DVC.
+        """
         return self._run([sys.executable, "-m", "dvc", *arguments], DVC_TIMEOUT_SECONDS)
 
     def _run(self, command: Sequence[str], timeout_seconds: float) -> str:

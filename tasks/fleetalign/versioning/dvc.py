@@ -1,4 +1,4 @@
-"""Snapshots of a plan's partitions: the bytes in a DVC remote under the store, their name in the data registry.
+"""Snapshots of a plan's partitions: bytes in a DVC remote, names in the data registry.
 
 A snapshot outlives the lake: partitions may be rewritten or deleted, ``restore`` gives back what the plan saw
 (contracts 5.5). Nothing here keeps a checkout: each call works in a temporary directory and removes it.
@@ -28,7 +28,10 @@ CONFLICT_DELAY_SECONDS = 0.5
 
 
 def remote_url(store: Store) -> str:
-    """Where DVC keeps the bytes. Raises ConfigError for a store that no other process can open."""
+    """Return where DVC keeps the bytes.
+
+    Raises ConfigError for a store that no other process can open.
+    """
     if isinstance(store, FileStore):
         return str(store.root / layout.DVC.rstrip("/"))
     if store.uri.startswith("s3://"):
@@ -70,7 +73,7 @@ def snapshot(store: Store, plan: Plan, plan_id: str, config: RegistryConfig) -> 
 
 
 def restore(store: Store, name: str, out_dir: str | Path, config: RegistryConfig | None = None) -> Path:
-    """Fetch the telemetry of one snapshot into ``out_dir``, which then reads like a store; returns ``out_dir``.
+    """Fetch the telemetry of one snapshot into ``out_dir``, which then reads like a store.
 
     ``name`` is a plan id or a revision of the registry. Raises NotFound when the registry does not know it.
     """

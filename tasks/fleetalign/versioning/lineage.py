@@ -1,4 +1,4 @@
-"""What the tasks of the pipeline read and make, as data sets with a version: folders of the store and ids of content."""
+"""Data sets that tasks read and make: folders of the store, with ids of content as versions."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Versions = Mapping[str, str | None]
-"""Folder of the store to the version that was read or made; None where the task's result does not say."""
+"""Folder of the store to the version that was read or made; None where the task's result has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
+    """What one task read and made."""
+
     outputs: Versions = field(default_factory=dict)
     inputs: Versions = field(default_factory=dict)
 
 
 def lineage(asset: str, result: Mapping[str, Any]) -> Lineage:
-    """Of the task whose ``result`` is the event of ``asset``. Raises KeyError for another asset or result."""
+    """Return the lineage of the task whose ``result`` is the event of ``asset``.
+
+    Raises KeyError for another asset or result.
+    """
     return _OF[asset](result)
 
 
 def name_in(store_uri: str, folder: str) -> tuple[str, str]:
-    """Namespace and name of a folder of the store, as OpenLineage names what lies in S3 or on a disk."""
+    """Return namespace and name of a folder of the store, as OpenLineage writes them."""
     parts = urlsplit(store_uri)
     path = f"{parts.path.rstrip('/')}/{folder}"
     return (f"s3://{parts.netloc}", path.lstrip("/")) if parts.scheme == "s3" else ("file", path)

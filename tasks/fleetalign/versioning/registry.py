@@ -1,7 +1,7 @@
 """The data registry: a git repository with one commit and one tag per plan.
 
 It is a remote (``registry.git_remote``) or a bundle in the store, replaced by compare-and-swap. Either way it is
-fetched into a throw-away checkout, changed there and published in one step that fails when somebody was faster.
+fetched into a temporary checkout, changed there and published in one step, which fails when another writer was faster.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ PLAN_FILE = "plan.json"
 
 
 def tag_of(plan_id: str) -> str:
+    """Return the tag of a plan's commit."""
     return f"plan-{plan_id}"
 
 
@@ -58,12 +59,12 @@ class Registry:
         return str(path)
 
     def revision(self, name: str) -> str | None:
-        """The commit behind a tag, branch or revision; None when the registry has no such commit."""
+        """Return the commit of a tag, branch or revision; None when there is none."""
         found = self.workplace.git("rev-parse", "--revs-only", "--quiet", "--default", "", f"{name}^{{commit}}")
         return found or None
 
     def commit(self, plan_id: str, newest_end: datetime) -> str:
-        """Commit the checkout for ``plan_id`` and tag it; same inputs and parent give the same revision."""
+        """Commit and tag the checkout; the same inputs and parent give the same revision."""
         date = format_time(newest_end)
         identity = {"NAME": self.config.author, "EMAIL": self.config.email, "DATE": date}
         author = {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in identity.items()}
@@ -74,7 +75,7 @@ class Registry:
         return writer.git("rev-parse", "HEAD")
 
     def publish(self, plan_id: str) -> None:
-        """Make the commit visible to everybody. Raises Conflict when another writer published first."""
+        """Publish the commit. Raises Conflict when another writer published first."""
         if self.config.git_remote:
             self._push(plan_id)
             return
