@@ -1,7 +1,4 @@
-"""What the workflows share: assets, defaults, retry rules and settings.
-
-Belongs here: names that two DAG files must agree on. Does not belong here: steps (``fleetalign.steps``) and schedules.
-"""
+"""Names that two DAG files must agree on: assets, defaults, retry rules, settings. Steps are in ``fleetalign.steps``."""
 
 from __future__ import annotations
 
