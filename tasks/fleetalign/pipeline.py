@@ -1,4 +1,7 @@
-"""The steps one after another in one process: what ``fleetalign run`` and ``fleetalign align`` do without a scheduler."""
+"""The steps one after another in one process.
+
+``fleetalign run`` and ``fleetalign align`` do this, without a scheduler.
+"""
 
 from __future__ import annotations
 

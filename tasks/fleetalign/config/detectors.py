@@ -1,4 +1,6 @@
-"""The detectors that ``model.network`` can name, and what suits each where the settings leave it open.
+"""The detectors that ``model.network`` can name, and their default settings.
+
+A default holds where the settings leave a value open.
 
 Settings stand below the detectors and import none of them: a detector is loaded by its name, when it is asked for.
 """
@@ -23,7 +25,10 @@ BUILT_IN = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defaults:
-    """Values of ``model`` and ``training`` that suit a detector; a detector without training needs the window alone."""
+    """Default values of ``model`` and ``training`` for a detector.
+
+    A detector without training needs the window alone.
+    """
 
     window_steps: int
     epochs: int = 4

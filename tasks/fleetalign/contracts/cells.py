@@ -1,4 +1,7 @@
-"""Which cells of telemetry are measurements: finite numbers (contracts 2.2). Every other cell is missing."""
+"""The cells of telemetry that are measurements: finite numbers (contracts 2.2).
+
+Every other cell is missing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from fleetalign.contracts.arrays import Bools, Floats
 
 
 def is_measured(values: Floats, max_abs_value: float | None = None) -> Bools:
-    """Mark the cells of ``values`` that are finite and, with a bound, at most ``max_abs_value`` in size.
+    """Mark the cells of ``values`` that are finite and at most ``max_abs_value`` in size.
 
     NaN is the missing marker; infinities and values beyond the bound are no measurements. Same shape as ``values``.
     """

@@ -1,4 +1,6 @@
-"""Documents as typed values: a frozen dataclass that reads from, and writes to, the JSON that lies in a store.
+"""Documents as typed values.
+
+A frozen dataclass reads from, and writes to, the JSON of a store.
 
 Fields are JSON keys. A field that an older version lacks reads as its default; one of a newer version is ignored.
 """

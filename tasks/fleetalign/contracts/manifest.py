@@ -16,13 +16,19 @@ Verdict = Literal["pass", "fail", "not_applicable"]
 
 
 def rounded(value: float | None) -> float | None:
-    """Return ``value`` to nine significant digits, so that equal figures stay equal bytes; None when it is not finite."""
+    """Return ``value`` to nine significant digits, so that equal figures stay equal bytes.
+
+    None when it is not finite.
+    """
     return None if value is None or not math.isfinite(value) else float(f"{value:.9g}")
 
 
 @dataclass(frozen=True, slots=True)
 class Gate(Document):
-    """A condition that a release must meet: what was measured, the limit, and the outcome (contracts 5.2)."""
+    """A condition that a release must meet (contracts 5.2).
+
+    It holds what was measured, the limit, and the outcome.
+    """
 
     name: str
     value: float | None

@@ -1,4 +1,7 @@
-"""``card.json``: what a reader of a model should know. No clock, host, path or plan: it is hashed into the model's id."""
+"""``card.json``: what a reader of a model should know.
+
+It has no clock, host, path or plan, because it is hashed into the model's id.
+"""
 
 from __future__ import annotations
 

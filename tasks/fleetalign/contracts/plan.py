@@ -59,7 +59,10 @@ class PartitionFile(Document):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionEntry(Document):
-    """A partition of the plan: enough to read exactly these bytes, even after the partition was rewritten."""
+    """A partition of the plan.
+
+    It suffices to read exactly these bytes, even after the partition was rewritten.
+    """
 
     prefix: str
     """What the keys of its files begin with."""
@@ -100,7 +103,7 @@ class ReusedModel(Document):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard(Document):
-    """The entities of one kind from ``first`` to ``last``, both included, in order of code points."""
+    """The entities of one kind from ``first`` to ``last``, both included, by code point."""
 
     index: int
     kind: str

@@ -1,4 +1,7 @@
-"""Receipts: what the steps of a plan produced, as typed values of the JSON that lies beside the plan."""
+"""Receipts: what the steps of a plan produced.
+
+They are typed values of the JSON that is stored with the plan.
+"""
 
 from __future__ import annotations
 

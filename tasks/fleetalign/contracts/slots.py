@@ -1,4 +1,6 @@
-"""The sampling grid: slot ``k`` covers ``[start + k * step, start + (k + 1) * step)``, and one row of it counts.
+"""The sampling grid.
+
+Slot ``k`` covers ``[start + k * step, start + (k + 1) * step)``, and one row of it counts.
 
 Of several rows of one entity in one slot the last in (time, table) order counts. ``start`` is 1970 or any multiple of
 the step since then, such as the start of a partition.
@@ -22,7 +24,7 @@ def step_width(step_seconds: int) -> np.timedelta64:
 
 
 def slots_of(times: Times, step_seconds: int, start: np.datetime64 = EPOCH) -> Ints:
-    """Return the slot number of each of ``times`` [row], int64 [row]; slot 0 begins at ``start``."""
+    """Return the slot of each of ``times`` [row], int64 [row]; slot 0 begins at ``start``."""
     slots: Ints = (times - start) // step_width(step_seconds)
     return slots
 
@@ -34,7 +36,7 @@ def slot_times(slots: Ints, step_seconds: int, start: np.datetime64 = EPOCH) -> 
 
 
 def last_in_slot(entities: Ints, slots: Ints) -> Bools:
-    """Mark the row that counts of each entity and slot, bool [row]; rows are sorted by entity, then time.
+    """Mark the row that counts in each slot, bool [row]; rows are sorted by entity, then time.
 
     ``entities`` numbers the entity of each row, ``slots`` its slot.
     """

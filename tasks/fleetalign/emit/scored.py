@@ -1,4 +1,7 @@
-"""Scores telemetry with a release and sends the result to its targets: what the scoring DAG and ``score`` share."""
+"""Scores telemetry with a release and sends the result to its targets.
+
+The scoring DAG and the command ``score`` share it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Lines that explain one entity: its state, its threshold, the feedback about it, and its page at one instant."""
+"""Lines that explain one entity.
+
+They describe its state, its threshold, the feedback about it, and its page at one instant.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ STATES = {
 
 
 def explained(store: Store, release_id: str, name: str, at: datetime | None = None) -> tuple[str, list[Line]]:
-    """Return ``KIND/ID`` of an entity and the lines that explain its aligner row and its page at ``at``.
+    """Return ``KIND/ID`` and the lines that explain the aligner row and the page at ``at``.
 
     ``name`` is ``ID`` or ``KIND/ID``.
 

@@ -1,4 +1,7 @@
-"""Answers of ``explain``: why a release was or was not promoted, and why an entity has its state and threshold."""
+"""Answers of ``explain``.
+
+They say why a release was or was not promoted, and why an entity has its state and threshold.
+"""
 
 from __future__ import annotations
 

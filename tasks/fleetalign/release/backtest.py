@@ -193,13 +193,15 @@ def backtest(
     by default the same release held to ``budget`` (pages per entity and day), or without a budget the newest release.
 
     Raises:
-        UsageError: ``budget`` is negative, or both sides would be the same release.
+        UsageError: ``budget`` is negative, or the newest release is the first one itself.
         BadInput: no validated telemetry lies in ``span``.
     """
     if budget is not None and not budget >= 0:
         raise UsageError(f"backtest: --budget is {budget:g}; give pages per entity and day, 0 or more")
     first = Scorer.open(store, channel, release_id)
     other = against or (first.release_id if budget is not None else _newest_release(store, first.release_id))
+    if budget is None and other == first.release_id:
+        _log.warning("both sides are release %s; name another one with --against, or give a --budget", other)
     sides = []
     for scorer, limit in ((first, None), (Scorer.open(store, release=other), budget)):
         name = scorer.release_id if limit is None else f"{scorer.release_id}, at most {limit:g}"

@@ -7,7 +7,7 @@ from fleetalign.storage.store import Store
 
 
 def open_store(uri: str) -> Store:
-    """Open the store behind ``file:///path``, a plain path, ``s3://bucket/prefix`` or ``memory://name``.
+    """Open the store of ``file:///path``, a path, ``s3://bucket/prefix`` or ``memory://name``.
 
     Raises:
         ConfigError: The scheme is unknown, or the S3 client cannot be configured.

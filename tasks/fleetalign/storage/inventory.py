@@ -1,4 +1,7 @@
-"""The kinds, entities and metrics of the stored telemetry, for checking feedback and mutes against them."""
+"""The kinds, entities and metrics of the stored telemetry.
+
+Feedback and mutes are checked against them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ class EntityInventory:
         self.kinds = sorted({p.kind for p in self._partitions})
 
     def missing(self, kind: str, entities: Iterable[str]) -> set[str]:
-        """Return those of ``entities`` that no stored partition of ``kind`` has; stops when all are found."""
+        """Return those of ``entities`` that no stored partition of ``kind`` has.
+
+        The search stops when all are found.
+        """
         missing = set(entities)
         for partition in self._partitions:
             if not missing:

@@ -94,7 +94,10 @@ def write_quarantine(
 
 
 def quarantine_object(store: Store, origin: str, data: bytes, reason: str) -> str:
-    """Keep a copy of a file that could not be used, its name ``origin`` and the reason. Returns the key of the copy."""
+    """Keep a copy of a file that could not be used, its name ``origin`` and the reason.
+
+    Returns the key of the copy.
+    """
     key = layout.quarantined_object(sha256(data))
     store.put_immutable(key, data)
     store.put(f"{key}.reason.json", readable_json({"origin": origin, "bytes": len(data), "reason": reason}))

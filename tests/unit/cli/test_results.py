@@ -15,7 +15,8 @@ from fleetalign.cli.parser import current_name, parser
 from fleetalign.cli.results import RESULTS
 from fleetalign.interval import Interval
 from fleetalign.storage import channel, lake, layout
-from fleetalign.storage.store import Store, open_store
+from fleetalign.storage.connect import open_store
+from fleetalign.storage.store import Store
 from fleetalign.testing.releases import toy_release, toy_telemetry
 
 DAY = Interval.parse("2026-03-09", "2026-03-10")

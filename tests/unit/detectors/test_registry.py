@@ -115,7 +115,7 @@ for shard in steps.shards(config, uri, plan_id):
 steps.align_reduce(config, uri, plan_id)
 scorer = Scorer.open(uri, release=steps.release(config, uri, plan_id)["release_id"])
 entry = scorer.manifest.kinds["web"]
-assert (entry["network"], entry["condition_used"], entry["window_steps"]) == ("mean_z", False, 8), entry
+assert (entry.network, entry.condition_used, entry.window_steps) == ("mean_z", False, 8), entry
 assert scorer.verify() <= 1e-5
 times = [datetime(2026, 3, 7, tzinfo=UTC) + timedelta(minutes=10) * i for i in range(20)]
 cpu = np.full(20, 50.0)

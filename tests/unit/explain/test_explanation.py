@@ -28,7 +28,7 @@ def test_gates_that_refuse_are_named_once_whoever_asked() -> None:
     assert found.as_json()["promotions"] == [record]
     lines = found.text().splitlines()
     assert lines[0] == f"release {release_id}"
-    assert f"asked to replace {'f' * 16}: fail" in lines
+    assert f"compared with {'f' * 16}: fail" in lines
     assert lines[-1].startswith("not promoted because of: coverage, pages.")
 
 
@@ -36,7 +36,7 @@ def test_a_release_whose_gates_allow_it_has_not_been_asked_for() -> None:
     store = MemoryStore()
     found = explain_release(store, toy_release(store))
     assert (found.failed_gates, found.promotions) == ([], ())
-    assert found.text().endswith("its promotion has not been requested yet; every gate of its own allows it")
+    assert found.text().endswith("no promotion was requested yet; all its own gates pass")
 
 
 def test_lines_of_an_entity_are_aligned() -> None:

@@ -113,7 +113,7 @@ def test_the_newest_release_is_not_compared_with_itself():
     )
     span = Interval.parse("2026-03-02", "2026-03-04")
     with pytest.raises(UsageError, match=f"{release_id} is the newest release .* --against"):
-        backtest(store, Config(), span, "champion", release_id)
-    with pytest.raises(UsageError, match="no plan has made a release yet"):
+        backtest(store, Config(), span, channel="champion", release_id=release_id)
+    with pytest.raises(UsageError, match="there is no release yet"):
         store.delete(layout.receipt("p1", "release"))
-        backtest(store, Config(), span, "champion", release_id)
+        backtest(store, Config(), span, channel="champion", release_id=release_id)
