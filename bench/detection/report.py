@@ -178,6 +178,8 @@ def _candidate(chosen: Mapping[str, Any]) -> str:
     if "condition_median" in chosen:
         return f"C {chosen['condition_median']:g} (median)"
     candidate = chosen["candidate"]
+    if not candidate:
+        return "–"
     if isinstance(candidate, list):
         *weights, smoothing = candidate
         return f"weights {', '.join(f'{w:g}' for w in weights)}; smoothing {smoothing:g}"
