@@ -168,7 +168,8 @@ def test_a_backtest_counts_the_pages_that_a_consumer_would_get(build: Build, tmp
     assert found["pages_of_first_only"] == sum(counted.values())
     assert f"{build.release_id}, at most 0" in told.stdout
     assert (tmp_path / "b" / "backtest.svg").read_text().startswith("<svg")
-    nothing = fleetalign("backtest", *arguments, "--from", "2031-01-01", "--to", "2031-01-02", check=3)
+    never = ["--budget", 0, "--from", "2031-01-01", "--to", "2031-01-02"]
+    nothing = fleetalign("backtest", *arguments, *never, check=3)
     assert "no validated telemetry" in nothing.stderr
 
 

@@ -52,6 +52,9 @@ def logging_to_stderr(options: argparse.Namespace) -> Iterator[None]:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
+    # A library that configures logging in this process may have disabled the loggers that existed then.
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "fleetalign"]:
+        logging.getLogger(name).disabled = False
     logger = logging.getLogger("fleetalign")
     before = logger.level, logger.propagate
     logger.setLevel(logging.ERROR if options.quiet else _LEVELS[min(options.verbose, len(_LEVELS) - 1)])

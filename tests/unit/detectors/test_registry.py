@@ -130,6 +130,8 @@ assert [i for i, row in enumerate(found) if row["alarm"]] == [15], found
 
 
 def test_a_detector_of_another_package_goes_from_training_to_scores(tmp_path: Path, installed: Path, repository: Path):
+    pytest.importorskip("torch")
+
     def run(code: str, *arguments: str) -> str:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(repository / "tasks"), str(installed)])}
         command = [sys.executable, "-c", code, str(tmp_path / "store"), *arguments]
