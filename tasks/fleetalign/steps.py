@@ -29,9 +29,6 @@ from fleetalign.storage import layout
 from fleetalign.storage.connect import open_store
 
 if TYPE_CHECKING:
-    from fleetalign.ingest.raw_partitions import IngestResult
-
-if TYPE_CHECKING:
     from fleetalign.explain.explanation import EntityExplanation, ReleaseExplanation
     from fleetalign.ingest.mapping import Mapping as FileMapping
     from fleetalign.ingest.raw_partitions import IngestResult
