@@ -34,6 +34,7 @@ class Bar:
         self.close()
 
     def __call__(self, done: int, total: int, stage: str) -> None:
+        """Show that ``done`` of ``total`` units of ``stage`` are finished."""
         if self._quiet:
             return
         terminal = sys.stderr.isatty()

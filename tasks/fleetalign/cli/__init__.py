@@ -57,7 +57,10 @@ def run() -> NoReturn:
 
 
 def function_of(command: str) -> Callable[[argparse.Namespace], int | None]:
-    """Find the function of a command: ``align_shard`` for ``align-shard``, ``mute_add`` for ``mute add``."""
+    """Find the function of a command.
+
+    It is ``align_shard`` for ``align-shard`` and ``mute_add`` for ``mute add``.
+    """
     # Imported only now: a module of verbs loads pyarrow, which --help and a wrong option do not need.
     module = importlib.import_module(f"fleetalign.cli.verbs.{COMMANDS[command].module}")
     function: Callable[[argparse.Namespace], int | None] = getattr(module, re.sub("[ -]", "_", command))

@@ -1,4 +1,7 @@
-"""Reads the options that several commands share: configuration, store, time range, plan, files, release."""
+"""Reads the options that several commands share.
+
+They are configuration, store, time range, plan, files and release.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def day(text: str) -> Interval:
 
 
 def planned(options: argparse.Namespace) -> tuple[Config, str, str]:
-    """Return settings, store URI and plan id: that of ``--plan`` or its receipt, else the newest."""
+    """Return settings, store URI and plan id.
+
+    The plan is that of ``--plan`` or its receipt, else the newest.
+    """
     from fleetalign.plan.receipts import newest_plan
 
     settings, uri = where(options)

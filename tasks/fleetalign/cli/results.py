@@ -1,4 +1,7 @@
-"""Keys of the JSON document that ``--output json`` prints, for each command; rendered into docs/cli.md."""
+"""Keys of the JSON document that ``--output json`` prints, for each command.
+
+They are rendered into docs/cli.md.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Baselines of the benchmark: detectors without weights, exported and aligned like any other.
+"""Baselines of the benchmark: detectors without weights.
 
+They are exported and aligned like any other.
 They are not registered, so no align worker imports torch with them. The third baseline, near-linear, is ``views`` with
 ``model.blocks`` 0. Shapes: B batch, M metric, W window_steps, K statistics columns.
 """
@@ -105,7 +106,10 @@ class _RankOneGraph(nn.Module):
 
 
 def _weighted_mean(errors: Tensor, weight: Tensor, usable: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean [B, 1] of ``errors`` [B, M] over usable metrics, its parts [B, M] and whether there are any [B, 1]."""
+    """Return the mean [B, 1] of ``errors`` [B, M] over usable metrics.
+
+    Also its parts [B, M], and whether there are usable metrics [B, 1].
+    """
     weights = torch.where(usable, weight, 0.0)
     parts, total = weights * errors, weights.sum(dim=-1, keepdim=True)
     return parts.sum(dim=-1, keepdim=True) / torch.where(total > 0, total, 1.0), parts, total > 0

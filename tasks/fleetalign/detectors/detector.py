@@ -56,7 +56,10 @@ class Network:
 
 
 class Detector(Protocol):
-    """One way to score a fleet: a network shared by all entities of a kind, and how it is aligned to each of them."""
+    """One way to score a fleet.
+
+    It has a network that all entities of a kind share, and aligns it to each of them.
+    """
 
     name: str
     """``model.network``; also in model cards and manifests."""
@@ -92,7 +95,10 @@ class Detector(Protocol):
         return self.own_statistics + self.fleet_statistics
 
     def period(self, panel: Panel, location: Floats, scale: Floats, model: ModelConfig) -> int | None:
-        """Return the period of a kind in steps, None without one; ``location``, ``scale`` [E, M] in raw units."""
+        """Return the period of a kind in steps; None without one.
+
+        ``location`` and ``scale`` [E, M] are in raw units.
+        """
         return None
 
     def network(self, model: ModelConfig, period_steps: int | None) -> Network:
@@ -110,8 +116,9 @@ class Detector(Protocol):
         return single_candidate(align)
 
     def margins(self, graph: Graph, lags: Sequence[int], grid: Grid) -> Margins:
-        """Return what computes the margins of an entity under every candidate; ``graph`` exposes its internals.
+        """Return what computes the margins of an entity under every candidate.
 
+        ``graph`` exposes its internals.
         The default runs the graph once per candidate. Override it only for speed: the numbers must be the graph's own.
         """
         from fleetalign.detectors.margins import GraphMargins
@@ -119,5 +126,8 @@ class Detector(Protocol):
         return GraphMargins(graph, lags, grid, self.settle_steps)
 
     def fitter(self, graph: Graph, lags: Sequence[int], clip: float) -> Fitter | None:
-        """Return what fits ``own_statistics``; None where there are none. ``graph`` exposes its internals."""
+        """Return what fits ``own_statistics``; None where there are none.
+
+        ``graph`` exposes its internals.
+        """
         return None

@@ -28,6 +28,7 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Number of candidates and of tail probabilities."""
         return len(self.candidates), len(self.tails)
 
     @property
@@ -54,8 +55,9 @@ def make_tails(config: AlignConfig) -> Floats:
 
 
 def upper_quantiles(ordered: np.ndarray, tails: Floats) -> np.ndarray:
-    """Return for each p the smallest value that at most a share p of ``ordered`` [..., n] (ascending) exceeds: [..., P].
+    """Return for each p the smallest value that at most a share p exceeds: [..., P].
 
+    The values are ``ordered`` [..., n], ascending.
     An order statistic, not an interpolation, so that "alarm when above" means the same in float32 everywhere.
     """
     count = ordered.shape[-1]

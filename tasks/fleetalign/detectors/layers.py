@@ -1,5 +1,6 @@
-"""The torch pieces that published graphs share: standardising, filling gaps, and shares of the blame.
+"""The torch pieces that published graphs share.
 
+They standardise, fill gaps, and compute contributions.
 Shapes: B batch, M metric (padded), W window_steps.
 """
 
@@ -13,8 +14,9 @@ from torch import Tensor
 
 
 def standardise(values: Tensor, location: Tensor, scale: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """``z`` float32 [B, M, W] and ``present`` bool [B, M, W] from raw float64 ``values`` and [B, M] statistics.
+    """Return ``z`` float32 [B, M, W] and ``present`` bool [B, M, W].
 
+    They come from raw float64 ``values`` and [B, M] statistics.
     The subtraction happens in float64 (contracts 3.2): a byte counter near 1e12 keeps its small moves. A sample is
     present when it is finite and its metric has a location and a positive scale; z is 0 where it is not. NaN never
     enters the arithmetic: runtimes differ in how Clip and Max treat it.
@@ -26,8 +28,9 @@ def standardise(values: Tensor, location: Tensor, scale: Tensor, clip: float) ->
 
 
 def fill_forward(z: Tensor, present: Tensor) -> Tensor:
-    """``z`` [B, M, W], 0 where absent, with each absent sample replaced by the nearest earlier present one.
+    """Return ``z`` [B, M, W] with absent samples replaced by the nearest earlier present one.
 
+    ``z`` is 0 where absent.
     Shifts double (1, 2, 4, ...), so log2(W) steps reach across the whole window. Products and maxima instead of choices:
     runtimes compute those several at a time.
     """
@@ -42,7 +45,10 @@ def fill_forward(z: Tensor, present: Tensor) -> Tensor:
 
 
 def shares(parts: Tensor, usable: Tensor) -> Tensor:
-    """Return ``parts`` float32 [B, M] (>= 0) as shares of their sum; equal shares of ``usable`` where the sum is 0."""
+    """Return ``parts`` float32 [B, M] (>= 0) as shares of their sum.
+
+    Where the sum is 0, usable metrics get equal shares.
+    """
     total = parts.sum(dim=-1, keepdim=True)
     equal = usable / usable.sum(dim=-1, keepdim=True).clamp(min=1)
     return torch.where(total > 0, parts / torch.where(total > 0, total, 1.0), equal)

@@ -1,5 +1,6 @@
-"""Margins of one entity under every candidate setting: the numbers from which alignment chooses.
+"""Margins of one entity under every candidate setting.
 
+Alignment chooses from these numbers.
 They come from the published graph in onnxruntime, so thresholds are fitted on what consumers compute (contracts 3.5).
 No torch.
 
@@ -63,7 +64,10 @@ class Margins(Protocol):
 
 
 class GraphMargins:
-    """Runs the graph once per candidate: its ``condition`` and fleet statistics set, its state carried on."""
+    """Runs the graph once per candidate.
+
+    Condition and fleet statistics are set, and the state is carried on.
+    """
 
     def __init__(self, graph: Graph, lags: Sequence[int], grid: Grid, settle_steps: int | None) -> None:
         self.graph, self.lags, self.grid = graph, tuple(lags), grid
@@ -73,6 +77,7 @@ class GraphMargins:
         self.context_steps = max(graph.window_steps - 1, *self.lags, 0) + self.settle_steps
 
     def margins(self, series: EntitySeries, start: int, stop: int) -> Floats32:
+        """Return margins at threshold 0 [R, stop - start], as ``Margins`` describes them."""
         found = np.full((len(self.candidates), max(stop - start, 0)), np.nan, dtype=np.float32)
         states = np.zeros((len(self.candidates), 1, self.graph.sizes.get("state", 0)), dtype=np.float32)
         for ends, feeds in feeds_of(self.graph, series, self.lags, max(start - self.settle_steps, 0), stop):
@@ -94,7 +99,10 @@ class GraphMargins:
 def internal(
     graph: Graph, name: str, width: int, series: EntitySeries, lags: Sequence[int], start: int, stop: int
 ) -> Floats32:
-    """Return the graph's internal value ``name`` [stop - start, width] for the windows that end at each step."""
+    """Return the graph's internal value ``name`` [stop - start, width].
+
+    There is one row for the window that ends at each step.
+    """
     found = np.full((max(stop - start, 0), width), np.nan, dtype=np.float32)
     for ends, feeds in feeds_of(graph, series, lags, start, stop):
         found[ends - start] = graph.values((name,), feeds)[0]
@@ -102,8 +110,9 @@ def internal(
 
 
 def profile(graph: Graph, series: EntitySeries, start: int, stop: int) -> Floats32:
-    """Return E, the error at each window position averaged over usable metrics: [stop - start, W].
+    """Return E [stop - start, W], the error at each window position.
 
+    It is averaged over usable metrics.
     NaN rows where there is no full window or no usable metric.
     """
     return internal(graph, "profile", graph.window_steps, series, (), start, stop)
@@ -112,7 +121,10 @@ def profile(graph: Graph, series: EntitySeries, start: int, stop: int) -> Floats
 def feeds_of(
     graph: Graph, series: EntitySeries, lags: Sequence[int], start: int, stop: int
 ) -> Iterator[tuple[Ints, Feeds]]:
-    """Yield the full windows that end in ``[start, stop)`` as (their last grid steps [B], what the graph is fed)."""
+    """Yield the full windows that end in ``[start, stop)``.
+
+    Each item is (their last grid steps [B], what the graph is fed).
+    """
     window = graph.window_steps
     known = np.isfinite(series.location) & np.isfinite(series.scale)
     location, scale = np.where(known, series.location, 0.0), np.where(known, series.scale, 1.0)
@@ -148,8 +160,9 @@ def feeds(
     seasonal: Floats,
     statistics: Floats32,
 ) -> Feeds:
-    """Return every role for windows ``values`` [B, M, W] of one entity, at threshold 0 and without a state.
+    """Return every role for windows ``values`` [B, M, W] of one entity.
 
+    The threshold is 0, and there is no state.
     ``location``, ``scale`` [M], ``weight`` [M] or [B, M], ``seasonal`` [B, M, L], ``statistics`` [M, K].
     """
     count = len(values)

@@ -1,5 +1,6 @@
-"""Statistics of a graph per entity and metric: how a detector fits them, and the rows that the graph reads.
+"""Statistics of a graph per entity and metric.
 
+A detector fits them, and the graph reads them as rows.
 Shapes: E entity, M metric, K_own columns fitted per entity, K all columns.
 """
 
@@ -36,12 +37,18 @@ class Fitter(Protocol):
         ...
 
     def defaults(self, own: Floats) -> Floats:
-        """Return [M, K_own] of an unknown entity from the statistics ``own`` [E, M, K_own] of all known ones."""
+        """Return the statistics [M, K_own] of an unknown entity.
+
+        They follow from ``own`` [E, M, K_own], those of all known entities.
+        """
         ...
 
 
 def completed(own: Floats, default: Floats, fleet: Sequence[float] | Floats) -> Floats32:
-    """Return [..., M, K]: ``own`` [..., M, K_own] with unknown numbers from ``default``, then the ``fleet`` columns."""
+    """Return statistics [..., M, K]: own columns, then the ``fleet`` columns.
+
+    Unknown numbers of ``own`` [..., M, K_own] come from ``default``.
+    """
     filled = np.where(np.isfinite(own), own, default)
     shared = np.broadcast_to(np.asarray(fleet), (*filled.shape[:-1], len(fleet)))
     return np.concatenate([filled, shared], axis=-1).astype(np.float32)

@@ -23,7 +23,10 @@ class Batches(Protocol):
     """Gathers what one training step sees."""
 
     def gather(self, entity: Ints, end: Ints) -> dict[str, Tensor]:
-        """Return the training inputs of the windows of ``entity`` [B] whose newest samples stand at ``end`` [B]."""
+        """Return the training inputs of windows.
+
+        They are those of ``entity`` [B] whose newest samples are at ``end`` [B].
+        """
         ...
 
 
@@ -35,7 +38,10 @@ class Training(Protocol):
         ...
 
     def loss(self, batch: Mapping[str, Tensor], random: np.random.Generator | None) -> tuple[Tensor, float]:
-        """Return the mean loss of a gathered batch and its number of terms; without ``random`` nothing is drawn."""
+        """Return the mean loss of a gathered batch and its number of terms.
+
+        Without ``random`` nothing is drawn.
+        """
         ...
 
     def optimizer(self) -> torch.optim.Optimizer:
@@ -43,5 +49,8 @@ class Training(Protocol):
         ...
 
     def learning_rate(self, epoch: int, done: float) -> float:
-        """Return the rate in ``epoch`` (from 0) when the share ``done`` of all steps of all epochs is done."""
+        """Return the learning rate in ``epoch`` (from 0).
+
+        ``done`` is the share of all steps of all epochs that is done.
+        """
         ...

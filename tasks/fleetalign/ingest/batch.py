@@ -256,7 +256,7 @@ def _cells(keys: pa.Table, metric: str | pa.ChunkedArray, values: pa.ChunkedArra
 
 
 def _rows(table: pa.Table, keys: _Keys, time_column: str, places: list[str]) -> pa.Table:
-    """The rows of ``table`` that break a rule; ``places`` says where each stands."""
+    """Return the rows of ``table`` that break a rule; ``places`` holds where each stands."""
     positions = np.flatnonzero(keys.broken)
     take = pa.array(positions)
     originals = table.take(take)

@@ -112,7 +112,7 @@ def _resolved(mapping: Mapping, sample: pa.Table, file: SourceFile) -> Mapping:
 
 
 def _configured_mapping(source: SourceConfig) -> Mapping:
-    """The mapping in the YAML file of ``source``, with its other settings on top."""
+    """Read the mapping in the YAML file of ``source``, with its other settings on top."""
     mapping = load_mapping(source.mapping_path) if source.mapping_path else Mapping()
     return dataclasses.replace(
         mapping,
@@ -123,7 +123,7 @@ def _configured_mapping(source: SourceConfig) -> Mapping:
 
 
 def _check_all_found(mapping: Mapping, names: set[str], where: str) -> None:
-    """A misspelt --metrics or --ignore must not pass silently."""
+    """Raise UsageError for a misspelt --metrics or --ignore."""
     for field in ("metrics", "ignore"):
         for name in getattr(mapping, field):
             if name not in names:

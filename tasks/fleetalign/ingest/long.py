@@ -22,7 +22,7 @@ class Pivoted:
 
 
 def series_of(table: pa.Table, is_long: bool) -> Ints:
-    """Number the series of each row: its entity, in the long layout its (entity, metric)."""
+    """Return the number of each row's series: its entity, or its (entity, metric)."""
     entities = table["entity_id"].combine_chunks().dictionary_encode()
     if not is_long:
         return _codes(entities)

@@ -17,7 +17,7 @@ class SimulatorSource:
     name = "simulator"
 
     def __init__(self, config: Config) -> None:
-        """Raises UsageError for settings that describe no fleet."""
+        """Raise UsageError for settings that describe no fleet."""
         self._simulation = Simulation.from_source(config.source)
 
     def read(self, interval: Interval, progress: Progress | None = None) -> Iterator[Reading]:

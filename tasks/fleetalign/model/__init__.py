@@ -1,1 +1,4 @@
-"""The shared detector: normalizer, network, training, export. Import concrete modules directly."""
+"""The shared detector: normalizer, network, training, export.
+
+Import concrete modules directly.
+"""

@@ -1,5 +1,6 @@
-"""The state of a training as safetensors bytes, its numbers in the header's metadata. No pickle.
+"""The state of a training as safetensors bytes.
 
+Its numbers are in the header's metadata. No pickle.
 Tensors: ``network.*`` weights, ``best.*`` best-validation weights, ``adam.*`` moments and step counts, ``random.*``
 generator states. Window draws and hidden metrics are functions of (seed, epoch, batch) and need no state.
 """
@@ -20,7 +21,10 @@ HEADER_BYTES = 8
 
 @dataclass(slots=True)
 class TrainingState:
-    """Position in the training: the next batch is number ``batch`` of epoch ``epoch`` (both from 0)."""
+    """Position in the training.
+
+    The next batch is number ``batch`` of epoch ``epoch`` (both from 0).
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -40,7 +44,10 @@ def pack(
     state: TrainingState,
     fingerprint: str,
 ) -> bytes:
-    """Return a checkpoint of ``network``, its ``best`` weights so far, ``optimizer``, ``state`` and torch's generators."""
+    """Return a checkpoint of the training.
+
+    It has ``network``, its ``best`` weights so far, ``optimizer``, ``state`` and torch's generators.
+    """
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for index, moments in optimizer.state_dict()["state"].items():
@@ -56,8 +63,9 @@ def pack(
 def restore(
     data: bytes, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Tensor], TrainingState] | None:
-    """Load ``data`` into network, optimizer and torch's generators; return the best weights and the state.
+    """Load ``data`` into network, optimizer and torch's generators.
 
+    Returns the best weights and the state.
     Returns None and changes nothing if the bytes are no checkpoint or one of another fingerprint: a checkpoint only
     saves time, so a training never depends on one.
     """

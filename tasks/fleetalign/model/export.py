@@ -1,5 +1,6 @@
-"""Writes a network as the published ONNX graph: deterministic bytes without any trace of where it was made.
+"""Writes a network as the published ONNX graph.
 
+The bytes are deterministic, without any trace of where they were made.
 ``torch.onnx`` stamps its nodes with stack traces, module paths and its own version; all of it is stripped, because a
 model is named by its bytes and two checkouts must give the same ones (contracts 3.6).
 """
@@ -27,8 +28,9 @@ OPSET = 18
 
 
 def export(network: Network, window_steps: int) -> bytes:
-    """Return the ONNX bytes of ``network`` behind the roles of contracts 3: dynamic batch and metrics, fixed window.
+    """Return the ONNX bytes of ``network`` behind the roles of contracts 3.
 
+    Batch and metrics are dynamic, the window is fixed.
     What alignment fits on is kept as internal values (``contracts.graph.INTERNALS``); ``contracts.graph.expose`` makes
     them outputs.
 
@@ -77,7 +79,10 @@ def _example(name: str, sizes: Mapping[str, int]) -> torch.Tensor:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter: it prints its progress and warns about packages that this graph does not use."""
+    """Silence the exporter.
+
+    It prints its progress and warns about packages that this graph does not use.
+    """
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -110,7 +115,10 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _check(model: onnx.ModelProto, network: Network) -> None:
-    """Raise NotReproducible unless ``model`` has the inputs, outputs and internal values that its detector declares."""
+    """Raise NotReproducible unless ``model`` has what its detector declares.
+
+    Inputs, outputs and internal values are checked.
+    """
     detector = network.detector
     inputs = tuple(i.name for i in model.graph.input)
     outputs = tuple(o.name for o in model.graph.output)

@@ -1,5 +1,6 @@
-"""Makes the golden vectors of a graph: seeded windows for every case of contracts 3, with the outputs of the graph.
+"""Makes the golden vectors of a graph.
 
+They are seeded windows for every case of contracts 3, with the outputs of the graph.
 The table's form and its comparison are ``contracts.golden``; consumers in any language read it.
 """
 
@@ -22,8 +23,9 @@ BEYOND_CLIP = 4096.0
 
 
 def golden_vectors(model: bytes, metrics: int, seed: int) -> pa.Table:
-    """Return inputs and outputs (GOLDEN contract) of ``model`` for batches of 1, 2, 7 and 64 windows.
+    """Return inputs and outputs of ``model`` (GOLDEN contract).
 
+    Batches have 1, 2, 7 and 64 windows.
     Together the cases hold: complete windows, one metric, the catalogue size and 3 columns of padding, scattered and
     leading gaps, a missing newest sample, a row without any sample, a muted metric, samples beyond the clip, and
     conditions from 2 to ``window_steps``. A graph with state also has consecutive windows of one entity, marked by a
@@ -59,7 +61,10 @@ def _case(graph: Graph, name: str, feeds: dict[str, np.ndarray]) -> dict[str, An
 
 
 def _beside(random: np.random.Generator, graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return ``feeds`` with the optional roles that the graph has: earlier samples with gaps, statistics, a state."""
+    """Return ``feeds`` with the optional roles that the graph has.
+
+    They are earlier samples with gaps, statistics, and a state.
+    """
     batch, metrics = feeds["location"].shape
     sizes = {"batch": batch, "metric": metrics, **graph.sizes}
     found = dict(feeds)
@@ -78,7 +83,10 @@ def _beside(random: np.random.Generator, graph: Graph, feeds: dict[str, np.ndarr
 
 
 def _chained(feeds: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
-    """Return the first windows as consecutive samples of one entity: its numbers are the same in every row."""
+    """Return the first windows as consecutive samples of one entity.
+
+    Its numbers are the same in every row.
+    """
     chain = {name: array[:length].copy() for name, array in feeds.items()}
     for name in ("location", "scale", "threshold"):
         chain[name][:] = chain[name][0]

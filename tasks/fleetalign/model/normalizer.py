@@ -1,5 +1,6 @@
-"""Location and scale of every metric of every entity: how raw telemetry becomes comparable across a fleet.
+"""Location and scale of every metric of every entity.
 
+They make raw telemetry comparable across a fleet.
 A two-pass z-score (the iterative z-score of He et al., ISSRE 2022, without its day-by-day drift): mean and standard
 deviation, clip to mean +- clip * sd, once more. Missing samples are skipped. NaN means "never measured": the
 graph treats a metric without location as absent, because any guessed scale would make its first value an alarm.
@@ -35,8 +36,9 @@ noise of the estimate, and noise does not compress (half the bytes of a table)."
 
 
 def fit(panel: Panel, start_index: int, stop_index: int, config: ModelConfig) -> tuple[Floats, Floats, Ints]:
-    """Return location, scale and number of samples, each [E, M], over ``[start_index, stop_index)``.
+    """Return location, scale and number of samples, each [E, M].
 
+    They cover ``[start_index, stop_index)``.
     ``scale`` is the plain standard deviation, see ``floored``. A metric without a sample has NaN location and scale.
     One entity is in memory at a time.
     """
@@ -74,7 +76,10 @@ def short_location(location: Floats, scale: Floats) -> Floats:
 
 
 def kept(location: Floats, scale: Floats) -> tuple[Floats, Floats]:
-    """Return ``location`` and ``scale`` as the table keeps them: scores made before it is written must use these."""
+    """Return ``location`` and ``scale`` as the table keeps them.
+
+    Scores made before it is written must use these.
+    """
     scale = short(scale)
     return short_location(location, scale), scale
 
@@ -85,8 +90,9 @@ def fleet_scale(scale: Floats) -> Floats:
 
 
 def floored(location: Floats, scale: Floats, fleet: Floats, config: ModelConfig) -> Floats:
-    """Return ``scale`` [..., M] raised to ``scale_floor`` of the ``fleet`` scale [M] and to the absolute floor.
+    """Return ``scale`` [..., M], raised to its floors.
 
+    They are ``scale_floor`` of the ``fleet`` scale [M], and the absolute floor.
     A constant metric that moves later gives a large but finite z (contracts 2.6). NaN stays NaN.
     """
     share = config.scale_floor * np.nan_to_num(fleet, nan=0.0)
@@ -95,14 +101,18 @@ def floored(location: Floats, scale: Floats, fleet: Floats, config: ModelConfig)
 
 
 def absolute_floor(location: Floats) -> Floats:
-    """Return the least scale at ``location`` if no entity moves; proportional, so that units do not matter."""
+    """Return the least scale at ``location`` if no entity moves.
+
+    It is proportional, so that units do not matter.
+    """
     floor = RELATIVE_FLOOR * np.abs(location)
     return np.where(floor < SMALLEST, ZERO_FLOOR, floor)
 
 
 def defaults(location: Floats, scale: Floats, config: ModelConfig) -> tuple[Floats, Floats]:
-    """Return location and scale [M] of an unknown entity: medians of what ``fit`` gave, NaN without any sample.
+    """Return location and scale [M] of an unknown entity.
 
+    They are medians of the results of ``fit``, NaN without any sample.
     The scale's median is over entities whose metric moves: a floored scale would make a new entity's first day one
     long alarm.
     """
@@ -184,8 +194,9 @@ def to_table(
     scale: Floats,
     default: tuple[Floats, Floats] | None = None,
 ) -> pa.Table:
-    """Return rows of the NORMALIZER contract from ``location`` and ``scale`` [E, M], already floored.
+    """Return rows of the NORMALIZER contract.
 
+    ``location`` and ``scale`` [E, M] have their floors already.
     Metrics with NaN location have no row. ``default`` (location, scale) [M] adds the ``__default__`` rows, one per
     metric; leave it out when rows join a table that has them.
     """
@@ -221,8 +232,9 @@ def with_statistics(
     statistics: Floats,
     default: Floats,
 ) -> pa.Table:
-    """Return ``table`` (of one kind) with float32 ``columns`` added from ``statistics`` [E, M, K].
+    """Return ``table`` (of one kind) with float32 ``columns`` added.
 
+    They come from ``statistics`` [E, M, K].
     ``default`` [M, K] stands in the rows of an unknown entity.
     """
     entity = _indices(table["entity_id"], pa.array([*entity_ids, DEFAULT_ENTITY], pa.string()))
@@ -243,8 +255,9 @@ def with_constants(table: pa.Table, values: Mapping[str, float]) -> pa.Table:
 
 
 def lookup(table: pa.Table, kind: str, entity_ids: Sequence[str], metrics: Sequence[str]) -> tuple[Floats, Floats]:
-    """Return location and scale [E, M]; a metric without a row of its own gets the kind's ``__default__`` row.
+    """Return location and scale [E, M].
 
+    A metric without a row of its own gets the kind's ``__default__`` row.
     NaN where neither row exists: the graph then treats the metric as absent.
     """
     location, scale = columns_of(table, kind, entity_ids, metrics, ("location", "scale"))

@@ -1,4 +1,7 @@
-"""Chooses torch's device and sets the process-wide switches that make its arithmetic repeatable."""
+"""Chooses torch's device and makes its arithmetic repeatable.
+
+The switches are process-wide.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from fleetalign.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for ``cpu``, ``cuda`` or ``auto`` (CUDA if there is one, else the CPU and a warning).
+    """Return the device for ``cpu``, ``cuda`` or ``auto``.
+
+    ``auto`` is CUDA if there is one, else the CPU and a warning.
 
     Raises:
         ConfigError: ``cuda`` without a CUDA device.
@@ -29,8 +34,9 @@ def choose_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def repeatable(seed: int, threads: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators, fix the threads and (on the CPU) use deterministic kernels; restore all of it afterwards.
+    """Seed the generators, fix the threads and (on the CPU) use deterministic kernels.
 
+    All of it is restored afterwards.
     Denormals are flushed to zero: near-zero Adam moments otherwise cost several times the time of a batch.
     CUDA is not held to deterministic kernels: its promise is 1e-5 relative (contracts 4.3).
     """

@@ -1,5 +1,6 @@
-"""Trains one shared network for all entities of one kind; its detector says what it is and what its loss is.
+"""Trains one shared network for all entities of one kind.
 
+Its detector defines the network and its loss.
 Deterministic on CPU; a training that was killed and resumes from its checkpoint ends in the same bytes.
 """
 
@@ -171,7 +172,10 @@ class _Run:
         return self._trained()
 
     def _step(self, entity: Ints, end: Ints, done: float) -> None:
-        """Take one gradient step on the windows (entity, end); ``done`` is the share of all steps before it."""
+        """Take one gradient step on the windows (entity, end).
+
+        ``done`` is the share of all steps before it.
+        """
         if not len(entity):
             return
         random = np.random.default_rng([self.model.seed, self.state.epoch, self.state.batch])
@@ -212,7 +216,10 @@ class _Run:
 
     @torch.no_grad()
     def _validate(self) -> float | None:
-        """Return the mean loss over the validation windows, the same ones every epoch; None without any."""
+        """Return the mean loss over the validation windows; None without any.
+
+        They are the same ones in every epoch.
+        """
         if self.validation is None:
             return None
         self.module.eval()

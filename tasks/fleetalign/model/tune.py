@@ -1,5 +1,6 @@
-"""Searches the settings that a detector lets search, on the train range alone (its validation part judges).
+"""Searches the settings that a detector declares, on the train range alone.
 
+Its validation part judges.
 Optuna: seeded TPE, median pruning on the loss of each epoch, a stored study that a later call continues, and a plot.
 """
 

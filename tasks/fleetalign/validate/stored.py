@@ -1,4 +1,7 @@
-"""Validates every raw partition of a time range, interval by interval; a held partition does not stop the others."""
+"""Validates every raw partition of a time range, interval by interval.
+
+A held partition does not stop the others.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Options of each command. Loaded at every start, so these modules import argparse and little else."""
+"""Options of each command.
+
+They are loaded at every start, so these modules import argparse and little else.
+"""

@@ -30,7 +30,7 @@ def common(parser: argparse.ArgumentParser, store: bool = True) -> None:
 
 
 def time_range(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """A range of time."""
+    """Add a range of time."""
     parser.add_argument(
         "--from", dest="start", metavar="TIME", required=required, help="first instant, ISO 8601 (UTC without a zone)"
     )
@@ -58,7 +58,7 @@ def build_step(parser: argparse.ArgumentParser) -> None:
 
 
 def receipt(parser: argparse.ArgumentParser) -> None:
-    """A file for the step's result."""
+    """Add a file for the step's result."""
     parser.add_argument("--receipt", metavar="FILE", help="also write the result as JSON to this file")
 
 
@@ -68,7 +68,7 @@ def channel(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def which_release(parser: argparse.ArgumentParser) -> None:
-    """A release, by id or by the channel that points to it."""
+    """Add a release, by id or by the channel that points to it."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--channel", default="champion", help="use the release that this channel points to (default: champion)"

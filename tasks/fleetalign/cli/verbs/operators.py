@@ -48,7 +48,7 @@ def feedback_import(options: argparse.Namespace) -> None:
 
 
 def feedback_collect(options: argparse.Namespace) -> None:
-    """A quarantined object is bad input; every other object is imported all the same."""
+    """Import the inbox; raise BadInput for quarantined objects after importing the others."""
     collected = steps.collect_feedback(*inputs.where(options))
     show(options, collected)
     if bad := collected["quarantined"]:

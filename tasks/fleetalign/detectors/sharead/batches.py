@@ -1,4 +1,7 @@
-"""What one training step of ``sharead`` sees: standardised windows, gathered from raw units as the graph takes them."""
+"""Standardised windows for one training step of ``sharead``.
+
+They are gathered from raw units as the graph takes them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from fleetalign.storage.panel import Panel, forget
 
 
 class RawWindows:
-    """Gathers ``z`` float32 [B, M, W], filled forward, and ``usable`` bool [B, M]: the newest sample is there."""
+    """Gathers ``z`` float32 [B, M, W], filled forward, and ``usable`` bool [B, M].
+
+    A metric is usable if its newest sample is there.
+    """
 
     def __init__(self, panel: Panel, location: Floats, scale: Floats, clip: float, window_steps: int) -> None:
         self._values = panel.values

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class ShareADDetector(Detector):
-    """Reconstructs a window; the newest sample's error is compared with those of the C - 1 samples before it."""
+    """Reconstructs a window and compares the newest error with earlier ones.
+
+    The earlier errors are those of the C - 1 samples before the newest.
+    """
 
     name = "sharead"
     score = "E[W-1]: squared error of the newest sample, averaged over usable metrics"

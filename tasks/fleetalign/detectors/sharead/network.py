@@ -1,5 +1,6 @@
-"""The whole network in one file: ShareAD, and the published graph around it. No I/O, no training.
+"""The whole network in one file: ShareAD, and the published graph around it.
 
+No I/O, no training.
 ShareAD (He, Chen, Zheng, ACM TOSEM 34, 2025; He, Chen, Huang, ISSRE 2022) reconstructs a window. Every metric is
 one token, the vector of its W samples; all weights act along window positions or are shared by the metrics, so one
 network serves any number of metrics in any order.
@@ -43,7 +44,10 @@ class Dropout(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over the metrics of one window, without positions and without metric identity."""
+    """Multi-head self-attention over the metrics of one window.
+
+    It knows neither positions nor the identity of metrics.
+    """
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -75,11 +79,13 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """One published building block, d -> k (method of ISSRE 2022, section IV)::
+    """One published building block, d -> k (ISSRE 2022, section IV).
 
-    u = LN_d(x + Drop(Mix(x)))      Mix = attention over metrics (Transformer layer) or Linear(d, d) (Base layer)
-    v = Linear(d, k)(u)
-    y = LN_k(v + Drop(Linear(k, k)(Drop(GELU(v)))))
+    ::
+
+        u = LN_d(x + Drop(Mix(x)))      Mix = attention over metrics (Transformer layer) or Linear(d, d) (Base layer)
+        v = Linear(d, k)(u)
+        y = LN_k(v + Drop(Linear(k, k)(Drop(GELU(v)))))
     """
 
     def __init__(self, width: int, out_width: int, dropout: float, *, attention: bool) -> None:
@@ -135,8 +141,9 @@ class ShareAD(nn.Module):
         self.reconstruct = nn.Linear(decode_wide, window_steps)
 
     def forward(self, z: Tensor, usable: Tensor) -> Tensor:
-        """Reconstruct ``z`` float32 [B, M, W]; metrics with ``usable`` bool [B, M] False are seen by no other metric.
+        """Reconstruct ``z`` float32 [B, M, W].
 
+        Metrics with ``usable`` bool [B, M] False are seen by no other metric.
         The rows of unusable metrics in the result mean nothing.
         """
         key_bias = torch.where(usable, 0.0, MASKED)[:, None, None, :]

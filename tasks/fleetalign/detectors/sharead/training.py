@@ -1,4 +1,7 @@
-"""Trains ``sharead``: masked reconstruction with SmoothL1 (ISSRE 2022, eq. 5-6), Adam, a rate that falls every epoch."""
+"""Trains ``sharead``: masked reconstruction with SmoothL1 (ISSRE 2022, eq. 5-6).
+
+The optimizer is Adam, with a rate that falls every epoch.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from fleetalign.storage.panel import Panel
 
 
 class ShareADTraining:
-    """Loss over the metrics that are shown; a share of them is hidden at random (``training.drop_metric_share``)."""
+    """Loss over the metrics that are shown.
+
+    A share of them is hidden at random (``training.drop_metric_share``).
+    """
 
     def __init__(self, module: nn.Module, model: ModelConfig, settings: TrainingConfig) -> None:
         self.module, self.model, self.settings = module, model, settings

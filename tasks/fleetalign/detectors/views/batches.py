@@ -18,7 +18,10 @@ from fleetalign.storage.panel import Panel, entities_of, forget, scratch
 
 
 class CompressedPanel:
-    """Holds c = asinh(z) of every sample and the mean of earlier periods at its time; memory-mapped when large."""
+    """Holds c = asinh(z) of every sample and the mean of earlier periods at its time.
+
+    Large arrays are memory-mapped.
+    """
 
     def __init__(
         self,

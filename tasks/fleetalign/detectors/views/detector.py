@@ -1,4 +1,7 @@
-"""The detector ``views``, the default: forecasts shared by every metric, and three ways to be surprised (docs/method.md)."""
+"""The detector ``views``, the default (docs/method.md).
+
+Its forecasts are shared by every metric, and its components compare them with the sample.
+"""
 
 from __future__ import annotations
 

@@ -33,12 +33,18 @@ class ViewsMargins:
         return np.stack([row[spare:] for row in combined(views, self.candidates)])
 
     def views(self, series: EntitySeries, start: int, stop: int) -> Floats32:
-        """Return the views before smoothing [n, V], from the steps before ``start`` that still matter up to ``stop``."""
+        """Return the views before smoothing [n, V].
+
+        They begin with the steps before ``start`` that still matter, and end at ``stop``.
+        """
         return internal(self.graph, "views", len(VIEWS), series, self.lags, max(start - SETTLE_STEPS, 0), stop)
 
 
 def combined(views: Floats32, candidates: Sequence[tuple[float, ...]]) -> Floats32:
-    """Return the scores [R, n] of ``views`` [n, V] under each candidate (weight of every view, smoothing)."""
+    """Return the scores [R, n] of ``views`` [n, V] under each candidate.
+
+    A candidate has the weight of every view, then the smoothing.
+    """
     out = np.full((len(candidates), len(views)), np.nan, dtype=np.float32)
     scorable = np.isfinite(views[:, 0])
     finite = views[scorable].astype(np.float64)
@@ -49,7 +55,10 @@ def combined(views: Floats32, candidates: Sequence[tuple[float, ...]]) -> Floats
 
 
 def smooth(views: Floats, smoothing: float, block: int = 128) -> Floats:
-    """Return the exponentially weighted mean of ``views`` [n, V] along time, as ``views.network.smooth`` computes it."""
+    """Return the exponentially weighted mean of ``views`` [n, V] along time.
+
+    ``views.network.smooth`` computes the same.
+    """
     if smoothing >= 1 or len(views) == 0:
         return views
     decay = 1.0 - smoothing
@@ -68,6 +77,9 @@ def smooth(views: Floats, smoothing: float, block: int = 128) -> Floats:
 
 @functools.cache
 def decays(decay: float, block: int) -> Floats:
-    """Return lower triangular [block, block]: ``decay`` to the power of the number of samples back."""
+    """Return a lower triangular matrix [block, block] of powers of ``decay``.
+
+    The exponent is the number of samples back.
+    """
     back = np.arange(block)
     return np.where(back[:, None] >= back, decay ** np.maximum(back[:, None] - back, 0), 0.0)

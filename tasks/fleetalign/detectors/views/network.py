@@ -1,5 +1,6 @@
-"""The ``views`` detector in one file: a small forecaster shared by every metric, and three ways to be surprised.
+"""The ``views`` network in one file.
 
+It has a small forecaster that every metric shares, and the graph that compares its forecasts.
 Every metric of every entity is one row of the same network: it sees the last 31 samples, or the same time of earlier
 days, and predicts the newest sample, which it never sees. Nothing is indexed by metric and no metric sees another, so
 any number of metrics fits, in any order. A rank-one view per entity adds what the forecasts cannot see: metrics that
@@ -45,7 +46,10 @@ SMALLEST_DECAY = 1e-30
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU. In a graph it is spelled as ONNX Runtime recognises it, which then computes it in one pass instead of five."""
+    """GELU, in the form that ONNX Runtime recognises.
+
+    It then computes it in one pass instead of five.
+    """
     if torch.compiler.is_exporting():
         return x * (torch.erf(x / math.sqrt(2.0)) + 1.0) * 0.5
     return F.gelu(x)
@@ -66,8 +70,9 @@ class Residual(nn.Module):
 
 
 class Forecaster(nn.Module):
-    """Predicts the newest c of a metric from its recent samples, its reference of earlier periods, or both.
+    """Predicts the newest c of a metric.
 
+    Inputs are its recent samples, its reference of earlier periods, or both.
     With W = 32: 42 inputs (31 recent, 9 reference, 2 flags), 21,164 parameters for 2 blocks; ``blocks=0`` is the
     near-linear control with 2,252.
     """
@@ -83,8 +88,9 @@ class Forecaster(nn.Module):
         self.skip = nn.Linear(inputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` float32 [..., 42] = recent, reference, and two flags that say which of them is shown -> [...].
+        """Forecast [...] from ``x`` float32 [..., 42].
 
+        ``x`` holds recent, reference, and two flags that tell which of them is shown.
         What a flag of 0 hides must be zero.
         """
         return self._forecast(self.embed(x), self.skip(x))
@@ -96,8 +102,9 @@ class Forecaster(nn.Module):
         return forecast
 
     def both(self, recent: Tensor, reference: Tensor, known: Tensor) -> Tensor:
-        """Forecasts [2n]: from ``recent`` [n, W-1] alone, then from ``reference`` [n, P] alone, ``known`` [n, 1] its flag.
+        """Return forecasts [2n]: from ``recent`` alone, then from ``reference`` alone.
 
+        Shapes: ``recent`` [n, W-1], ``reference`` [n, P], and its flag ``known`` [n, 1].
         What is hidden costs no arithmetic: each side meets its own columns of the first weights.
         """
         a, b = self.recent, self.recent + REFERENCE_STEPS
@@ -112,7 +119,10 @@ class Forecaster(nn.Module):
 
 
 def compress(z: Tensor) -> Tensor:
-    """asinh(z), written out: runtimes compute logarithms and roots several at a time, and Asinh one by one."""
+    """Return asinh(z), written out.
+
+    Runtimes compute logarithms and roots several at a time, and Asinh one by one.
+    """
     size = z.abs()
     return z * (torch.log(size + torch.sqrt(size * size + 1.0)) / size.clamp(min=SMALLEST))
 
@@ -139,12 +149,18 @@ class Inputs(nn.Module):
         self.register_buffer("averages", reference_positions(lags, references), persistent=False)
 
     def recent(self, values: Tensor, location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``z`` of the newest sample [B, M], ``c`` float32 [B, M, W] filled forward, ``present`` bool [B, M, W]."""
+        """Return ``z`` of the newest sample, ``c`` filled forward, and ``present``.
+
+        Shapes: [B, M], float32 [B, M, W], bool [B, M, W].
+        """
         z, present = standardise(values, location, scale, self.clip)
         return z[..., -1], fill_forward(compress(z), present), present
 
     def reference(self, seasonal: Tensor, location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean c of earlier periods around each of the last P steps [B, M, P], and whether all exist: float [B, M, 1]."""
+        """Return the mean c of earlier periods around each of the last P steps [B, M, P].
+
+        Also whether all of them exist, as float [B, M, 1].
+        """
         z, present = standardise(seasonal, location, scale, self.clip)
         number = present.to(torch.float32) @ self.averages
         shown = (number > 0).all(dim=-1, keepdim=True)
@@ -153,7 +169,10 @@ class Inputs(nn.Module):
 
 
 class _Graph(nn.Module):
-    """Scores a batch; its subclasses name the roles that the published graph takes (contracts 3)."""
+    """Scores a batch.
+
+    Subclasses name the roles that the published graph takes (contracts 3).
+    """
 
     def __init__(self, network: Forecaster, inputs: Inputs) -> None:
         super().__init__()
@@ -275,8 +294,9 @@ class SeasonalGraph(_Graph):
 
 
 def smooth(views: Tensor, smoothing: Tensor, scorable: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Exponentially weighted mean of ``views`` [B, V] over an entity's samples, and the state [B, S] to go on from.
+    """Return the exponentially weighted mean of ``views`` [B, V] and the next state [B, S].
 
+    The mean is over an entity's samples.
     The state is the weighted sum of each view and the sum of weights (S = V + 1), all 0 at first, so the first sample
     counts fully. A row whose state is NaN follows the row before it. The recurrence is linear: within a chain it is one
     product with a lower triangular matrix of decays, so history scores in batches like the live stream, to rounding.

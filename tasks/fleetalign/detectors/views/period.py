@@ -21,8 +21,9 @@ MAX_ENTITIES = 64
 
 
 def find_period(panel: Panel, location: Floats, scale: Floats, clip: float) -> int | None:
-    """Return the period in steps, None without one; ``location``, ``scale`` [entity, metric] in raw units.
+    """Return the period in steps; None without one.
 
+    ``location`` and ``scale`` [entity, metric] are in raw units.
     Looks at up to 64 entities spread over the fleet, one in memory at a time.
     """
     periods = [seconds // panel.step_seconds for seconds in CANDIDATES_SECONDS if seconds % panel.step_seconds == 0]
@@ -58,8 +59,9 @@ def _gain(panel: Panel, location: Floats, scale: Floats, clip: float, period: in
 
 
 def reference(c: Floats, period: int, width: int | None = None) -> Floats:
-    """Return the mean of ``c`` [t, metric] over the same time of up to three earlier periods, NaN where there is none.
+    """Return the mean of ``c`` [t, metric] over the same time of earlier periods.
 
+    Up to three periods count; NaN where there is none.
     ``width`` samples on each side count too (None: ``half_width`` of the period).
     """
     width = half_width(period) if width is None else width

@@ -1,5 +1,6 @@
-"""Names and sizes of what the ``views`` graph reads beside telemetry: statistics columns, state, seasonal lags.
+"""Names and sizes of what the ``views`` graph reads in addition to telemetry.
 
+They are the statistics columns, the state and the seasonal lags.
 Training, export, alignment and the normalizer table share these names; a scorer needs none of them, the manifest
 lists what to feed.
 """
@@ -30,12 +31,15 @@ MAX_HALF_WIDTH = 2
 
 
 def half_width(period_steps: int) -> int:
-    """Return at most ``MAX_HALF_WIDTH`` samples and a 48th of the period (half an hour of a day)."""
+    """Return a 48th of the period (half an hour of a day), at most ``MAX_HALF_WIDTH``."""
     return min(MAX_HALF_WIDTH, period_steps // 48)
 
 
 def reference_lags(period_steps: int) -> tuple[tuple[int, ...], ...]:
-    """Return the lags that each reference position averages: P tuples in steps, oldest position first."""
+    """Return the lags that each reference position averages.
+
+    They are P tuples in steps, oldest position first.
+    """
     width = half_width(period_steps)
     return tuple(
         tuple(

@@ -1,5 +1,6 @@
-"""Statistics of the ``views`` graph per entity and metric: what is typical for it, fitted with the exported graph.
+"""Statistics of the ``views`` graph per entity and metric.
 
+They are typical values, fitted with the exported graph.
 Pre-training fits them for the fleet, align workers for entities that came later. No torch.
 """
 
@@ -38,7 +39,10 @@ class ViewsFitter:
     fleet: tuple[float, ...] = DEFAULT_FLEET
 
     def fit(self, panel: Panel, entity: int, start: int, stop: int, location: Floats, scale: Floats) -> Floats:
-        """Return [metric, 4] in the order of OWN_STATISTICS over grid steps ``[start, stop)``; NaN where unknown."""
+        """Return the statistics [metric, 4] over grid steps ``[start, stop)``.
+
+        Their order is that of OWN_STATISTICS; NaN where unknown.
+        """
         out = np.full((len(panel.metrics), len(OWN_STATISTICS)), np.nan)
         z = standardised(np.asarray(panel.values[entity, start:stop]), location, scale, self.clip)
         seen = np.isfinite(z)
@@ -81,7 +85,10 @@ class ViewsFitter:
         return means.T
 
     def defaults(self, own: Floats) -> Floats:
-        """Return the medians over entities; a metric without any counts as quiet, and no direction is assumed."""
+        """Return the medians over entities.
+
+        A metric without any counts as quiet, and no direction is assumed.
+        """
         known = np.isfinite(own).any(axis=0)
         out = np.full(own.shape[1:], ALL_QUIET)
         for m, k in np.argwhere(known):
@@ -91,21 +98,30 @@ class ViewsFitter:
 
 
 def standardised(values: Floats, location: Floats, scale: Floats, clip: float) -> Floats:
-    """Return ``values`` [t, metric] in units of ``scale`` [metric] around ``location``, clipped; NaN where unknown."""
+    """Return ``values`` [t, metric] in units of ``scale`` around ``location``, clipped.
+
+    NaN where a value, ``scale`` or ``location`` [metric] is unknown.
+    """
     known = np.isfinite(location) & (scale > 0)
     z = (values - np.where(known, location, 0)) / np.where(known, scale, 1)
     return np.clip(np.where(known & np.isfinite(z), z, np.nan), -clip, clip)
 
 
 def first_direction(z: Floats) -> Floats:
-    """Return the first right-singular vector [metric] of ``z`` [t, metric] (0 = missing), its sum not negative."""
+    """Return the first right-singular vector [metric] of ``z`` [t, metric].
+
+    0 in ``z`` is missing; the sum of the vector is not negative.
+    """
     _, vectors = np.linalg.eigh(z.T @ z)
     found: Floats = vectors[:, -1]
     return found if found.sum() >= 0 else -found
 
 
 def residuals(z: Floats, seen: Bools, direction: Floats) -> Floats:
-    """Return ``z - u (u.z) / (u.u)`` with u restricted to the metrics ``seen`` [t, metric], as the graph restricts it."""
+    """Return ``z - u (u.z) / (u.u)`` with u restricted to the metrics ``seen``.
+
+    The graph restricts ``seen`` [t, metric] in the same way.
+    """
     u = np.where(seen, direction, 0.0)
     length = np.maximum((u * u).sum(axis=1, keepdims=True), 1e-12)
     left: Floats = z - u * ((u * z).sum(axis=1, keepdims=True) / length)
@@ -113,7 +129,10 @@ def residuals(z: Floats, seen: Bools, direction: Floats) -> Floats:
 
 
 def _mean(values: Floats, seen: Bools) -> Floats:
-    """Return the mean over time of ``values`` [t, metric] where ``seen``: [metric], NaN where never."""
+    """Return the mean over time [metric] of ``values`` [t, metric] where ``seen``.
+
+    NaN where a metric is never seen.
+    """
     number = seen.sum(axis=0)
     mean: Floats = np.divide((values * seen).sum(axis=0), number, out=np.full(len(number), np.nan), where=number > 0)
     return mean

@@ -1,4 +1,7 @@
-"""Trains ``views``: forecasts of the newest sample from recent samples, earlier periods or both; AdamW, one cycle."""
+"""Trains ``views`` to forecast the newest sample; AdamW, one cycle.
+
+Inputs are recent samples, earlier periods, or both.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ class ViewsTraining:
         return (errors * usable).sum() / number.clamp(min=1), float(number)
 
     def _draws(self, rows: int, random: np.random.Generator | None) -> Tensor:
-        """Return a number in [0, 1) per window that decides what it sees; in validation the sides take turns."""
+        """Return a number in [0, 1) per window that decides what it sees.
+
+        In validation the sides take turns.
+        """
         numbers = np.arange(rows) % 2 * self.RECENT_ONLY if random is None else random.random(rows)
         return torch.from_numpy(numbers)
 

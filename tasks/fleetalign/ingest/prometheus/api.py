@@ -67,7 +67,7 @@ class PrometheusApi:
     """A Prometheus server; ``url`` and messages hold no credentials."""
 
     def __init__(self, url: str, token_file: str = "") -> None:
-        """Raises ConfigError when ``url`` is no URL or ``token_file`` cannot be read."""
+        """Raise ConfigError when ``url`` is no URL or ``token_file`` cannot be read."""
         parts = _checked(url)
         host = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"

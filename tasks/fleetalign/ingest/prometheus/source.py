@@ -24,7 +24,7 @@ class PrometheusSource:
     """The server and the mapping of a configuration."""
 
     def __init__(self, config: Config) -> None:
-        """Raises ConfigError for a setting, StoreError when the server cannot be reached."""
+        """Raise ConfigError for a setting, StoreError when the server cannot be reached."""
         if not config.source.mapping_path:
             raise ConfigError(
                 "source.type is prometheus but source.mapping_path is empty; name a mapping, see docs/data.md"
