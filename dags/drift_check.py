@@ -4,7 +4,7 @@
 metrics, clipped values, score quantile, new and silent entities, pages. Writes a report and a document. With
 `drift.pretrain_when_drifted`, a finding makes a pre-training due, once per model.
 
-**When** `airflow.drift_cron`, or by hand. Skipped until a release is promoted.
+**When** `airflow.crons.drift`, or by hand. Skipped until a release is promoted.
 
 **In** `telemetry/validated/…`, `channels/<channel>.json` and its release, the release's plan
 **Out** `drift/<release_id>/<day>/report.html` and `.json`; a run `due__<snapshot>` of `shared_pretrain`
@@ -30,7 +30,7 @@ from fleetalign_airflow import DEFAULTS, SETTINGS, START_PRETRAIN, cron
 
 
 @dag(
-    schedule=cron(SETTINGS.drift_cron),
+    schedule=cron(SETTINGS.crons.drift),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -4,7 +4,7 @@
 entity. An entity that cannot be aligned gets a row with state and reason. If no entity can be aligned, the run fails; if
 too few can, the release's coverage gate fails.
 
-**When** `airflow.align_cron`, and on every new `shared_model`. Uses the newest model; without new input the plan is the same.
+**When** `airflow.crons.align`, and on every new `shared_model`. Uses the newest model; without new input the plan is the same.
 
 **In** `models/`, `telemetry/validated/`, feedback
 **Out** `aligners/<id>/`, `normalizers/<id>/`, asset `aligner_table`
@@ -30,7 +30,7 @@ from fleetalign_lineage import announce
 
 
 @dag(
-    schedule=AssetOrTimeSchedule(timetable=cron(SETTINGS.align_cron), assets=[SHARED_MODEL]),
+    schedule=AssetOrTimeSchedule(timetable=cron(SETTINGS.crons.align), assets=[SHARED_MODEL]),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
@@ -51,7 +51,7 @@ def entity_align() -> None:
 
         return steps.shards(load(), store_uri(), plan_id)
 
-    @task(pool=SETTINGS.align_pool, map_index_template="{{ shard_label }}")
+    @task(pool=SETTINGS.pools.align, map_index_template="{{ shard_label }}")
     def align_shard(plan_id: str, shard: dict[str, Any]) -> dict[str, Any]:
         from fleetalign import steps
 

@@ -4,7 +4,7 @@
 telemetry, coverage, the margin of every gate, pages against their budget. Fails while the release is about to expire:
 the task's error is the alarm and starts with the cause.
 
-**When** `airflow.health_cron`, or by hand. Skipped until a release is promoted.
+**When** `airflow.crons.health`, or by hand. Skipped until a release is promoted.
 
 **In** `channels/`, the release's manifest, `promotions/`, `drift/`, the newest validated partitions
 **Out** gauges `fleetalign.<channel>.…`
@@ -30,7 +30,7 @@ from fleetalign_airflow import DEFAULTS, SETTINGS, cron
 
 
 @dag(
-    schedule=cron(SETTINGS.health_cron),
+    schedule=cron(SETTINGS.crons.health),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

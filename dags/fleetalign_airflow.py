@@ -59,19 +59,19 @@ WHERE = "{{ ti.dag_id }}.{{ ti.task_id }}, run {{ ti.run_id }}"
 def notifiers() -> list[Any]:
     """Return what notifies people of a failed task: the reason first, then where."""
     found: list[Any] = []
-    if SETTINGS.notify_email:
+    if SETTINGS.notify.email:
         from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 
         subject = f"{{{{ {REASON} }}}} ({WHERE})"
         body = f"<p>{{{{ {REASON} | e }}}}</p><p>{WHERE}</p><p>{{{{ ti.log_url }}}}</p>"
-        mail: dict[str, Any] = {"subject": subject, "html_content": body, "smtp_conn_id": SETTINGS.notify_smtp_conn_id}
-        found.append(SmtpNotifier(SETTINGS.notify_email, **mail))
-    if SETTINGS.notify_http_conn_id:
+        mail: dict[str, Any] = {"subject": subject, "html_content": body, "smtp_conn_id": SETTINGS.notify.smtp_conn_id}
+        found.append(SmtpNotifier(SETTINGS.notify.email, **mail))
+    if SETTINGS.notify.http_conn_id:
         from airflow.providers.http.notifications import HttpNotifier
 
         names = {name: f"{{{{ ti.{name} }}}}" for name in ("dag_id", "task_id", "run_id", "log_url")}
         text = {"text": f"{{{{ {REASON} }}}} ({WHERE})", "reason": f"{{{{ {REASON} }}}}"}
-        found.append(HttpNotifier(http_conn_id=SETTINGS.notify_http_conn_id, json=text | names))
+        found.append(HttpNotifier(http_conn_id=SETTINGS.notify.http_conn_id, json=text | names))
     return found
 
 

@@ -3,7 +3,7 @@
 **What** The form stores one statement about an interval of an entity, or about a page of a scores table. Every run also
 imports what other tools put into `inbox/feedback/`; an object that cannot be read goes to `quarantine/` with the reason.
 
-**When** `airflow.feedback_cron` (the inbox only), or by hand: `entity`, `start` and `end`, or `page` and `scores`, with a
+**When** `airflow.crons.feedback` (the inbox only), or by hand: `entity`, `start` and `end`, or `page` and `scores`, with a
 `verdict`. An incomplete form is rejected, and the message names the missing fields.
 
 **In** the form; `inbox/feedback/*.{jsonl,csv,json}`
@@ -43,7 +43,7 @@ FORM = {
 
 
 @dag(
-    schedule=cron(SETTINGS.feedback_cron),
+    schedule=cron(SETTINGS.crons.feedback),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -3,7 +3,7 @@
 **What** Writes an immutable plan, records its partitions in the data registry (DVC), trains one model per kind on the
 whole fleet and exports it. The same inputs give the same plan, and a plan that has its models is not trained again.
 
-**When** `airflow.pretrain_cron`, from `pretrain_due`, or by hand (`force` trains again and compares the bytes).
+**When** `airflow.crons.pretrain`, from `pretrain_due`, or by hand (`force` trains again and compares the bytes).
 
 **In** `telemetry/validated/`, feedback, mutes
 **Out** `plans/<plan_id>.json`, `models/<model_id>/`, asset `shared_model`
@@ -30,7 +30,7 @@ from fleetalign_lineage import announce
 
 
 @dag(
-    schedule=cron(SETTINGS.pretrain_cron),
+    schedule=cron(SETTINGS.crons.pretrain),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
@@ -49,7 +49,7 @@ def shared_pretrain() -> None:
         return plan_id
 
     # DVC locks its repository: one slot.
-    @task(pool=SETTINGS.dvc_pool)
+    @task(pool=SETTINGS.pools.dvc)
     def snapshot(plan_id: str) -> dict[str, Any]:
         from fleetalign import steps
 

@@ -4,7 +4,7 @@
 release, channel, history or kept plan references. Deletes them only with `dry_run: false`. Complete releases, files of
 current partitions, feedback and the data registry are never touched.
 
-**When** `airflow.gc_cron` (dry run), or by hand.
+**When** `airflow.crons.gc` (dry run), or by hand.
 
 **In** the whole store
 **Out** the list in the task's XCom and log
@@ -29,7 +29,7 @@ from fleetalign_airflow import DEFAULTS, SETTINGS, cron
 
 
 @dag(
-    schedule=cron(SETTINGS.gc_cron),
+    schedule=cron(SETTINGS.crons.gc),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,

@@ -3,7 +3,7 @@
 **What** Reads one day (or hour) from the configured source, converts it and writes the raw partition.
 Unreadable objects and rows go to `quarantine/` with a reason.
 
-**When** `airflow.ingest_cron`, for the partition that has just closed; UI or CLI backfill; REST with a key:
+**When** `airflow.crons.ingest`, for the partition that has just closed; UI or CLI backfill; REST with a key:
 `POST /api/v2/dags/telemetry_ingest/dagRuns {"logical_date": null, "partition_key": "2026-03-02"}`.
 A run without a key fails, because its event would wake no consumer.
 
@@ -34,7 +34,7 @@ from fleetalign_lineage import announce
 # No start_date: with one in the past, the first unpause starts an unwanted run.
 @dag(
     schedule=CronPartitionTimetable(
-        SETTINGS.ingest_cron, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT, run_immediately=NEVER_AT_ONCE
+        SETTINGS.crons.ingest, timezone="UTC", run_offset=-1, key_format=KEY_FORMAT, run_immediately=NEVER_AT_ONCE
     ),
     catchup=False,
     max_active_runs=SETTINGS.max_active_partitions,

@@ -21,10 +21,12 @@ model:
   window_steps: 60
 align:
   pages_per_entity_day: 0.1
+  grid: {{tail_probability_count: 30}}
 ```
 
 `FLEETALIGN_STORE` names the store when no `--store` is given, `FLEETALIGN_PROMETHEUS_URL` a Prometheus server. An unknown setting, or a value of the wrong type, is
-rejected by name. The sections {build} decide artifacts and are part of the plan; the others only decide where and how to run.
+rejected by name, and so is a changed setting of a detector that `model.network` does not name. A name that has moved is read, and one line of the log says
+what it is called now. The sections {build} decide artifacts and are part of the plan; the others only decide where and how to run.
 """
 
 
@@ -44,15 +46,27 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str, str, str]]:
 def render() -> str:
     source = "\n".join(inspect.getsource(module) for module in (build, run))
     classes = {n.name: n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)}
-    rows: dict[str, list[tuple[str, str, str]]] = {"": []}
-    for name, annotation, default, text in _fields(classes["Config"]):
-        if annotation in classes:
-            rows[name] = [(f"{name}.{n}", d, t) for n, _, d, t in _fields(classes[annotation])]
-        else:
-            rows[""].append((name, default, text))
+    tables: dict[str, list[tuple[str, str, str]]] = {"": []}
+    titles: dict[str, str] = {}
+
+    def collect(class_name: str, section: str) -> None:
+        """Add the settings of a class to the table of its section; a group gets a table of its own."""
+        for name, annotation, default, text in _fields(classes[class_name]):
+            dotted = f"{section}.{name}".lstrip(".")
+            if annotation in classes:
+                tables[dotted] = []
+                titles[dotted] = ast.get_docstring(classes[annotation]).partition("\n\n")[0]
+                collect(annotation, dotted)
+            else:
+                tables[section].append((dotted, default, text))
+
+    collect("Config", "")
     lines = [HEAD.format(build=", ".join(f"`{s}`" for s in run.BUILD_SECTIONS))]
-    for section, entries in rows.items():
-        lines += [f"## {section or 'Top level'}", "", "| setting | default | meaning |", "|---|---|---|"]
+    for section, entries in tables.items():
+        level = "###" if "." in section else "##"
+        title = f"`{section}`" if "." in section else section or "Top level"
+        lines += [f"{level} {title}", "", *([titles[section], ""] if section else [])]
+        lines += ["| setting | default | meaning |", "|---|---|---|"]
         lines += [f"| `{name}` | `{default}` | {text.replace('|', '/')} |" for name, default, text in entries]
         lines.append("")
     return "\n".join(lines)

@@ -18,7 +18,8 @@ from bench.detection.figures import Judged, Ranked, judged, rank
 from bench.detection.labelled import Given, Truth, describe, read
 from bench.detection.learned import Learned
 from bench.detection.methods import Method
-from fleetalign.config import AlignConfig, TrainingConfig
+from fleetalign.config import AlignConfig, ResearchConfig, TrainingConfig
+from fleetalign.evaluate.controls import CONTROL_SEEDS
 
 BASELINES, SHAREAD, VIEWS, LINEAR = "baselines", "sharead", "views", "near-linear"
 MASKED, HISTORY, TRANSFER, OPERATORS = "masked metrics", "history", "transfer", "operators"
@@ -41,7 +42,7 @@ class Size:
     validation_windows: int
     curve_samples: int
     """About how many test samples of a set are scored for one point of a curve; 0 = no curves."""
-    shift_seeds: int = 20
+    shift_seeds: int = CONTROL_SEEDS
     bootstrap_samples: int = 1000
 
     def training(self) -> TrainingConfig:
@@ -49,7 +50,7 @@ class Size:
             epochs=self.epochs,
             max_windows_per_epoch=self.windows,
             max_validation_windows=self.validation_windows,
-            patience=self.epochs,
+            research=ResearchConfig(patience=self.epochs),
             threads=1,
         )
 

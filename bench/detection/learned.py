@@ -17,7 +17,7 @@ import pyarrow as pa
 from bench.detection import methods
 from bench.detection.labelled import Given
 from bench.detection.methods import Method, of_scores, smoothed
-from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig
+from fleetalign.config import AlignConfig, ModelConfig, TrainingConfig, ViewsConfig
 from fleetalign.contracts.graph import Graph, expose, margins
 from fleetalign.detectors.detector import Detector, Network
 from fleetalign.detectors.grid import Grid
@@ -53,7 +53,8 @@ def fit(
     """Train on the train part and export; with ``untrained`` also what the training began with."""
     from fleetalign.model.train import train
 
-    model = ModelConfig(network=network, seed=seed, blocks=blocks)
+    views = ViewsConfig(blocks=blocks) if network == "views" else ViewsConfig()
+    model = ModelConfig(network=network, seed=seed, views=views)
     started = time.process_time()
     fitted = normalizer.build(given.training, model, AlignConfig().min_history_steps)
     trained = train(given.training, *fitted.lookup(), model, training)

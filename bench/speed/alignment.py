@@ -17,12 +17,13 @@ from bench.speed.synthetic import KIND, STEP_SECONDS, Telemetry
 from fleetalign.align.choice import Choice, choose
 from fleetalign.align.counts import EntityCounts
 from fleetalign.align.entity import EntityTables, tabulate
-from fleetalign.config import AlignConfig, GatesConfig
+from fleetalign.config import AlignConfig
 from fleetalign.contracts.graph import Graph, expose, margins
 from fleetalign.detectors.grid import Grid
 from fleetalign.detectors.margins import EntitySeries, Margins, profile
 from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.margins import ViewsMargins, combined
+from fleetalign.evaluate.controls import CONTROL_SEEDS
 
 Turns = Callable[[str, Mapping[str, Callable[[], object]]], dict[str, list[float]]]
 """Takes (what, sides), returns the seconds of every side in every round."""
@@ -44,11 +45,11 @@ class Calibration:
 
 
 def calibration(telemetry: Telemetry, entity: int, first: int, *, controls: bool = True) -> Calibration:
-    """From sample ``first`` on. With ``controls`` the alarms are shifted as often as ``gates.shift_seeds`` says."""
+    """From sample ``first`` on. With ``controls`` the alarms are shifted as often as a build does it."""
     labels = telemetry.labels[entity, first:]
     incidents = telemetry.incidents(entity) - first
     random = np.random.default_rng(entity)
-    shifts = random.uniform(0.02, 0.98, GatesConfig().shift_seeds if controls else 0)
+    shifts = random.uniform(0.02, 0.98, CONTROL_SEEDS if controls else 0)
     return Calibration(labels, incidents[incidents[:, 0] >= 0], random.random(len(labels)), shifts)
 
 

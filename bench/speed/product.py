@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench.speed.synthetic import Telemetry
-from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.config import ModelConfig, ResearchConfig, ShareADConfig, TrainingConfig
 from fleetalign.config.detectors import BUILT_IN
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import Graph
@@ -31,20 +31,20 @@ def training_settings(windows: int, device: str = "cpu") -> TrainingConfig:
         TrainingConfig(),
         epochs=1,
         max_windows_per_epoch=windows,
-        validation_share=0.0,
+        research=ResearchConfig(validation_share=0.0),
         device=device,
         threads=1,
     )
 
 
-def train(name: str, telemetry: Telemetry, windows: int, device: str = "cpu", dropout: float | None = None) -> Any:
-    """Make a ``TrainedModel`` of ``windows`` windows; ``dropout`` None keeps the network's own."""
+def train(name: str, telemetry: Telemetry, windows: int, device: str = "cpu", drawless: bool = False) -> Any:
+    """Make a ``TrainedModel`` of ``windows`` windows; ``drawless``: without dropout and hidden metrics."""
     from fleetalign.model.train import train as product_train
 
-    model = ModelConfig(network=name) if dropout is None else ModelConfig(network=name, dropout=dropout)
+    model = ModelConfig(network=name)
+    if drawless and name == "sharead":
+        model = ModelConfig(network=name, sharead=ShareADConfig(dropout=0.0, drop_metric_share=0.0))
     settings = training_settings(windows, device)
-    if dropout == 0.0:
-        settings = replace(settings, drop_metric_share=0.0)
     return product_train(telemetry.panel, telemetry.location, telemetry.scale, model, settings)
 
 

@@ -1,4 +1,4 @@
-# The same with torch, for the workers of the GPU queue or the pre-training's pod (airflow.gpu_pod_image).
+# The same with torch, for the workers of the GPU queue or the pre-training's pod (airflow.gpu_pod.image).
 # BASE: an image built from airflow.Dockerfile. Which torch it gets, CPU or CUDA, is the package index's choice.
 ARG BASE
 FROM ${BASE}

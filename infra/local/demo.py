@@ -58,8 +58,9 @@ DAGS = {*CHAIN, *CRON_DAGS, "release_rollback", "fleet_scoring"}
 
 def partition_keys(config: Config) -> list[str]:
     """List the partition keys of every day of the simulated fleet."""
-    start = parse_time(config.source.start)
-    days = split(Interval(start, start + timedelta(days=config.source.days)), config.partition)
+    fleet = config.source.simulator
+    start = parse_time(fleet.start)
+    days = split(Interval(start, start + timedelta(days=fleet.days)), config.partition)
     return [partition_key(day, config.partition) for day in days]
 
 

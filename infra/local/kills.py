@@ -41,14 +41,14 @@ SIMULATE_SECONDS = 120.0
 PARAMS = """
 model: {{window_steps: 32}}
 training: {{epochs: 1, max_windows_per_epoch: 600, max_validation_windows: 100}}
-align: {{entities_per_shard: 2, tail_probability_count: 10}}
+align: {{entities_per_shard: 2, grid: {{tail_probability_count: 10}}}}
 gates: {{bootstrap_samples: 100, min_coverage: 0.5}}
 registry: {{enabled: false}}
 validation: {{data_docs: false}}
 source: {{type: files, path: {folder}/telemetry, feedback_path: {folder}/feedback.parquet}}
-airflow: {{gpu_queue: gpu, min_new_partitions: 1000, retries: 5, retry_delay_seconds: 1, ingest_cron: "0 0 1 1 *",
-  pretrain_cron: "0 1 1 1 *", align_cron: "0 2 1 1 *", drift_cron: "0 3 1 1 *", gc_cron: "0 4 1 1 *",
-  feedback_cron: "0 5 1 1 *", health_cron: "0 6 1 1 *"}}
+airflow: {{gpu_queue: gpu, min_new_partitions: 1000, retries: 5, retry_delay_seconds: 1,
+  crons: {{ingest: "0 0 1 1 *", pretrain: "0 1 1 1 *", align: "0 2 1 1 *",
+    drift: "0 3 1 1 *", gc: "0 4 1 1 *", feedback: "0 5 1 1 *", health: "0 6 1 1 *"}}}}
 """
 
 

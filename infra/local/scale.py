@@ -39,8 +39,9 @@ gates: {bootstrap_samples: 200}
 registry: {enabled: false}
 validation: {data_docs: false}
 storage: {memory_mb: 64}
-airflow: {gpu_queue: gpu, ingest_cron: "0 0 1 1 *", pretrain_cron: "0 1 1 1 *", align_cron: "0 2 1 1 *",
-  drift_cron: "0 3 1 1 *", gc_cron: "0 4 1 1 *", feedback_cron: "0 5 1 1 *", health_cron: "0 6 1 1 *"}
+airflow: {gpu_queue: gpu,
+  crons: {ingest: "0 0 1 1 *", pretrain: "0 1 1 1 *", align: "0 2 1 1 *",
+    drift: "0 3 1 1 *", gc: "0 4 1 1 *", feedback: "0 5 1 1 *", health: "0 6 1 1 *"}}
 """
 CHAIN = ("entity_align", "release_promote")
 

@@ -16,7 +16,7 @@ from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.tables import FEEDBACK, RETRACTED
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.plan.document import PLAN_VERSION, plan_config, read_plan, read_statements
-from fleetalign.plan.draft import draft
+from fleetalign.plan.draft import draft, write_plan
 from fleetalign.plan.realign import same_inputs
 from fleetalign.release.verify import verify
 from fleetalign.scoring.scorer import Scorer
@@ -28,6 +28,8 @@ from fleetalign.storage.store import Store
 
 FIRST = Path(__file__).parent / "store-1.0"
 PLAN, RELEASE = "cba866a6e88d0159", "28e1334f771859b6"
+PLANS = {"1.0": PLAN, "1.1": "11de24f350813366", "1.2": "6632b2648170db68"}
+"""Version to plan of the first store's telemetry, as the fleetalign of that version wrote it."""
 DAY = datetime(2026, 3, 9, tzinfo=UTC)
 READERS = {
     layout.plan(PLAN): lambda store: read_plan(store, PLAN),
@@ -41,7 +43,8 @@ READERS = {
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return open_store(str(shutil.copytree(FIRST, tmp_path / "store")))
+    folder = shutil.copytree(FIRST, tmp_path / "store")
+    return open_store(str(shutil.copytree(Path(__file__).parent / "plans-1.x", folder, dirs_exist_ok=True)))
 
 
 def test_a_release_of_the_first_version_serves_and_can_be_moved_to(store: Store) -> None:
@@ -52,6 +55,39 @@ def test_a_release_of_the_first_version_serves_and_can_be_moved_to(store: Store)
     assert scores["score"].null_count < scores.num_rows
     moved = channels.move(store, "champion", RELEASE, "ops", "back", 48.0, DAY)
     assert (moved.sequence, channels.read(store, "champion").release_id) == (2, RELEASE)
+
+
+@pytest.mark.parametrize(("version", "plan_id"), PLANS.items())
+def test_an_upgrade_trains_no_model_of_a_plan_again(store: Store, version: str, plan_id: str) -> None:
+    plan = read_plan(store, plan_id)
+    assert plan.schema_version == version
+    config = plan_config(plan)
+    assert write_plan(store, config)[0] not in PLANS.values(), "nothing is trained yet"
+    store.put(layout.receipt(plan_id, "pretrain"), b"{}")
+    assert write_plan(store, config) == (plan_id, plan)
+    other = replace(config, model=replace(config.model, seed=12))
+    assert write_plan(store, other)[0] != plan_id
+
+
+@pytest.mark.parametrize(("version", "plan_id"), PLANS.items())
+def test_the_settings_of_a_plan_1_are_read_under_the_names_of_today(store: Store, version: str, plan_id: str) -> None:
+    document = store.get_json(layout.plan(plan_id))
+    old = document["config"]
+    network = "views" if old["model"]["network"] == "views" else "sharead"
+    for section, name, value in (
+        ("training", "patience", 7),
+        ("align", "tail_probability_count", 9),
+        ("align", "default_condition", 6),
+        ("align", "smoothings", [0.5]),
+        ("model", "latent_size", 3),
+        ("gates", "shift_seeds", 2),
+    ):
+        old[section][name] = value
+    store.put(layout.plan(plan_id), readable_json(document))
+    config = plan_config(read_plan(store, plan_id))
+    assert (config.training.research.patience, config.align.grid.tail_probability_count) == (7, 9)
+    own = {"views": ((0.5,), 11, 8), "sharead": ((0.3, 1.0), 6, 3)}[network]
+    assert (config.align.grid.smoothings, config.align.grid.default_condition, config.model.sharead.latent_size) == own
 
 
 def test_a_plan_of_the_first_version_is_what_would_be_planned_today(store: Store) -> None:
@@ -78,11 +114,13 @@ def test_feedback_of_the_first_version_is_taken_back_by_that_of_today(store: Sto
 def test_the_next_major_version_is_refused_by_name(store: Store, key: str) -> None:
     READERS[key](store)
     document = store.get_json(key)
-    store.put(key, readable_json({**document, "schema_version": "2.0"}))
+    next_major, known = ("3.0", "1.x and 2.x") if key.startswith(layout.PLANS) else ("2.0", "1.x")
+    store.put(key, readable_json({**document, "schema_version": next_major}))
     with pytest.raises(BadInput) as refused:
         READERS[key](store)
     assert str(refused.value) == (
-        f"{store.uri}/{key} has schema_version 2.0; this fleetalign reads 1.x; install a fleetalign that knows it"
+        f"{store.uri}/{key} has schema_version {next_major}; this fleetalign reads {known}; "
+        "install a fleetalign that knows it"
     )
 
 

@@ -143,7 +143,7 @@ def test_the_migration_makes_the_pools_that_the_dags_ask_for(
     ).stdout  # fmt: skip
     made = {pool["pool"]: pool["description"] for pool in json.loads(listed[listed.index("[") :])}
     wanted = load(tmp_path / "params.yaml").airflow
-    assert {wanted.gpu_pool, wanted.align_pool, wanted.dvc_pool} <= set(made)
+    assert {wanted.pools.gpu, wanted.pools.align, wanted.pools.dvc} <= set(made)
     assert {name: made[name] for name in POOLS} == {name: pool["description"] for name, pool in POOLS.items()}
 
 

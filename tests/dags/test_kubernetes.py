@@ -46,8 +46,8 @@ def pretraining_pod(params: Path, template: Path) -> dict[str, Any]:
 def rendered(tmp_path: Path) -> dict[str, Any]:
     params, template = tmp_path / "params.yaml", tmp_path / "template.yaml"
     params.write_text(
-        'airflow: {gpu_pod_limits: {nvidia.com/gpu: "1", memory: 8Gi}, gpu_pod_image: trainer:1, '
-        "gpu_node_selector: {pool: gpu}}\n"
+        'airflow: {gpu_pod: {limits: {nvidia.com/gpu: "1", memory: 8Gi}, image: trainer:1, '
+        "node_selector: {pool: gpu}}}\n"
     )
     template.write_text(TEMPLATE)
     return pretraining_pod(params, template)

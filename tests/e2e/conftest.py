@@ -14,7 +14,7 @@ import pytest
 PARAMS = """
 model: {window_steps: 32}
 training: {epochs: 1, max_windows_per_epoch: 1500, max_validation_windows: 300, checkpoint_every_batches: 4}
-align: {entities_per_shard: 5, tail_probability_count: 20}
+align: {entities_per_shard: 5, grid: {tail_probability_count: 20}}
 gates: {bootstrap_samples: 200}
 validation: {data_docs: false}
 """

@@ -26,8 +26,9 @@ model: {{window_steps: {window_steps}}}
 training: {{epochs: 1, max_windows_per_epoch: 4000, max_validation_windows: 1000}}
 validation: {{data_docs: false}}
 gates: {{bootstrap_samples: 200}}
-airflow: {{min_new_partitions: {partitions}, ingest_cron: "0 0 1 1 *", pretrain_cron: "0 1 1 1 *", align_cron: "0 2 1 1 *",
-  gc_cron: "0 3 1 1 *"}}
+airflow: {{min_new_partitions: {partitions},
+  crons: {{ingest: "0 0 1 1 *", pretrain: "0 1 1 1 *", align: "0 2 1 1 *",
+    gc: "0 3 1 1 *"}}}}
 """
 
 

@@ -107,7 +107,7 @@ def asking(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     params = home / "params.yaml"
     params.write_text(
         f"{PARAMS}"
-        f"airflow: {{approval_hours: {HOURS}, notify_email: [oncall@example.org], notify_http_conn_id: chat}}\n"
+        f"airflow: {{approval_hours: {HOURS}, notify: {{email: [oncall@example.org], http_conn_id: chat}}}}\n"
         "release: {expires_after_hours: 2.0}\n"
     )
     with inboxes(home) as inbox, pytest.MonkeyPatch.context() as patch:

@@ -96,7 +96,11 @@ def test_feedback_about_nobody_is_refused_and_outputs_are_checked_first(build: B
 
 def test_the_published_aligner_and_a_cold_start(build: Build, tmp_path: Path):
     params = tmp_path / "params.yaml"
-    text = build.params.read_text().replace("align: {", "align: {method: published_tpe, tpe_trials: 5, ")
+    text = (
+        build.params.read_text()
+        .replace("align: {", "align: {method: published_tpe, ")
+        .replace("grid: {", "grid: {tpe_trials: 5, ")
+    )
     params.write_text(text.replace("model: {", "model: {network: sharead, "))
     store = tmp_path / "store"
     shutil.copytree(build.store / "telemetry", store / "telemetry")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fleetalign.config import AlignConfig, Config, ModelConfig, TrainingConfig
+from fleetalign.config import AlignConfig, Config, ModelConfig, ShareADConfig, TrainingConfig
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.plan import Ranges
 from fleetalign.contracts.tables import MUTES, TIME
@@ -176,8 +176,9 @@ def make_plan():
 @pytest.fixture(params=["sharead", "views"])
 def small_config(request) -> Config:
     """Trains in a second."""
+    sharead = ShareADConfig(latent_size=3) if request.param == "sharead" else ShareADConfig()
     return Config(
-        model=ModelConfig(network=request.param, window_steps=16, latent_size=3),
+        model=ModelConfig(network=request.param, window_steps=16, sharead=sharead),
         training=TrainingConfig(
             epochs=2, batch_size=32, max_windows_per_epoch=160, max_validation_windows=60, checkpoint_every_batches=2
         ),

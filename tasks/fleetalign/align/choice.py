@@ -95,7 +95,7 @@ class Chooser:
             budget = totals[1, c] <= rate * totals[3, c]
             p = int(np.flatnonzero(budget).max()) if budget.any() else 0
             return Choice((c, p), np.tile([c, p], (len(self._entities), 1)), None, {})
-        k_values = {k: self._leave_one_out_value(k) for k in self._config.prior_weights}
+        k_values = {k: self._leave_one_out_value(k) for k in self._config.grid.prior_weights}
         k = max(k_values, key=lambda k: (round(k_values[k], 12), k))
         return Choice(self.shared, self.points(k), k, k_values)
 

@@ -87,7 +87,7 @@ def objective_values(totals: Sequence[Floats] | Floats, config: AlignConfig) -> 
         return np.where(allowed, 1.0 + recall, -false)
     weight = config.beta**2 if config.objective == "event_f_beta" else 1.0
     value = (1 + weight) * true / np.maximum((1 + weight) * true + weight * missed + false, 1e-9)
-    return capped(_moving_average(value, config.smooth), totals, config)
+    return capped(_moving_average(value, config.grid.smooth), totals, config)
 
 
 def capped(values: Floats, totals: Sequence[Floats] | Floats, config: AlignConfig) -> Floats:

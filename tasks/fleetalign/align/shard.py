@@ -28,6 +28,7 @@ from fleetalign.detectors.grid import Grid
 from fleetalign.detectors.margins import EntitySeries, Margins, profile
 from fleetalign.detectors.registry import detector
 from fleetalign.detectors.statistics import Fitter, completed
+from fleetalign.evaluate.controls import CONTROL_SEEDS
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
 from fleetalign.plan import receipts
@@ -178,7 +179,7 @@ def align_shard(
             has_rows,
             fitter,
             control,
-            np.random.default_rng(config.align.seed).uniform(0.02, 0.98, config.gates.shift_seeds),
+            np.random.default_rng(config.align.seed).uniform(0.02, 0.98, CONTROL_SEEDS),
         )
         for position in range(len(members)):
             rows.append(_align_entity(scene, position))

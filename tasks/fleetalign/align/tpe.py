@@ -48,7 +48,7 @@ def fit(profile: np.ndarray, labels: np.ndarray, config: AlignConfig, kind: str,
         seed = int(seeded_uniform(config.seed, kind, entity_id, 1)[0] * 2**31)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-        study.optimize(objective, n_trials=config.tpe_trials, n_jobs=1)
+        study.optimize(objective, n_trials=config.grid.tpe_trials, n_jobs=1)
         condition, percentile = study.best_params["condition"], study.best_params["percentile"]
     else:
         condition, percentile = min(ONE_CLASS[0], window), ONE_CLASS[1]

@@ -8,7 +8,8 @@ They are written into the plan.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fleetalign.config.detectors import find
@@ -43,6 +44,58 @@ class RangesConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ViewsConfig:
+    """The settings of the detector ``views``; another detector refuses to have them changed."""
+
+    blocks: int = 2
+    """Hidden blocks; 0 makes it near-linear, the control that shows the value of depth."""
+    seasonality: bool = True
+    """Whether to look for a daily or weekly period in the training range."""
+
+    def __post_init__(self) -> None:
+        check(0 <= self.blocks <= 8, f"model.views.blocks is {self.blocks}; must be in [0, 8]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShareADConfig:
+    """The settings of the detector ``sharead``; another detector refuses to have them changed."""
+
+    latent_size: int = 8
+    """H: width of each encoder's output per metric."""
+    dropout: float = 0.2
+    """Dropout during training."""
+    learning_rate_decay: float = 0.5
+    """``training.learning_rate`` is multiplied by this after each epoch."""
+    drop_metric_share: float = 0.15
+    """Share of (window, metric) pairs hidden during training."""
+
+    def __post_init__(self) -> None:
+        check(self.latent_size >= 1, f"model.sharead.latent_size is {self.latent_size}; must be at least 1")
+        check(0 <= self.dropout <= 0.9, f"model.sharead.dropout is {self.dropout}; must be in [0, 0.9]")
+        share = self.drop_metric_share
+        check(0 <= share < 1, f"model.sharead.drop_metric_share is {share}; must be in [0, 1)")
+
+
+DETECTOR_SECTIONS = ("views", "sharead")
+"""Sections of ``model`` that belong to the detector of their name."""
+
+
+def changed(section: Any, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return the settings of ``section``, or those of ``names``, that differ from their default."""
+    chosen = [f.name for f in dataclasses.fields(section)] if names is None else names
+    values = {name: getattr(section, name) for name in chosen}
+    defaults = type(section)()
+    return {name: value for name, value in values.items() if value != getattr(defaults, name)}
+
+
+def _refuse_changed(section: Any, where: str, network: str) -> None:
+    for name, value in changed(section).items():
+        raise ConfigError(
+            f"{where}.{name} is {value}, but model.network is {network}: remove it, or change the network"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """The network and its inputs."""
 
@@ -52,29 +105,41 @@ class ModelConfig:
     window_steps: int = None  # type: ignore[assignment]  # filled in from the detector when the object is made
     """Samples of one window, and how long a new entity warms up. Empty = the network's own: 32 for ``views``, 100 for
     ``sharead``."""
-    blocks: int = 2
-    """Hidden blocks of ``views``; 0 makes it near-linear, the control that shows the value of depth."""
-    seasonality: bool = True
-    """Whether ``views`` looks for a daily or weekly period in the training range."""
-    latent_size: int = 8
-    """H of ``sharead``: width of each encoder's output per metric."""
-    dropout: float = 0.2
-    """Dropout of ``sharead`` during training."""
     clip: float = 20.0
     """Standardised values are clipped to plus or minus this."""
     scale_floor: float = 0.01
     """A metric's scale is at least this share of the fleet's median scale of that metric."""
     seed: int = 11
     """Seed of weights, window sampling and dropout."""
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    sharead: ShareADConfig = field(default_factory=ShareADConfig)
 
     def __post_init__(self) -> None:
         suits = find(self.network).defaults
         if self.window_steps is None:
             object.__setattr__(self, "window_steps", suits.window_steps)
         check(8 <= self.window_steps <= 1024, f"model.window_steps is {self.window_steps}; must be in [8, 1024]")
-        check(0 <= self.dropout <= 0.9, f"model.dropout is {self.dropout}; must be in [0, 0.9]")
-        check(self.latent_size >= 1, f"model.latent_size is {self.latent_size}; must be at least 1")
-        check(0 <= self.blocks <= 8, f"model.blocks is {self.blocks}; must be in [0, 8]")
+        for section in DETECTOR_SECTIONS:
+            if section != self.network:
+                _refuse_changed(getattr(self, section), f"model.{section}", self.network)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResearchConfig:
+    """Settings of research on training."""
+
+    weight_decay: float = 1e-4
+    """Adam's weight decay."""
+    gradient_clip: float = 10.0
+    """Largest gradient norm."""
+    patience: int = 2
+    """Stop after this many epochs without a better validation loss."""
+    validation_share: float = 0.2
+    """Share of ``train``, at its end and separated by one window, used to choose the epoch."""
+
+    def __post_init__(self) -> None:
+        share = self.validation_share
+        check(0 <= share < 1, f"training.research.validation_share is {share}; must be in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,31 +155,17 @@ class TrainingConfig:
     """Adam's learning rate: of the first epoch for ``sharead``, at the top of the cycle for ``views``."""
     max_windows_per_epoch: int = None  # type: ignore[assignment]  # see epochs
     """Training windows drawn per epoch, which limits the time for any size of fleet."""
-    learning_rate_decay: float = 0.5
-    """The learning rate of ``sharead`` is multiplied by this after each epoch."""
-    weight_decay: float = 1e-4
-    """Adam's weight decay."""
-    gradient_clip: float = 10.0
-    """Largest gradient norm."""
-    patience: int = 2
-    """Stop after this many epochs without a better validation loss."""
-    validation_share: float = 0.2
-    """Share of ``train``, at its end and separated by one window, used to choose the epoch."""
     max_validation_windows: int = 8_000
     """Most windows used to compute the validation loss."""
-    drop_metric_share: float = 0.15
-    """Share of (window, metric) pairs hidden from ``sharead`` during training; ``views`` does not combine metrics."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where to train; ``auto`` takes a GPU if there is one, ``cuda`` requires one."""
     threads: int = 1
     """CPU threads of the training. Only the same number guarantees equal bytes."""
     checkpoint_every_batches: int = 100
     """A killed training loses at most this many batches."""
+    research: ResearchConfig = field(default_factory=ResearchConfig)
 
     def __post_init__(self) -> None:
-        for name in ("validation_share", "drop_metric_share"):
-            share = getattr(self, name)
-            check(0 <= share < 1, f"training.{name} is {share}; must be in [0, 1)")
         for name in ("epochs", "batch_size", "threads", "checkpoint_every_batches", "max_windows_per_epoch"):
             value = getattr(self, name)
             check(value is None or value >= 1, f"training.{name} is {value}; must be at least 1")
@@ -128,32 +179,11 @@ def for_network(training: TrainingConfig, network: str) -> TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AlignConfig:
-    """The alignment: each entity's threshold and condition."""
+class AlignGrid:
+    """What alignment chooses from, and how it counts: settings of research."""
 
-    method: Literal["fleet_prior", "published_tpe"] = "fleet_prior"
-    """``fleet_prior`` (docs/method.md), or the published search per entity."""
-    objective: Literal["event_f1", "point_adjusted_f1", "event_f_beta", "page_budget"] = "event_f1"
-    """The objective that alignment maximises on feedback."""
-    beta: float = 1.0
-    """Weight of recall in ``event_f_beta``."""
     conditions: tuple[int, ...] = (2, 6, 11, 21, 37, 60, 85, 100)
-    """Candidate C; those above the window are dropped."""
-    tail_probability_min: float = 1e-4
-    """Smallest share of normal samples that may exceed a threshold."""
-    tail_probability_max: float = 0.15
-    """Largest such share."""
-    tail_probability_count: int = 50
-    """Points of the log-spaced grid between the two."""
-    smooth: int = 5
-    """Width of the moving average over the tail-probability grid for the choice of the shared value."""
-    prior_weights: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
-    """Candidate k: how many average entities the fleet counts for; leave-one-incident-out chooses."""
-    pages_per_entity_day: float = 0.2
-    """Page budget of the cold start, of unlabelled time, and of ``page_budget``."""
-    max_pages_per_entity_day: float | None = None
-    """Cap on the settings that feedback may choose: their pages without an incident stay within it, for every entity with
-    feedback of its own and for the rest of the fleet as a whole. Empty = no cap."""
+    """Candidate C of detectors with a condition (``sharead``); those above the window are dropped."""
     default_condition: int = 11
     """C before any feedback exists."""
     view_weights: tuple[tuple[float, float, float, float], ...] = (
@@ -166,6 +196,56 @@ class AlignConfig:
     smoothings: tuple[float, ...] = (0.3, 1.0)
     """Candidate smoothings of ``views``: share of the newest sample in the running mean (1 = no smoothing). The first is the
     default."""
+    tail_probability_min: float = 1e-4
+    """Smallest share of normal samples that may exceed a threshold."""
+    tail_probability_max: float = 0.15
+    """Largest such share."""
+    tail_probability_count: int = 50
+    """Points of the log-spaced grid between the two."""
+    smooth: int = 5
+    """Width of the moving average over the tail-probability grid for the choice of the shared value."""
+    prior_weights: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
+    """Candidate k: how many average entities the fleet counts for; leave-one-incident-out chooses."""
+    tpe_trials: int = 50
+    """Trials per entity of ``published_tpe``."""
+
+    def __post_init__(self) -> None:
+        for name in ("smooth", "tail_probability_count", "tpe_trials"):
+            check(getattr(self, name) >= 1, f"align.grid.{name} is {getattr(self, name)}; must be at least 1")
+        check(bool(self.prior_weights), "align.grid.prior_weights is empty; give at least one candidate k")
+        check(
+            all(k > 0 for k in self.prior_weights), f"align.grid.prior_weights is {self.prior_weights}; must be above 0"
+        )
+        check(
+            0 < self.tail_probability_min < self.tail_probability_max < 1,
+            "align.grid: need 0 < tail_probability_min < tail_probability_max < 1",
+        )
+        check(all(c >= 2 for c in self.conditions), "align.grid.conditions must be at least 2")
+        check(
+            bool(self.smoothings) and all(0.2 <= a <= 1 for a in self.smoothings),
+            f"align.grid.smoothings is {self.smoothings}; give at least one, each in [0.2, 1]",
+        )
+        check(
+            bool(self.view_weights) and all(min(w) >= 0 and max(w) > 0 for w in self.view_weights),
+            "align.grid.view_weights: give at least one, none negative, not all 0",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignConfig:
+    """The alignment: each entity's threshold and condition."""
+
+    method: Literal["fleet_prior", "published_tpe"] = "fleet_prior"
+    """``fleet_prior`` (docs/method.md), or the published search per entity."""
+    objective: Literal["event_f1", "point_adjusted_f1", "event_f_beta", "page_budget"] = "event_f1"
+    """The objective that alignment maximises on feedback."""
+    beta: float = 1.0
+    """Weight of recall in ``event_f_beta``."""
+    pages_per_entity_day: float = 0.2
+    """Page budget of the cold start, of unlabelled time, and of ``page_budget``."""
+    max_pages_per_entity_day: float | None = None
+    """Cap on the settings that feedback may choose: their pages without an incident stay within it, for every entity with
+    feedback of its own and for the rest of the fleet as a whole. Empty = no cap."""
     quantile_days: float = 14.0
     """Threshold drift: a threshold moves towards the quantile of this many days of the entity's newest scores."""
     max_threshold_change_per_day: float = 0.02
@@ -177,32 +257,16 @@ class AlignConfig:
     entities_per_shard: int = 0
     """Entities of one mapped align task; 0 = about half a minute of work each, in at most 256 tasks. It changes no result.
     Airflow's ``core.max_map_length`` limits the number of tasks to 1,024 by default."""
-    tpe_trials: int = 50
-    """Trials per entity of ``published_tpe``."""
     seed: int = 13
     """Seed of controls, bootstrap and TPE."""
+    grid: AlignGrid = field(default_factory=AlignGrid)
 
     def __post_init__(self) -> None:
         check(
             self.entities_per_shard >= 0, f"align.entities_per_shard is {self.entities_per_shard}; 0 or more entities"
         )
-        for name in ("smooth", "merge_steps", "min_history_steps", "tail_probability_count"):
+        for name in ("merge_steps", "min_history_steps"):
             check(getattr(self, name) >= 1, f"align.{name} is {getattr(self, name)}; must be at least 1")
-        check(bool(self.prior_weights), "align.prior_weights is empty; give at least one candidate k")
-        check(all(k > 0 for k in self.prior_weights), f"align.prior_weights is {self.prior_weights}; must be above 0")
-        check(
-            0 < self.tail_probability_min < self.tail_probability_max < 1,
-            "align: need 0 < tail_probability_min < tail_probability_max < 1",
-        )
-        check(all(c >= 2 for c in self.conditions), "align.conditions must be at least 2")
-        check(
-            bool(self.smoothings) and all(0.2 <= a <= 1 for a in self.smoothings),
-            f"align.smoothings is {self.smoothings}; give at least one, each in [0.2, 1]",
-        )
-        check(
-            bool(self.view_weights) and all(min(w) >= 0 and max(w) > 0 for w in self.view_weights),
-            "align.view_weights: give at least one, none negative, not all 0",
-        )
         cap = self.max_pages_per_entity_day
         check(cap is None or cap > 0, f"align.max_pages_per_entity_day is {cap}; must be above 0, or empty for no cap")
         check(self.quantile_days > 0, f"align.quantile_days is {self.quantile_days}; must be above 0")
@@ -220,12 +284,8 @@ class GatesConfig:
     """Least share of entities with a row of their own (not ``default`` or ``quarantined``)."""
     max_pages_per_entity_day: float = 2.0
     """Most pages, true or false, per entity and day of the calibrate range."""
-    max_parity: float = 1e-5
-    """Largest relative difference of the exported graph from its golden vectors."""
     bootstrap_samples: int = 1000
     """Resamples of the 95 % intervals."""
-    shift_seeds: int = 20
-    """Random offsets of the ``shifted`` control."""
     must_beat_untrained: bool = False
     """Whether ``beats_untrained`` requires an event F1 above the untrained network's with its whole interval, instead of
     one that is not worse. That needs many incidents."""

@@ -49,6 +49,7 @@ class Configured(Protocol):
     name: str
     defaults: Defaults
     internals: tuple[str, ...]
+    condition_used: bool
     seconds_per_sample: float
 
 

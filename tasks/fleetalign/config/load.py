@@ -8,16 +8,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from fleetalign.config.build import check
+from fleetalign.config.moved import renamed
 from fleetalign.config.run import Config, SourceConfig, StorageConfig
 from fleetalign.errors import ConfigError
 
+logger = logging.getLogger(__name__)
 PARAMS_VARIABLE = "FLEETALIGN_PARAMS"
 STORE_VARIABLE = "FLEETALIGN_STORE"
 PROMETHEUS_VARIABLE = "FLEETALIGN_PROMETHEUS_URL"
@@ -56,16 +60,22 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
 def from_mapping(document: Any, where: str) -> Config:
     """Make the settings from a document that overrides defaults; ``where`` names it in errors.
 
+    A name that has moved is read, and logged with its new one.
+
     Raises:
         ConfigError: A setting is unknown or wrong.
     """
+    document, moved = renamed(document, where)
+    for line in moved:
+        logger.warning(line)
     config: Config = from_plain(Config, document, where)
     return config
 
 
-def from_build_settings(settings: dict[str, Any]) -> Config:
+def from_build_settings(settings: Mapping[str, Any]) -> Config:
     """Make the settings from the build sections of a plan, with defaults for all others."""
-    return from_mapping(settings, "plan.config")
+    config: Config = from_plain(Config, dict(settings), "plan.config")
+    return config
 
 
 def store_uri(uri: str | None = None) -> str:

@@ -15,10 +15,12 @@ from fleetalign.config.build import (
     ModelConfig,
     RangesConfig,
     TrainingConfig,
+    changed,
     check,
     for_network,
 )
 from fleetalign.config.detectors import find
+from fleetalign.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +39,20 @@ class StorageConfig:
     """Where panels larger than ``memory_mb`` are memory-mapped (default: the system's temporary directory)."""
     memory_mb: int = 512
     """Largest panel of telemetry held in memory; larger ones are memory-mapped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimulatorConfig:
+    """The fleet of the ``simulator`` source."""
+
+    seed: int = 7
+    """Seed of every random draw."""
+    start: str = "2026-03-02"
+    """First day (a Monday)."""
+    days: int = 7
+    """Days of telemetry."""
+    entities: int = 24
+    """Entities, over all kinds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,22 +77,13 @@ class SourceConfig:
     """Server of the ``prometheus`` source; empty = ``FLEETALIGN_PROMETHEUS_URL``, which suits passwords better."""
     prometheus_token_file: str = ""
     """File with the bearer token of the ``prometheus`` source."""
-    seed: int = 7
-    """Seed of the ``simulator`` source."""
-    start: str = "2026-03-02"
-    """First day of the ``simulator`` source (a Monday)."""
-    days: int = 7
-    """Days of the ``simulator`` source."""
-    entities: int = 24
-    """Entities of the ``simulator`` source, over all kinds."""
+    simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationConfig:
     """The validation of telemetry."""
 
-    max_abs_value: float = 1e18
-    """Larger absolute values are quarantined as ``too_large``: their squares exceed float64's useful range."""
     data_docs: bool = True
     """Whether to write Great Expectations' static HTML too."""
 
@@ -128,11 +135,9 @@ class EmitConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DriftConfig:
-    """The limits of ``fleetalign drift``; docs/operate.md explains the defaults."""
+class DriftLimits:
+    """What counts as drift; docs/operate.md explains the defaults."""
 
-    control_days: int = 3
-    """How many of the newest days that the release was built on are measured too, as control."""
     shift_scales: float = 1.0
     """An entity's metric has shifted when its mean over the day lies more than this many scales from its usual level."""
     max_shifted_share: float = 0.25
@@ -147,71 +152,110 @@ class DriftConfig:
     """Largest share of the day's entities that the release does not know."""
     max_silent_share: float = 0.2
     """Largest share of the release's entities without telemetry all day."""
+
+    def __post_init__(self) -> None:
+        check(self.shift_scales > 0, f"drift.limits.shift_scales is {self.shift_scales}; must be above 0")
+        for name in ("max_spread_ratio", "max_score_ratio"):
+            check(getattr(self, name) > 1, f"drift.limits.{name} is {getattr(self, name)}; must be above 1")
+        for name in ("max_shifted_share", "max_clipped_rise", "max_new_share", "max_silent_share"):
+            share = getattr(self, name)
+            check(0 <= share <= 1, f"drift.limits.{name} is {share}; must be in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriftConfig:
+    """The check of ``fleetalign drift``."""
+
+    control_days: int = 3
+    """How many of the newest days that the release was built on are measured too, as control."""
     pretrain_when_drifted: bool = False
     """Whether ``pretrain_due`` starts a pre-training if the newest check of the champion found drift, once per model."""
+    limits: DriftLimits = field(default_factory=DriftLimits)
 
     def __post_init__(self) -> None:
         check(self.control_days >= 0, f"drift.control_days is {self.control_days}; must not be negative")
-        check(self.shift_scales > 0, f"drift.shift_scales is {self.shift_scales}; must be above 0")
-        for name in ("max_spread_ratio", "max_score_ratio"):
-            check(getattr(self, name) > 1, f"drift.{name} is {getattr(self, name)}; must be above 1")
-        for name in ("max_shifted_share", "max_clipped_rise", "max_new_share", "max_silent_share"):
-            share = getattr(self, name)
-            check(0 <= share <= 1, f"drift.{name} is {share}; must be in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CronsConfig:
+    """When the DAGs run by themselves, as cron expressions in UTC."""
+
+    ingest: str = "0 0 * * *"
+    """When a partition closes and is ingested."""
+    pretrain: str = "0 4 * * 1"
+    """When the shared model is trained, due or not."""
+    align: str = "0 5 * * *"
+    """When entities are aligned to the newest feedback."""
+    feedback: str = "*/15 * * * *"
+    """When the inbox is read for statements of other tools."""
+    drift: str = "0 3 * * *"
+    """When the newest whole day is compared with the data that the champion was built on."""
+    health: str = "0 * * * *"
+    """When the channel's gauges are sent, and its alarm is raised if the release is about to expire."""
+    gc: str = "0 6 * * 0"
+    """When unreferenced objects of the store are collected."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolsConfig:
+    """Pools that limit how many tasks run at once."""
+
+    gpu: str = "gpu"
+    """Pool of the pre-training task."""
+    align: str = "align"
+    """Pool of the align shards."""
+    dvc: str = "dvc"
+    """Pool of the snapshot task; one slot, DVC locks its repository."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuPodConfig:
+    """The pod of the pre-training task on Kubernetes."""
+
+    limits: dict[str, str] = field(default_factory=dict)
+    """Limits and requests, such as ``{"nvidia.com/gpu": "1"}``; empty = the executor's default pod."""
+    image: str = ""
+    """Image, with torch; empty = the executor's image."""
+    node_selector: dict[str, str] = field(default_factory=dict)
+    """Labels of the nodes that the pod may run on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotifyConfig:
+    """Who hears of a failed task."""
+
+    email: tuple[str, ...] = ()
+    """Addresses that get a mail."""
+    smtp_conn_id: str = "smtp_default"
+    """Connection of the mail server and the sender's address."""
+    http_conn_id: str = ""
+    """Connection of a webhook that gets JSON; empty = none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AirflowConfig:
     """Settings that the DAG files read while Airflow parses them."""
 
-    ingest_cron: str = "0 0 * * *"
-    """When a partition closes and is ingested."""
-    pretrain_cron: str = "0 4 * * 1"
-    """When the shared model is trained, due or not."""
-    align_cron: str = "0 5 * * *"
-    """When entities are aligned to the newest feedback."""
-    feedback_cron: str = "*/15 * * * *"
-    """When the inbox is read for statements of other tools."""
-    drift_cron: str = "0 3 * * *"
-    """When the newest whole day is compared with the data that the champion was built on."""
-    health_cron: str = "0 * * * *"
-    """When the channel's gauges are sent, and its alarm is raised if the release is about to expire."""
-    gc_cron: str = "0 6 * * 0"
-    """When unreferenced objects of the store are collected."""
     min_new_partitions: int = 7
     """``pretrain_due`` starts a pre-training when this many partitions per kind are new."""
     max_cpu_hours: float = 0.0
     """An alignment that is expected to take more CPU hours is refused before it fans out; 0 = no limit."""
-    gpu_pool: str = "gpu"
-    """Pool of the pre-training task."""
-    align_pool: str = "align"
-    """Pool of the align shards."""
-    dvc_pool: str = "dvc"
-    """Pool of the snapshot task; one slot, DVC locks its repository."""
     gpu_queue: str = ""
     """Queue of the pre-training task; empty = the default queue."""
     gpu_executor: str = ""
     """Executor of the pre-training task; empty = the default executor."""
-    gpu_pod_limits: dict[str, str] = field(default_factory=dict)
-    """On Kubernetes: limits and requests of the pre-training's pod, such as ``{"nvidia.com/gpu": "1"}``; empty = its default pod."""
-    gpu_pod_image: str = ""
-    """Image of that pod, with torch; empty = the executor's image."""
-    gpu_node_selector: dict[str, str] = field(default_factory=dict)
-    """Labels of the nodes that the pod may run on."""
     retries: int = 2
     """Tries after the first, for errors that a retry may solve."""
     retry_delay_seconds: float = 30.0
     """Wait before a retry."""
     max_active_partitions: int = 7
     """Partitions ingested or validated at the same time."""
-    notify_email: tuple[str, ...] = ()
-    """Addresses that get a mail when a task has failed."""
-    notify_smtp_conn_id: str = "smtp_default"
-    """Connection of the mail server and the sender's address."""
-    notify_http_conn_id: str = ""
-    """Connection of a webhook that gets JSON when a task has failed; empty = none."""
     approval_hours: float = 0.0
     """How long a promotion waits for an approval before the channel stays unchanged; 0 = promote without approval."""
+    crons: CronsConfig = field(default_factory=CronsConfig)
+    pools: PoolsConfig = field(default_factory=PoolsConfig)
+    gpu_pod: GpuPodConfig = field(default_factory=GpuPodConfig)
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
 
     def __post_init__(self) -> None:
         check(
@@ -249,10 +293,22 @@ class Config:
             f"align.method is published_tpe, which searches the condition C of sharead; model.network is "
             f"{self.model.network}: set it to sharead, or align.method to fleet_prior",
         )
+        for name, value in changed(self.align.grid, foreign_candidates(self.model.network)).items():
+            raise ConfigError(
+                f"align.grid.{name} is {value}, but model.network is {self.model.network}, which has no such choice: "
+                "remove it, or change the network"
+            )
 
     def build_settings(self) -> dict[str, Any]:
         """Return the settings that decide artifacts as plain JSON values, for the plan."""
         return {name: plain(getattr(self, name)) for name in BUILD_SECTIONS}
+
+
+def foreign_candidates(network: str) -> tuple[str, ...]:
+    """Name the candidates of ``align.grid`` that the detector ``network`` does not choose from."""
+    views = () if network == "views" else ("view_weights", "smoothings")
+    conditions = () if find(network).condition_used else ("conditions", "default_condition")
+    return views + conditions
 
 
 BUILD_SECTIONS = ("ranges", "model", "training", "align", "gates")

@@ -9,6 +9,9 @@ import numpy as np
 
 from fleetalign.contracts.arrays import Bools, Floats
 
+MAX_ABS_VALUE = 1e18
+"""Largest size of a value in the lake: the squares of larger ones exceed float64's useful range."""
+
 
 def is_measured(values: Floats, max_abs_value: float | None = None) -> Bools:
     """Mark the cells of ``values`` that are finite and at most ``max_abs_value`` in size.

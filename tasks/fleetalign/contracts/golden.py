@@ -39,6 +39,8 @@ GOLDEN = TableContract(
     ("case", "role", "tensor"),
 )
 
+MAX_PARITY = 1e-5
+"""Largest relative difference of a graph from its golden vectors."""
 RELATIVE_FLOOR = 1e-2
 """Scores are squared multiples of a metric's scale. Float32 carries a reconstruction to about 3e-7, so a score of
 0.01 to 6e-6 relative and a smaller one to less: differences are taken relative to at least this much."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fleetalign.contracts.document import Document
 from fleetalign.interval import Interval
 
-PLAN_VERSION = "1.2"
+PLAN_VERSION = "2.0"
 RangeName = Literal["train", "calibrate", "judge"]
 
 

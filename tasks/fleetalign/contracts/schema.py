@@ -26,8 +26,8 @@ def schema(name: str) -> dict[str, Any]:
     return found
 
 
-def checked_major(document: Mapping[str, Any], supported: str, where: str) -> None:
-    """Check that a document has the major version of ``supported``.
+def checked_major(document: Mapping[str, Any], supported: str, where: str, *older: str) -> None:
+    """Check that a document has the major version of ``supported``, or an ``older`` one.
 
     Fields and minor versions may be newer.
 
@@ -35,10 +35,11 @@ def checked_major(document: Mapping[str, Any], supported: str, where: str) -> No
         BadInput: The document has another major version.
     """
     version = str(document.get("schema_version", "none"))
-    major = supported.partition(".")[0]
-    if version.partition(".")[0] != major:
+    majors = (*older, supported.partition(".")[0])
+    if version.partition(".")[0] not in majors:
+        known = " and ".join(f"{major}.x" for major in majors)
         raise BadInput(
-            f"{where} has schema_version {version}; this fleetalign reads {major}.x; install a fleetalign that knows it"
+            f"{where} has schema_version {version}; this fleetalign reads {known}; install a fleetalign that knows it"
         )
 
 

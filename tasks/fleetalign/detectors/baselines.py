@@ -2,7 +2,7 @@
 
 They are exported and aligned like any other.
 They are not registered, so no align worker imports torch with them. The third baseline, near-linear, is ``views`` with
-``model.blocks`` 0. Shapes: B batch, M metric, W window_steps, K statistics columns.
+``model.views.blocks`` 0. Shapes: B batch, M metric, W window_steps, K statistics columns.
 """
 
 from __future__ import annotations

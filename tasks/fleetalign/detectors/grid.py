@@ -44,14 +44,15 @@ def single_candidate(config: AlignConfig) -> Grid:
 
 def condition_grid(config: AlignConfig, window_steps: int) -> Grid:
     """Return the conditions C that fit the window as candidates; every entity has its own."""
-    default = min(config.default_condition, window_steps)
-    conditions = sorted({c for c in config.conditions if c <= window_steps} | {default})
+    default = min(config.grid.default_condition, window_steps)
+    conditions = sorted({c for c in config.grid.conditions if c <= window_steps} | {default})
     return Grid(tuple(conditions), make_tails(config), conditions.index(default))
 
 
 def make_tails(config: AlignConfig) -> Floats:
     """Return the log-spaced tail probabilities [P]."""
-    return np.geomspace(config.tail_probability_min, config.tail_probability_max, config.tail_probability_count)
+    grid = config.grid
+    return np.geomspace(grid.tail_probability_min, grid.tail_probability_max, grid.tail_probability_count)
 
 
 def upper_quantiles(ordered: np.ndarray, tails: Floats) -> np.ndarray:

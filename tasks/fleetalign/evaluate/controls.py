@@ -10,6 +10,9 @@ import hashlib
 
 import numpy as np
 
+CONTROL_SEEDS = 20
+"""Seeds of each control of a figure."""
+
 
 def generator(kind: str, entity_id: str, seed: int, purpose: str) -> np.random.Generator:
     """Create a random generator that depends only on its arguments."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetalign.contracts.feedback import UNLABELLED
-from fleetalign.evaluate.controls import random_alarms, shift_offsets, shifted
+from fleetalign.evaluate.controls import CONTROL_SEEDS, random_alarms, shift_offsets, shifted
 from fleetalign.evaluate.figures import Figures, Protocol
 from fleetalign.evaluate.outcomes import EntityCounts, count, mean
 
@@ -44,7 +44,7 @@ def judge(
     merge_steps: int,
     samples: int,
     seed: int,
-    control_seeds: int = 20,
+    control_seeds: int = CONTROL_SEEDS,
     protocol: Protocol = "judge_range",
 ) -> Figures:
     """Judge alarms where ``judged`` and labelled, with ``control_seeds`` seeds of each control.

@@ -22,7 +22,7 @@ def import_configured(store: Store, config: Config, interval: Interval) -> int:
     """
     source = config.source
     if source.type == "simulator":
-        table = Simulation.from_source(source).feedback()
+        table = Simulation.from_settings(source.simulator).feedback()
     elif source.feedback_path:
         table = read_feedback_file(source.feedback_path, source.kind or DEFAULT_KIND, store=store)
     else:

@@ -12,13 +12,13 @@ from fleetalign.simulate.simulation import Simulation
 
 
 class SimulatorSource:
-    """The fleet that ``source.seed``, ``start``, ``days`` and ``entities`` describe."""
+    """The fleet that ``source.simulator`` describes."""
 
     name = "simulator"
 
     def __init__(self, config: Config) -> None:
         """Raise UsageError for settings that describe no fleet."""
-        self._simulation = Simulation.from_source(config.source)
+        self._simulation = Simulation.from_settings(config.source.simulator)
 
     def read(self, interval: Interval, progress: Progress | None = None) -> Iterator[Reading]:
         """Yield one reading with a table per kind; without tables outside the simulated days."""

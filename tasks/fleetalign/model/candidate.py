@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from fleetalign.config import Config
+from fleetalign.contracts.golden import MAX_PARITY
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.hashing import files_id, readable_json, sha256
 from fleetalign.contracts.model_card import Epoch, ModelCard, TrainingSummary
@@ -78,7 +79,7 @@ def pretrain_kind(
     model = export(trained.network, config.model.window_steps)
     golden = golden_vectors(model, len(panel.metrics), config.model.seed)
     difference = verify(model, golden)
-    if not difference <= config.gates.max_parity:
+    if not difference <= MAX_PARITY:
         raise NotReproducible(
             f"kind {kind!r}: onnxruntime differs from the graph's own golden vectors by {difference:g} relative; "
             "use the locked onnxruntime"

@@ -124,7 +124,7 @@ class _Run:
         self.network, self.trainer = network, trainer
         self.untrained = copy.deepcopy(network)
         steps = panel.values.shape[1]
-        self.windows, self.validation = split(panel, 0, steps, model.window_steps, settings.validation_share)
+        self.windows, self.validation = split(panel, 0, steps, model.window_steps, settings.research.validation_share)
         if not len(self.windows):
             raise BadInput(
                 f"kind {panel.kind!r}: no entity has one full window of {model.window_steps} steps of training data "
@@ -151,7 +151,7 @@ class _Run:
                 self.state = state
         drawn = min(settings.max_windows_per_epoch, len(self.windows))
         batches = math.ceil(drawn / settings.batch_size)
-        while state.epoch < settings.epochs and state.epoch - state.best_epoch <= settings.patience:
+        while state.epoch < settings.epochs and state.epoch - state.best_epoch <= settings.research.patience:
             numbers = self.windows.sample(drawn, self.model.seed, state.epoch)
             for place in self.windows.places(numbers, settings.batch_size, skip=state.batch):
                 done = state.epoch * batches + state.batch
@@ -185,7 +185,7 @@ class _Run:
         self.optimizer.zero_grad()
         loss, weight = self.trainer.loss(self._gather(entity, end), random)
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation here
-        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.research.gradient_clip)
         self.optimizer.step()
         self.state.loss_sum += loss.item() * weight
         self.state.loss_weight += weight

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetalign.config import Config, ModelConfig
+from fleetalign.config import Config, ShareADConfig, TrainingConfig, ViewsConfig
 from fleetalign.contracts.arrays import Floats
 from fleetalign.contracts.plan import Plan
 from fleetalign.detectors.registry import detector
@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 STUDY_FILE = "study.journal"
 HISTORY_FILE = "history.png"
 BEST_FILE = "best.yaml"
-MODEL_SETTINGS = {field.name for field in dataclasses.fields(ModelConfig)}
+TRAINING_SETTINGS = {field.name for field in dataclasses.fields(TrainingConfig)}
+OWN_SETTINGS = {
+    name: {field.name for field in dataclasses.fields(section)}
+    for name, section in (("views", ViewsConfig), ("sharead", ShareADConfig))
+}
 STARTUP_TRIALS = 4
 
 
@@ -88,7 +92,7 @@ def tune(
     (sqlite:///file), the plot in ``out_dir/history.png``. The first trial is the given configuration.
 
     Returns:
-        ``{"model": {...}, "training": {...}}`` with the best values of the searched settings.
+        ``{"model": {...}, "training": {...}}`` with the detector and the best values of the searched settings.
 
     Raises:
         UsageError: fewer than one trial, or the detector has no settings to search.
@@ -102,7 +106,7 @@ def tune(
     if not searched:
         raise UsageError(f"model.network {config.model.network!r} has no settings to tune; choose another detector")
     steps = panel.values.shape[1]
-    if split(panel, 0, steps, config.model.window_steps, config.training.validation_share)[1] is None:
+    if split(panel, 0, steps, config.model.window_steps, config.training.research.validation_share)[1] is None:
         raise BadInput(
             f"kind {panel.kind!r}: {steps} steps of train leave no validation part of one window "
             f"({config.model.window_steps} steps); tune on a longer range or a smaller model.window_steps"
@@ -129,23 +133,36 @@ def tune(
 
     study.optimize(objective, n_trials=max(0, trials - len(_finished(study))), callbacks=[count])
     _plot(study, folder / HISTORY_FILE)
-    return as_overrides(study.best_params)
+    return as_overrides(study.best_params, config.model.network)
 
 
-def as_overrides(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return flat setting names as sections of params.yaml."""
-    return {
-        "model": {name: value for name, value in settings.items() if name in MODEL_SETTINGS},
-        "training": {name: value for name, value in settings.items() if name not in MODEL_SETTINGS},
-    }
+def as_overrides(settings: Mapping[str, Any], network: str) -> dict[str, Any]:
+    """Return the searched ``settings``, by name, as sections of params.yaml.
+
+    A name is looked for in ``training``, then in the detector's own section of ``model``, then in ``model``.
+    """
+    own = OWN_SETTINGS.get(network, set())
+    found: dict[str, Any] = {"model": {"network": network}, "training": {}}
+    for name, value in settings.items():
+        if name in TRAINING_SETTINGS:
+            found["training"][name] = value
+        elif name in own:
+            found["model"].setdefault(network, {})[name] = value
+        else:
+            found["model"][name] = value
+    return found
 
 
 def override(config: Config, settings: Mapping[str, Any]) -> Config:
-    """Return ``config`` with the flat ``settings`` of a trial."""
-    sections = as_overrides(settings)
+    """Return ``config`` with the searched ``settings`` of a trial."""
+    network = config.model.network
+    sections = as_overrides(settings, network)
+    model = sections["model"]
+    if network in model:
+        model[network] = dataclasses.replace(getattr(config.model, network), **model[network])
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(config.model, **sections["model"]),
+        model=dataclasses.replace(config.model, **model),
         training=dataclasses.replace(config.training, **sections["training"]),
     )
 
@@ -162,7 +179,9 @@ def _propose(trial: optuna.Trial, searched: Mapping[str, Search]) -> dict[str, A
 
 def _current(config: Config, searched: Mapping[str, Search]) -> dict[str, Any]:
     """Return the configured values of the searched settings: the first trial."""
-    settings = {**dataclasses.asdict(config.model), **dataclasses.asdict(config.training)}
+    model = dataclasses.asdict(config.model)
+    own: dict[str, Any] = model.get(config.model.network, {})
+    settings = {**model, **own, **dataclasses.asdict(config.training)}
     return {name: settings[name] for name in searched}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.config import Config, from_build_settings
+from fleetalign.config.moved import renamed_in_plan
 from fleetalign.contracts.feedback import in_force
 from fleetalign.contracts.mutes import mute_id
 from fleetalign.contracts.plan import PLAN_VERSION, Plan, Shard
@@ -18,23 +19,27 @@ from fleetalign.errors import ConfigError
 from fleetalign.storage import lake, layout
 from fleetalign.storage.store import Store
 
+FIRST_PLANS = "1"
+"""The major version of plans whose settings have other names."""
 Statements = Literal["feedback", "mutes"]
+STATEMENTS: tuple[Statements, ...] = get_args(Statements)
 
 
 def read_plan(store: Store, plan_id: str) -> Plan:
     """Read a plan. Raises NotFound, and BadInput for an unknown major version."""
     document = store.get_json(layout.plan(plan_id))
-    checked_major(document, PLAN_VERSION, f"{store.uri}/{layout.plan(plan_id)}")
+    checked_major(document, PLAN_VERSION, f"{store.uri}/{layout.plan(plan_id)}", FIRST_PLANS)
     return Plan.from_document(document)
 
 
 def plan_config(plan: Plan) -> Config:
     """Return the build settings that the plan was made with.
 
-    Raises ConfigError when this version of fleetalign does not know one of them.
+    Those of a plan 1.x have the names of today. Raises ConfigError when this version of fleetalign does not know one of them.
     """
     try:
-        return from_build_settings(dict(plan.config))
+        of_first = plan.schema_version.partition(".")[0] == FIRST_PLANS
+        return from_build_settings(renamed_in_plan(plan.config) if of_first else plan.config)
     except ConfigError as error:
         raise ConfigError(
             f"{error}: another fleetalign made this plan; make a new one (in Airflow: a new run)"

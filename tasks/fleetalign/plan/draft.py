@@ -19,9 +19,11 @@ from fleetalign.contracts.feedback import in_force
 from fleetalign.contracts.hashing import content_id, readable_json, sha256
 from fleetalign.contracts.plan import FrozenStatements, FrozenTable, KindPlan, Plan, ReusedModel, Shard
 from fleetalign.contracts.tables import to_parquet
-from fleetalign.errors import BadInput
+from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
+from fleetalign.plan import receipts
 from fleetalign.plan.cost import entities_per_shard
+from fleetalign.plan.document import STATEMENTS, plan_config, read_plan, read_statements
 from fleetalign.plan.ranges import plan_kind
 from fleetalign.storage import lake, layout, statements
 from fleetalign.storage.store import Store
@@ -48,10 +50,31 @@ def write_plan(
 ) -> tuple[str, Plan]:
     """Write the plan for what the store holds now; returns its id and the plan.
 
-    Raises what ``draft`` raises.
+    If the newest trained plan is of an earlier version and says the same, it is returned instead: an upgrade trains
+    nothing again. Raises what ``draft`` raises.
     """
     plan = draft(store, config, interval, as_of=as_of)
+    trained_id = receipts.latest(store, "pretrain")
+    if trained_id is not None:
+        trained = read_plan(store, trained_id)
+        if trained.schema_version != plan.schema_version and _says_the_same(store, trained, plan):
+            return trained_id, trained
     return store_plan(store, plan), plan
+
+
+def _says_the_same(store: Store, older: Plan, plan: Plan) -> bool:
+    """Say whether a plan of an older version would be ``plan`` today."""
+    try:
+        settings = plan_config(older).build_settings()
+    except ConfigError:
+        return False
+    for which in STATEMENTS:
+        if not read_statements(store, older, which).equals(read_statements(store, plan, which)):
+            return False
+    renewed = dataclasses.replace(
+        older, schema_version=plan.schema_version, config=settings, feedback=plan.feedback, mutes=plan.mutes
+    )
+    return renewed.as_document() == plan.as_document()
 
 
 def store_plan(store: Store, plan: Plan) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetalign.config import Config
+from fleetalign.contracts.golden import MAX_PARITY
 from fleetalign.contracts.hashing import ID_LENGTH, data_version, readable_json
 from fleetalign.contracts.manifest import Gate, KindManifest, Manifest, ReleaseFile
 from fleetalign.contracts.plan import KindPlan, Plan
@@ -158,7 +159,7 @@ def _gates(built: Built, scorer: Scorer, judged: Figures | None, settings: Confi
         quality = [Gate(gate.name, None, 0.0, "fail", why) for gate in quality]
     return [
         gates.coverage(built.aligned.coverage.by_state, limits.min_coverage),
-        gates.golden_parity(scorer.verify(), limits.max_parity),
+        gates.golden_parity(scorer.verify(), MAX_PARITY),
         gates.pages_per_entity_day(built.aligned.pages_per_entity_day, limits.max_pages_per_entity_day),
         *quality,
     ]

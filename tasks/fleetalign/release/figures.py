@@ -100,7 +100,6 @@ def figures(
                 for trace in traces(store, plan, scorer, chosen, "judge", config)
             ),
             merge_steps=config.align.merge_steps,
-            control_seeds=config.gates.shift_seeds,
             samples=samples,
             seed=seed,
         )
@@ -150,7 +149,6 @@ def judge_scores(
     found = judge(
         (judged(trace, tail, control) for trace, tail in _score_traces(scorer, scores, feedback)),
         merge_steps=config.align.merge_steps,
-        control_seeds=config.gates.shift_seeds,
         samples=config.gates.bootstrap_samples,
         seed=config.align.seed,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fleetalign.config import SourceConfig
+from fleetalign.config import SimulatorConfig
 from fleetalign.contracts.arrays import Bools, Floats
 from fleetalign.contracts.tables import TELEMETRY, TIME
 from fleetalign.errors import UsageError
@@ -63,8 +63,8 @@ class Simulation:
                 raise UsageError(f"simulator: {name} is {getattr(self, name)}; it must be at least {least}")
 
     @classmethod
-    def from_source(cls, source: SourceConfig) -> Simulation:
-        return cls(source.seed, parse_time(source.start), source.days, source.entities)
+    def from_settings(cls, fleet: SimulatorConfig) -> Simulation:
+        return cls(fleet.seed, parse_time(fleet.start), fleet.days, fleet.entities)
 
     @property
     def kinds(self) -> tuple[SimulatedKind, ...]:

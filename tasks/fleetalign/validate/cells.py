@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.arrays import Bools, Floats
-from fleetalign.contracts.cells import is_measured
+from fleetalign.contracts.cells import MAX_ABS_VALUE, is_measured
 from fleetalign.contracts.tables import KEY_COLUMNS, QUARANTINED_CELLS
 from fleetalign.storage.quarantine import Rule
 
 
-def check_cells(table: pa.Table, max_abs_value: float) -> tuple[pa.Table, pa.Table]:
-    """Replace NaN, infinities and values beyond ``max_abs_value`` in ``table`` by null.
+def check_cells(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Replace NaN, infinities and values beyond ``MAX_ABS_VALUE`` in ``table`` by null.
 
     Returns the table and the quarantined cells; NaN is the missing marker itself, so it is not quarantined.
     """
@@ -24,7 +24,7 @@ def check_cells(table: pa.Table, max_abs_value: float) -> tuple[pa.Table, pa.Tab
         if name in KEY_COLUMNS:
             continue
         values = table.column(name).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-        missing = ~is_measured(values, max_abs_value)
+        missing = ~is_measured(values, MAX_ABS_VALUE)
         bad = missing & ~np.isnan(values)
         if bad.any():
             quarantined.append(_quarantined(table, name, values, bad))

@@ -82,7 +82,7 @@ def validate_partition(store: Store, config: Config, kind: str, interval: Interv
         raise NotFound(f"no raw partition of kind {kind} for {key} in {store.uri}; ingest it first")
     table = read_partition(store, raw)
     measured, rows = check_rows(table, interval, raw.step_seconds, raw.prefix)
-    measured, cells = check_cells(measured, config.validation.max_abs_value)
+    measured, cells = check_cells(measured)
     validated, inserted = fill_gaps(measured, raw.step_seconds)
     _check_laws(raw, table.num_rows, measured.num_rows, rows.num_rows, inserted, validated.num_rows)
     row_rules = write_quarantine(store, "rows", "validate", kind, interval, granularity, rows)

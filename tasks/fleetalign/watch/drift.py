@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fleetalign.config import Config
-from fleetalign.config.run import DriftConfig, plain
+from fleetalign.config.run import DriftConfig, DriftLimits, plain
 from fleetalign.contracts.manifest import rounded
 from fleetalign.contracts.plan import Plan
 from fleetalign.errors import BadInput
@@ -104,13 +104,13 @@ def check(
         if one.kind in scorer.kinds and one.seen:
             _compare(one, stored_partitions(store, scorer, one.kind, day), reader, scorer, day, config.drift)
     alarm_rate, pages = _alarm_rate(kinds, scorer, day, config)
-    found = [*(m for one in kinds for m in one.measures), *_coverage(kinds, config.drift), pages]
+    found = [*(m for one in kinds for m in one.measures), *_coverage(kinds, config.drift.limits), pages]
     report = {
         "schema_version": REPORT_VERSION,
         "release_id": scorer.release_id,
         "day": _date(day),
         "partitions": [p.digest for p in partitions],
-        "limits": plain(config.drift),
+        "limits": plain(config.drift.limits) | {"control_days": config.drift.control_days},
         "kinds": {one.kind: one.as_json() for one in kinds},
         "alarm_rate": alarm_rate,
         "measures": [m.as_json() for m in found],
@@ -157,21 +157,21 @@ def _compare(
     reader: DayReader,
     scorer: Scorer,
     day: Interval,
-    limits: DriftConfig,
+    settings: DriftConfig,
 ) -> None:
     """Measure the entities that the release knows, and count the alarms of all entities."""
     measured = sorted(reader.measurable(one.kind) & {*one.seen})
     found, (one.alarms[day],) = reader.read(one.kind, partitions, one.seen, [day], measured)
     if not found:
         return
-    one.control = _control_days(reader.plan, one.kind, day, limits.control_days)
+    one.control = _control_days(reader.plan, one.kind, day, settings.control_days)
     if one.control:
         built_on = partitions_of(reader.plan, one.kind)
         control, alarms = reader.read(one.kind, built_on, measured, one.control, measured)
         found += control
         one.alarms |= dict(zip(one.control, alarms, strict=True))
     metrics = scorer.manifest.kinds[one.kind].metrics
-    one.measures = measures(one.kind, metrics, measured, found[0], found[1:], limits)
+    one.measures = measures(one.kind, metrics, measured, found[0], found[1:], settings.limits)
 
 
 def _control_days(plan: Plan, kind: str, day: Interval, most: int) -> list[Interval]:
@@ -184,7 +184,7 @@ def _control_days(plan: Plan, kind: str, day: Interval, most: int) -> list[Inter
     return [d for d in whole if any(d.overlaps(s) for s in spans)][-most:]
 
 
-def _coverage(kinds: Sequence[_Kind], limits: DriftConfig) -> list[Measure]:
+def _coverage(kinds: Sequence[_Kind], limits: DriftLimits) -> list[Measure]:
     """Measure the shares of new and of silent entities, by kind and over the fleet."""
     found = []
     groups = [(one.kind, [one]) for one in kinds] + [(FLEET, list(kinds))]

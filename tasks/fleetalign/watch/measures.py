@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fleetalign.config.run import DriftConfig
+from fleetalign.config.run import DriftLimits
 from fleetalign.contracts.arrays import Floats
 from fleetalign.contracts.manifest import rounded
 from fleetalign.evaluate.medians import median_over_entities
@@ -128,7 +128,7 @@ def measures(
     entity_ids: Sequence[str],
     day: KindDay,
     control: Sequence[KindDay],
-    limits: DriftConfig,
+    limits: DriftLimits,
 ) -> list[Measure]:
     """Compute every measure of a kind.
 
@@ -179,7 +179,7 @@ def limit_share(measure: Mapping[str, Any], value: float) -> float:
     return float(value / measure["limit"]) if measure["limit"] else float(value > 0) * 2
 
 
-def _score_ratio(kind: str, entity_ids: Sequence[str], days: Sequence[KindDay], limits: DriftConfig) -> Measure:
+def _score_ratio(kind: str, entity_ids: Sequence[str], days: Sequence[KindDay], limits: DriftLimits) -> Measure:
     """Measure the ratio of scores to those of the control days for the median entity."""
     control = days[1:]
     # A control day is compared with the others only: including itself would bias the ratio towards 1.

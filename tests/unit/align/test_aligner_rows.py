@@ -15,7 +15,7 @@ from fleetalign.align.held_out import HeldOutSummary
 from fleetalign.align.pool import count
 from fleetalign.align.shard import NO_SCORE, NO_TELEMETRY, SHARD_SCHEMA, TOO_LITTLE_HISTORY, flat
 from fleetalign.align.threshold_drift import Previous
-from fleetalign.config import AlignConfig, Config, ModelConfig
+from fleetalign.config import AlignConfig, AlignGrid, Config, ModelConfig
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.plan import Plan, Ranges
 from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER, from_parquet
@@ -27,7 +27,7 @@ from fleetalign.testing.plans import toy_kind, toy_plan
 
 CONFIG = Config(
     model=ModelConfig(network="sharead", window_steps=16),
-    align=AlignConfig(conditions=(2, 6), tail_probability_count=15),
+    align=AlignConfig(grid=AlignGrid(conditions=(2, 6), tail_probability_count=15)),
 )
 GRID = condition_grid(CONFIG.align, 16)
 STEPS = 600

@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 
 from fleetalign.align.choice import Chooser, best, choose
 from fleetalign.align.counts import EntityCounts, Pool, pooled, unlabelled_share
-from fleetalign.config import AlignConfig
+from fleetalign.config import AlignConfig, AlignGrid
 from fleetalign.detectors.grid import condition_grid
 
-CONFIG = AlignConfig(conditions=(2, 6), default_condition=6, tail_probability_count=20, smooth=1)
+CONFIG = AlignConfig(grid=AlignGrid(conditions=(2, 6), default_condition=6, tail_probability_count=20, smooth=1))
 GRID = condition_grid(CONFIG, 8)
+
+
+def weighing(prior_weights: tuple[float, ...]) -> AlignConfig:
+    """The configuration with other candidates k."""
+    return dataclasses.replace(CONFIG, grid=dataclasses.replace(CONFIG.grid, prior_weights=prior_weights))
 
 
 def entity(detected_from: float, incidents: int, false_per_p: float = 1000.0, days: float = 10.0) -> EntityCounts:
@@ -38,17 +43,17 @@ def test_the_shared_pair_is_the_smallest_p_that_finds_the_incidents():
 def test_own_feedback_moves_the_own_row_and_silence_keeps_the_shared_one():
     fleet = [entity(0.003, 2) for _ in range(6)] + [entity(0.02, 6, false_per_p=10.0)]
     labelled = np.ones(7, dtype=bool)
-    choice = choose(fleet, labelled, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,)))
+    choice = choose(fleet, labelled, GRID, weighing((1.0,)))
     assert tuple(choice.own[6]) != choice.shared
     labelled[6] = False
-    choice = choose(fleet, labelled, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,)))
+    choice = choose(fleet, labelled, GRID, weighing((1.0,)))
     assert tuple(choice.own[6]) == choice.shared
 
 
 def test_one_incident_cannot_overfit_under_a_heavy_prior():
     fleet = [entity(0.003, 4) for _ in range(9)] + [entity(0.15, 1)]
-    light = choose(fleet, np.ones(10, dtype=bool), GRID, dataclasses.replace(CONFIG, prior_weights=(0.01,)))
-    heavy = choose(fleet, np.ones(10, dtype=bool), GRID, dataclasses.replace(CONFIG, prior_weights=(30.0,)))
+    light = choose(fleet, np.ones(10, dtype=bool), GRID, weighing((0.01,)))
+    heavy = choose(fleet, np.ones(10, dtype=bool), GRID, weighing((30.0,)))
     assert tuple(heavy.own[9]) == heavy.shared
     assert tuple(light.own[8]) == light.shared
 
@@ -56,7 +61,7 @@ def test_one_incident_cannot_overfit_under_a_heavy_prior():
 def test_k_is_chosen_by_held_out_incidents_and_every_candidate_is_reported():
     fleet = [entity(0.003, 3) for _ in range(5)]
     choice = choose(fleet, np.ones(5, dtype=bool), GRID, CONFIG)
-    assert set(choice.k_values) == set(CONFIG.prior_weights)
+    assert set(choice.k_values) == set(CONFIG.grid.prior_weights)
     assert choice.k == max(k for k, v in choice.k_values.items() if v == max(choice.k_values.values()))
 
 
@@ -66,7 +71,7 @@ def test_a_fold_never_sees_its_own_incident():
     labelled = np.ones(6, dtype=bool)
     without = dataclasses.replace(lonely, hits=lonely.hits[..., :0], credit=lonely.credit[:0])
     held_out = Chooser(fleet, labelled, GRID, CONFIG).folds(1.0)[5][0]
-    expected = choose([*fleet[:5], without], labelled, GRID, dataclasses.replace(CONFIG, prior_weights=(1.0,))).own[5]
+    expected = choose([*fleet[:5], without], labelled, GRID, weighing((1.0,))).own[5]
     assert held_out == tuple(expected)
 
 
@@ -93,7 +98,7 @@ SHARED = dataclasses.replace(GRID, shared_candidate=True)
 
 def test_a_candidate_of_the_fleet_is_the_same_for_every_entity_and_p_is_its_own():
     fleet = [finds(0, 3) for _ in range(5)] + [finds(1, 3), entity(0.05, 6, false_per_p=1.0)]
-    config = dataclasses.replace(CONFIG, prior_weights=(0.01,))
+    config = weighing((0.01,))
     own = choose(fleet, np.ones(7, dtype=bool), GRID, config).own
     assert own[5, 0] == 1
     shared = choose(fleet, np.ones(7, dtype=bool), SHARED, config)
@@ -146,7 +151,7 @@ def test_without_feedback_the_page_budget_decides(budget):
     fleet = [entity(0.003, 0) for _ in range(4)]
     choice = choose(fleet, np.zeros(4, dtype=bool), GRID, config)
     c, p = choice.shared
-    assert GRID.conditions[c] == config.default_condition
+    assert GRID.conditions[c] == config.grid.default_condition
     per_day = fleet[0].false[c, p] / fleet[0].days
     assert per_day <= budget or p == 0
     if p + 1 < len(GRID.tails):

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from fleetalign.align.counts import EntityCounts, pooled
 from fleetalign.align.preference import Preference
-from fleetalign.config import AlignConfig
+from fleetalign.config import AlignConfig, AlignGrid
 from fleetalign.detectors.grid import Grid, make_tails
 
-CONFIG = AlignConfig(tail_probability_count=12, smooth=1)
+CONFIG = AlignConfig(grid=AlignGrid(tail_probability_count=12, smooth=1))
 TAILS = make_tails(CONFIG)
 DEFAULT, OTHER, THIRD = range(3)
 GRID = Grid(("default", "other", "third"), TAILS, default=DEFAULT, shared_candidate=True)

@@ -13,7 +13,7 @@ import pytest
 
 from fleetalign.align.aligner_rows import Reduced, reduce_shards
 from fleetalign.align.shard import NO_TELEMETRY, TOO_LITTLE_HISTORY, align_shard
-from fleetalign.config import AlignConfig, Config, ModelConfig, RangesConfig, StorageConfig
+from fleetalign.config import AlignConfig, AlignGrid, Config, ModelConfig, RangesConfig, ShareADConfig, StorageConfig
 from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.hashing import readable_json
@@ -44,10 +44,13 @@ RANGES = RangesConfig(train=("2026-03-02", "2026-03-10"), calibrate=("2026-03-11
 
 
 def config_of(network: str) -> Config:
+    model = ModelConfig(network=network, window_steps=16)
+    grid = AlignGrid(tail_probability_count=12)
+    if network == "sharead":
+        model = dataclasses.replace(model, sharead=ShareADConfig(latent_size=3))
+        grid = dataclasses.replace(grid, conditions=(2, 6))
     return Config(
-        model=ModelConfig(network=network, window_steps=16, latent_size=3),
-        align=AlignConfig(tail_probability_count=12, min_history_steps=100, conditions=(2, 6), entities_per_shard=50),
-        ranges=RANGES,
+        model=model, align=AlignConfig(grid=grid, min_history_steps=100, entities_per_shard=50), ranges=RANGES
     )
 
 

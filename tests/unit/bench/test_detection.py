@@ -14,7 +14,7 @@ from bench import example
 from bench.detection import curves, jobs, learned, methods, run
 from bench.detection.decisions import EVENTS, PUBLISHED
 from bench.detection.learned import Learned
-from fleetalign.config import AlignConfig, ModelConfig
+from fleetalign.config import AlignConfig, AlignGrid, ModelConfig
 from fleetalign.detectors.registry import detector
 from fleetalign.errors import BadInput
 from fleetalign.model import normalizer
@@ -32,7 +32,7 @@ SIZE = run.Size(
     bootstrap_samples=50,
 )
 SMALL = replace(SIZE, seeds=(1,))
-FAST = AlignConfig(tpe_trials=2, min_history_steps=50)
+FAST = AlignConfig(grid=AlignGrid(tpe_trials=2), min_history_steps=50)
 TIMES = ("seconds", "job_seconds", "time", "align_seconds")
 
 

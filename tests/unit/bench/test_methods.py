@@ -12,10 +12,10 @@ from bench import example
 from bench.detection import curves, decisions, learned, methods
 from bench.detection.figures import judged, rank
 from bench.detection.labelled import Truth, read
-from fleetalign.config import AlignConfig, TrainingConfig
+from fleetalign.config import AlignConfig, AlignGrid, TrainingConfig
 from fleetalign.contracts.feedback import ANOMALY
 
-CONFIG = AlignConfig(min_history_steps=50, tpe_trials=3)
+CONFIG = AlignConfig(min_history_steps=50, grid=AlignGrid(tpe_trials=3))
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,14 @@ def test_the_variable_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_yaml_dates_and_exponents_are_understood(tmp_path: Path):
-    found = load(tmp_path, "source: {start: 2026-03-02}\ntraining: {learning_rate: 1e-3}\nsteps: {web: 60}")
-    assert (found.source.start, found.training.learning_rate, found.steps) == ("2026-03-02", 1e-3, {"web": 60})
+    found = load(
+        tmp_path, "source: {simulator: {start: 2026-03-02}}\ntraining: {learning_rate: 1e-3}\nsteps: {web: 60}"
+    )
+    assert (found.source.simulator.start, found.training.learning_rate, found.steps) == (
+        "2026-03-02",
+        1e-3,
+        {"web": 60},
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,27 +45,27 @@ def test_yaml_dates_and_exponents_are_understood(tmp_path: Path):
         ("model: {window_step: 10}", "model: unknown setting 'window_step'"),
         ("model: {window_steps: ten}", r"model: window_steps is 'ten'; must be int"),
         ("model: {window_steps: 4}", r"window_steps is 4; must be in \[8, 1024\]"),
-        ("model: {dropout: 2.0}", "model.dropout is 2.0"),
+        ("model: {network: sharead, sharead: {dropout: 2.0}}", "model.sharead.dropout is 2.0"),
         ("training: {device: tpu}", "device is 'tpu'; must be one of 'cpu', 'cuda', 'auto'"),
         ("training: {epochs: 0}", "training.epochs is 0"),
-        ("align: {conditions: [1]}", "align.conditions must be at least 2"),
-        ("align: {prior_weights: []}", "prior_weights is empty"),
+        ("align: {grid: {conditions: [1]}}", "align.grid.conditions must be at least 2"),
+        ("align: {grid: {prior_weights: []}}", "prior_weights is empty"),
         ("model: {network: transformer}", "network is 'transformer'; must be one of 'views', 'sharead'"),
-        ("model: {blocks: 9}", r"model.blocks is 9; must be in \[0, 8\]"),
+        ("model: {views: {blocks: 9}}", r"model.views.blocks is 9; must be in \[0, 8\]"),
         ("training: {batch_size: 0}", "training.batch_size is 0"),
-        ("align: {smoothings: []}", "align.smoothings is ()"),
-        ("align: {smoothings: [0.1]}", r"align.smoothings .* in \[0.2, 1\]"),
-        ("align: {view_weights: []}", "align.view_weights: give at least one"),
-        ("align: {view_weights: [[1, 1, -1, 0]]}", "align.view_weights: .* none negative"),
-        ("align: {view_weights: [[0, 0, 0, 0]]}", "align.view_weights: .* not all 0"),
-        ("align: {view_weights: [[1, 1, 1]]}", "view_weights.* has 3 values; must have 4"),
+        ("align: {grid: {smoothings: []}}", "align.grid.smoothings is ()"),
+        ("align: {grid: {smoothings: [0.1]}}", r"align.grid.smoothings .* in \[0.2, 1\]"),
+        ("align: {grid: {view_weights: []}}", "align.grid.view_weights: give at least one"),
+        ("align: {grid: {view_weights: [[1, 1, -1, 0]]}}", "align.grid.view_weights: .* none negative"),
+        ("align: {grid: {view_weights: [[0, 0, 0, 0]]}}", "align.grid.view_weights: .* not all 0"),
+        ("align: {grid: {view_weights: [[1, 1, 1]]}}", "view_weights.* has 3 values; must have 4"),
         ("align: {quantile_days: 0}", "align.quantile_days is 0"),
         ("align: {max_pages_per_entity_day: 0}", "align.max_pages_per_entity_day is 0"),
         ("align: {max_threshold_change_per_day: 2}", "align.max_threshold_change_per_day is 2"),
-        ("align: {tail_probability_min: 0.5}", "tail_probability_min < tail_probability_max"),
-        ("drift: {max_score_ratio: 1}", "drift.max_score_ratio is 1.0; must be above 1"),
-        ("drift: {shift_scales: 0}", "drift.shift_scales is 0.0; must be above 0"),
-        ("drift: {max_new_share: 2}", r"drift.max_new_share is 2.0; must be in \[0, 1\]"),
+        ("align: {grid: {tail_probability_min: 0.5}}", "tail_probability_min < tail_probability_max"),
+        ("drift: {limits: {max_score_ratio: 1}}", "drift.limits.max_score_ratio is 1.0; must be above 1"),
+        ("drift: {limits: {shift_scales: 0}}", "drift.limits.shift_scales is 0.0; must be above 0"),
+        ("drift: {limits: {max_new_share: 2}}", r"drift.limits.max_new_share is 2.0; must be in \[0, 1\]"),
         ("drift: {control_days: -1}", "drift.control_days is -1; must not be negative"),
         ("ranges: {train: [2026-01-01, 2026-01-02]}", "give both train and calibrate"),
         ("ranges: {train: [2026-01-01]}", "has 1 values; must have 2"),
@@ -67,6 +73,25 @@ def test_yaml_dates_and_exponents_are_understood(tmp_path: Path):
             "align: {method: published_tpe}",
             "published_tpe, which searches .* model.network is views: set it to sharead",
         ),
+        (
+            "model: {sharead: {latent_size: 3}}",
+            "model.sharead.latent_size is 3, but model.network is views: remove it, or change the network",
+        ),
+        (
+            "model: {network: sharead, views: {seasonality: false}}",
+            "model.views.seasonality is False, but model.network is sharead",
+        ),
+        (
+            "model: {network: sharead}\nalign: {grid: {smoothings: [1]}}",
+            "align.grid.smoothings is .*network is sharead",
+        ),
+        ("align: {grid: {default_condition: 6}}", "align.grid.default_condition is 6, but model.network is views"),
+        ("align: {grid: {tpe_trials: 0}}", "align.grid.tpe_trials is 0; must be at least 1"),
+        ("training: {research: {validation_share: 1}}", "training.research.validation_share is 1.0; must be in"),
+        ("model: {latent_size: 3}", "model.sharead.latent_size is 3, but model.network is views"),
+        ("training: {patience: 1, research: {patience: 2}}", "training.patience has moved .* both are given"),
+        ("gates: {shift_seeds: 3}", "gates.shift_seeds is 3, but is no setting any more; it is always 20: remove it"),
+        ("validation: {max_abs_value: lots}", "validation.max_abs_value is lots, but is no setting any more"),
         ("- a", "expected a mapping, found list"),
         ("a: [", "not YAML"),
     ],

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetalign.align.entity import seeded_uniform, tabulate
-from fleetalign.config import AlignConfig
+from fleetalign.config import AlignConfig, AlignGrid
 from fleetalign.detectors.grid import condition_grid, upper_quantiles
 from fleetalign.detectors.registry import detector
 from fleetalign.evaluate.measures import event_counts, pages, touches
 
-CONFIG = AlignConfig(conditions=(2, 6, 11), tail_probability_count=12)
+CONFIG = AlignConfig(grid=AlignGrid(conditions=(2, 6, 11), tail_probability_count=12))
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=300), st.floats(1e-4, 0.5))
@@ -150,13 +150,13 @@ def test_a_rounding_difference_of_a_consumer_does_not_make_the_sample_on_the_thr
 
 
 def test_every_detector_declares_its_candidates():
-    config = AlignConfig(tail_probability_count=5)
+    config = AlignConfig(grid=AlignGrid(tail_probability_count=5))
     published = detector("sharead").grid(config, 24)
     assert published.candidates == published.conditions == (2, 6, 11, 21) and not published.shared_candidate
     assert published.conditions[published.default] == 11
     views = detector("views").grid(config, 24)
-    assert views.shape == (len(config.view_weights) * len(config.smoothings), 5)
-    assert views.candidates[views.default] == (*config.view_weights[0], config.smoothings[0])
+    assert views.shape == (len(config.grid.view_weights) * len(config.grid.smoothings), 5)
+    assert views.candidates[views.default] == (*config.grid.view_weights[0], config.grid.smoothings[0])
     assert len(set(views.candidates)) == views.shape[0]
     assert views.shared_candidate and set(views.conditions) == {0}
 

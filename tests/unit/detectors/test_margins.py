@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetalign.config import AlignConfig, ModelConfig
+from fleetalign.config import AlignConfig, AlignGrid, ModelConfig, ShareADConfig
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.detectors.margins import BATCH, EntitySeries, GraphMargins, Margins
 from fleetalign.detectors.registry import detector
@@ -17,7 +18,7 @@ from fleetalign.detectors.views.margins import ViewsMargins, combined, smooth
 from fleetalign.detectors.views.roles import SETTLE_STEPS, STATE_SIZE
 
 WINDOW, METRICS, PERIOD = 16, 3, 24
-CONFIG = AlignConfig(conditions=(2, 6), tail_probability_count=5)
+CONFIG = AlignConfig(grid=AlignGrid(conditions=(2, 6), tail_probability_count=5))
 
 
 @functools.cache
@@ -27,7 +28,9 @@ def exported(network: str) -> tuple[tuple[int, ...], bytes]:
 
     from fleetalign.model.export import export
 
-    model = ModelConfig(network=network.split()[0], window_steps=WINDOW, latent_size=3)
+    model = ModelConfig(network=network.split()[0], window_steps=WINDOW)
+    if network == "sharead":
+        model = dataclasses.replace(model, sharead=ShareADConfig(latent_size=3))
     torch.manual_seed(4)
     made = detector(model.network).network(model, PERIOD if network == "views seasonal" else None)
     return made.lags, export(made, WINDOW)

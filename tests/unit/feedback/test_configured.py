@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fleetalign import steps
-from fleetalign.config import Config, SourceConfig
+from fleetalign.config import Config, SimulatorConfig, SourceConfig
 from fleetalign.errors import BadInput
 from fleetalign.feedback.configured import import_configured
 from fleetalign.interval import Interval, split
@@ -29,8 +29,8 @@ def feedback_file(folder: Path, *lines: str) -> Config:
 
 
 def test_the_simulators_operators_are_imported_day_by_day_each_statement_once() -> None:
-    config = Config(source=SourceConfig(days=3, entities=8))
-    simulation, store = Simulation.from_source(config.source), MemoryStore()
+    config = Config(source=SourceConfig(simulator=SimulatorConfig(days=3, entities=8)))
+    simulation, store = Simulation.from_settings(config.source.simulator), MemoryStore()
     days = split(simulation.interval, "day")
     fresh = [import_configured(store, config, day) for day in days]
     assert sum(fresh) == simulation.feedback().num_rows == read_feedback(store).num_rows

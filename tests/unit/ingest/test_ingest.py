@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unit.quarantined import read_quarantine
 
-from fleetalign.config import Config, SourceConfig
+from fleetalign.config import Config, SimulatorConfig, SourceConfig
 from fleetalign.errors import BadInput, ConfigError, UsageError
 from fleetalign.ingest.batch import read_batch
 from fleetalign.ingest.mapping import Mapping, resolve
@@ -340,8 +340,8 @@ def test_every_row_read_is_kept_quarantined_or_outside(rows: list[tuple], long: 
 def test_the_simulator_by_day_equals_its_files_at_once(tmp_path: Path) -> None:
     from fleetalign.simulate.simulation import Simulation
 
-    config = Config(source=SourceConfig(days=3, entities=8))
-    simulation = Simulation.from_source(config.source)
+    config = Config(source=SourceConfig(simulator=SimulatorConfig(days=3, entities=8)))
+    simulation = Simulation.from_settings(config.source.simulator)
     daily, files = MemoryStore(), MemoryStore()
     for day in split(simulation.interval, "day"):
         ingest_partition(daily, config, day)

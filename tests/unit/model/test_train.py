@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.config import ModelConfig, ResearchConfig, ShareADConfig, TrainingConfig
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.model import normalizer
 from fleetalign.model.train import train
 
 MODELS = {
-    "sharead": ModelConfig(network="sharead", window_steps=16, latent_size=3),
+    "sharead": ModelConfig(network="sharead", window_steps=16, sharead=ShareADConfig(latent_size=3)),
     "views": ModelConfig(window_steps=16),
 }
 TRAINING = TrainingConfig(
@@ -150,7 +150,11 @@ def test_it_learns(example):
 def test_the_untrained_control_has_the_weights_that_training_began_with(make_panel, model, undisturbed):
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
-    begin = fitted(make_panel(), model, training=replace(TRAINING, epochs=1, learning_rate=1e-30, weight_decay=0.0))
+    begin = fitted(
+        make_panel(),
+        model,
+        training=replace(TRAINING, epochs=1, learning_rate=1e-30, research=ResearchConfig(weight_decay=0.0)),
+    )
     assert torch.equal(torch.random.get_rng_state(), before)
     for name, tensor in undisturbed.untrained.module.state_dict().items():
         torch.testing.assert_close(tensor, begin.network.module.state_dict()[name], rtol=0, atol=1e-12)
@@ -164,7 +168,9 @@ def test_the_untrained_control_has_the_weights_that_training_began_with(make_pan
 def test_the_weights_are_those_of_the_best_epoch_and_patience_ends_the_training(make_panel, model):
     losses = {}
     saved = []
-    wild = replace(TRAINING, epochs=40, learning_rate=0.05, learning_rate_decay=1.0, checkpoint_every_batches=1000)
+    wild = replace(TRAINING, epochs=40, learning_rate=0.05, checkpoint_every_batches=1000)
+    if model.network == "sharead":
+        model = replace(model, sharead=replace(model.sharead, learning_rate_decay=1.0))
     trained = fitted(
         make_panel(),
         model,
@@ -222,7 +228,11 @@ def test_no_sample_at_all_is_refused(make_panel, model):
 
 def test_a_diverging_loss_is_a_config_error(make_panel, model):
     with pytest.raises(ConfigError, match="learning_rate"):
-        fitted(make_panel(), model, training=replace(TRAINING, learning_rate=1e38, gradient_clip=1e38))
+        fitted(
+            make_panel(),
+            model,
+            training=replace(TRAINING, learning_rate=1e38, research=ResearchConfig(gradient_clip=1e38)),
+        )
 
 
 def test_cuda_is_used_or_refused_and_auto_always_works(make_panel, model, caplog):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import yaml
 
-from fleetalign.config import from_mapping
+from fleetalign.config import ShareADConfig, from_mapping
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.model import tune as module
 from fleetalign.model.tune import HISTORY_FILE, STUDY_FILE, override, tune_kind
@@ -31,20 +31,22 @@ def counted(monkeypatch):
 def test_finds_overrides_that_the_config_reader_takes(tmp_path, make_plan, small_config, counted):
     store, plan = make_plan()
     best = tune_kind(store, plan, "web", small_config, TRIALS, tmp_path / "new" / "folder")
-    assert from_mapping(yaml.safe_load(yaml.safe_dump(best)), "tuned").model.latent_size == best["model"]["latent_size"]
-    assert set(best["training"]) == {"learning_rate", "drop_metric_share"}
+    assert from_mapping(yaml.safe_load(yaml.safe_dump(best)), "tuned").model.sharead != ShareADConfig()
+    assert set(best["training"]) == {"learning_rate"} and set(best["model"]) == {"network", "sharead"}
+    assert set(best["model"]["sharead"]) == {"latent_size", "dropout", "drop_metric_share"}
     assert counted[0] == (small_config.model, small_config.training), "the given settings are the first trial"
     assert (tmp_path / "new" / "folder" / HISTORY_FILE).read_bytes().startswith(b"\x89PNG")
     assert len(counted) == TRIALS
-    assert len({model.dropout for model, _ in counted}) == TRIALS
+    assert len({model.sharead.dropout for model, _ in counted}) == TRIALS
 
 
 def test_views_is_searched_over_what_it_listens_to(tmp_path, make_plan, small_config, counted):
     store, plan = make_plan()
-    config = dataclasses.replace(small_config, model=dataclasses.replace(small_config.model, network="views"))
+    model = dataclasses.replace(small_config.model, network="views", sharead=ShareADConfig())
+    config = dataclasses.replace(small_config, model=model)
     best = tune_kind(store, plan, "web", config, 2, tmp_path)
-    assert set(best["model"]) == {"blocks"} and set(best["training"]) == {"learning_rate"}
-    assert counted[0][0].blocks == config.model.blocks
+    assert set(best["model"]["views"]) == {"blocks"} and set(best["training"]) == {"learning_rate"}
+    assert counted[0][0].views.blocks == config.model.views.blocks
 
 
 def test_the_same_search_again_finds_the_same(tmp_path, make_plan, small_config):
@@ -97,5 +99,5 @@ def test_no_trials_is_a_usage_error(tmp_path, make_plan, small_config):
 def test_overrides_touch_only_their_settings(small_config):
     changed = override(small_config, {"learning_rate": 0.5, "latent_size": 16})
     assert changed.training == dataclasses.replace(small_config.training, learning_rate=0.5)
-    assert changed.model == dataclasses.replace(small_config.model, latent_size=16)
+    assert changed.model == dataclasses.replace(small_config.model, sharead=ShareADConfig(latent_size=16))
     assert changed.align == small_config.align

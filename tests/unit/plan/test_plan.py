@@ -175,7 +175,7 @@ def test_neither_how_entities_are_cut_into_shards_nor_an_upgrade_makes_inputs_ne
     older = {name: value for name, value in align.items() if name != "max_pages_per_entity_day"}
     assert same_inputs(config_of({**align, "entities_per_shard": 50}), plan)
     assert same_inputs(config_of(older), plan)
-    assert not same_inputs(config_of({**align, "smooth": align["smooth"] + 1}), plan)
+    assert not same_inputs(config_of({**align, "grid": align["grid"] | {"smooth": align["grid"]["smooth"] + 1}}), plan)
     assert not same_inputs(config_of({**align, "of_tomorrow": 1}), plan)
 
 

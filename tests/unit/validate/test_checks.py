@@ -44,7 +44,7 @@ def hours(table: pa.Table) -> list[float]:
     [(math.inf, "infinite"), (-math.inf, "infinite"), (1.1e18, "too_large"), (-1.1e18, "too_large")],
 )
 def test_bad_cells_become_null(value: float, rule: str) -> None:
-    table, cells = check_cells(telemetry(("a", 0, 1.0), ("a", 1, value)), 1e18)
+    table, cells = check_cells(telemetry(("a", 0, 1.0), ("a", 1, value)))
     assert table["cpu"].to_pylist() == [1.0, None]
     (cell,) = cells.to_pylist()
     assert (cell["metric"], cell["rule"], float(cell["value_text"])) == ("cpu", rule, value)
@@ -53,13 +53,13 @@ def test_bad_cells_become_null(value: float, rule: str) -> None:
 
 @pytest.mark.parametrize("value", [1e18, -1e18, 0.0, 5e-324])
 def test_good_cells_stay(value: float) -> None:
-    table, cells = check_cells(telemetry(("a", 0, value)), 1e18)
+    table, cells = check_cells(telemetry(("a", 0, value)))
     assert table["cpu"].to_pylist() == [value]
     assert cells.num_rows == 0
 
 
 def test_nan_is_missing_and_no_fault() -> None:
-    table, cells = check_cells(telemetry(("a", 0, math.nan), ("a", 1, None)), 1e18)
+    table, cells = check_cells(telemetry(("a", 0, math.nan), ("a", 1, None)))
     assert table["cpu"].to_pylist() == [None, None]
     assert cells.num_rows == 0
 
@@ -112,7 +112,7 @@ rows = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.floats(-2, 26), v
 def test_both_count_laws(items: list[tuple[str, float, float | None]], step_seconds: int) -> None:
     raw = telemetry(*items)
     kept, quarantined = check_rows(raw, DAY, step_seconds, "raw")
-    checked, cells = check_cells(kept, 1e18)
+    checked, cells = check_cells(kept)
     regular, inserted = fill_gaps(checked, step_seconds)
     assert raw.num_rows == kept.num_rows + quarantined.num_rows
     assert regular.num_rows == kept.num_rows + inserted

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetalign.config.run import DriftConfig, plain
+from fleetalign.config.run import DriftLimits, plain
 from fleetalign.watch.drift_page import render, text
 from fleetalign.watch.measures import WORST, EntityDay, KindDay, Measure, entity_day, measures, share
 
 CLIP = 20.0
-LIMITS = DriftConfig()
+LIMITS = DriftLimits()
 IDS = ("a", "b", "c", "d")
 cells = st.lists(st.floats(-30, 30) | st.just(np.nan), min_size=4, max_size=40).map(lambda v: np.array(v)[:, None])
 
@@ -34,7 +34,7 @@ def day(
     )  # fmt: skip
 
 
-def found(checked: KindDay, *control: KindDay, limits: DriftConfig = LIMITS) -> dict[str, Measure]:
+def found(checked: KindDay, *control: KindDay, limits: DriftLimits = LIMITS) -> dict[str, Measure]:
     return {m.name: m for m in measures("web", ["cpu"], IDS, checked, control, limits)}
 
 
@@ -134,7 +134,7 @@ def test_clipped_values_count_beyond_those_of_the_control_days():
 
 def test_a_noisier_kind_is_told_by_its_median_entity():
     assert found(day(spread=(9.0, 2.1, 2.1, 0.5)))["spread_ratio"].drifted
-    assert not found(day(spread=(9.0, 9.0, 1.0, 1.0)), limits=DriftConfig(max_spread_ratio=5.5))["spread_ratio"].drifted
+    assert not found(day(spread=(9.0, 9.0, 1.0, 1.0)), limits=DriftLimits(max_spread_ratio=5.5))["spread_ratio"].drifted
 
 
 def test_a_share_names_a_bounded_list():

@@ -9,7 +9,7 @@ import pytest
 
 from fleetalign import steps
 from fleetalign.config import Config
-from fleetalign.config.run import AirflowConfig, SourceConfig, ValidationConfig
+from fleetalign.config.run import AirflowConfig, SimulatorConfig, SourceConfig, ValidationConfig
 from fleetalign.errors import BadInput
 from fleetalign.interval import Interval
 from fleetalign.storage import lake
@@ -19,7 +19,7 @@ from fleetalign.watch.drift import newest_day
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 CONFIG = Config(
-    source=SourceConfig(days=3, entities=4),
+    source=SourceConfig(simulator=SimulatorConfig(days=3, entities=4)),
     validation=ValidationConfig(data_docs=False),
     airflow=AirflowConfig(min_new_partitions=2),
 )

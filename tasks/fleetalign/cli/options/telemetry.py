@@ -9,9 +9,9 @@ from fleetalign.cli.options import shared
 
 def simulate(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", required=True, metavar="DIR", help="folder for telemetry, feedback and truth")
-    p.add_argument("--seed", type=int, help="seed of every random draw (default: source.seed)")
-    p.add_argument("--days", type=int, help="days of telemetry (default: source.days)")
-    p.add_argument("--entities", type=int, help="number of entities (default: source.entities)")
+    p.add_argument("--seed", type=int, help="seed of every random draw (default: source.simulator.seed)")
+    p.add_argument("--days", type=int, help="days of telemetry (default: source.simulator.days)")
+    p.add_argument("--entities", type=int, help="number of entities (default: source.simulator.entities)")
 
 
 def inspect(p: argparse.ArgumentParser) -> None:

@@ -19,10 +19,11 @@ def simulate(options: argparse.Namespace) -> None:
     from fleetalign.simulate.simulation import Simulation
 
     overrides = {name: getattr(options, name) for name in ("seed", "days", "entities")}
-    source = dataclasses.replace(
-        inputs.config(options).source, **{name: value for name, value in overrides.items() if value is not None}
+    fleet = dataclasses.replace(
+        inputs.config(options).source.simulator,
+        **{name: value for name, value in overrides.items() if value is not None},
     )
-    paths = [str(path) for path in Simulation.from_source(source).write(options.out)]
+    paths = [str(path) for path in Simulation.from_settings(fleet).write(options.out)]
     show(options, {"files": paths}, "\n".join(paths))
 
 

@@ -40,7 +40,7 @@ class ShareADDetector(Detector):
     def network(self, model: ModelConfig, period_steps: int | None) -> Network:
         from fleetalign.detectors.sharead.network import ShareAD, ShareADGraph
 
-        module = ShareAD(model.window_steps, model.latent_size, model.dropout)
+        module = ShareAD(model.window_steps, model.sharead.latent_size, model.sharead.dropout)
         return Network(self, module, ShareADGraph(module, model.window_steps, model.clip))
 
     def training(self, network: Network, model: ModelConfig, settings: TrainingConfig) -> ShareADTraining:

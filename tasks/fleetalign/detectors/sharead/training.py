@@ -22,7 +22,7 @@ from fleetalign.storage.panel import Panel
 class ShareADTraining:
     """Loss over the metrics that are shown.
 
-    A share of them is hidden at random (``training.drop_metric_share``).
+    A share of them is hidden at random (``model.sharead.drop_metric_share``).
     """
 
     def __init__(self, module: nn.Module, model: ModelConfig, settings: TrainingConfig) -> None:
@@ -35,7 +35,7 @@ class ShareADTraining:
         z, usable = batch["z"], batch["usable"]
         if random is not None:
             draws = torch.from_numpy(random.random(tuple(usable.shape))).to(usable.device)
-            shown = usable & (draws >= self.settings.drop_metric_share)
+            shown = usable & (draws >= self.model.sharead.drop_metric_share)
             # A window that would lose every metric keeps them all.
             usable = torch.where(shown.any(dim=1, keepdim=True), shown, usable)
         errors = F.smooth_l1_loss(self.module(z, usable), z, reduction="none", beta=1.0).mean(dim=-1)
@@ -45,8 +45,8 @@ class ShareADTraining:
     def optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings
         return torch.optim.Adam(
-            self.module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            self.module.parameters(), lr=settings.learning_rate, weight_decay=settings.research.weight_decay, fused=True
         )
 
     def learning_rate(self, epoch: int, done: float) -> float:
-        return self.settings.learning_rate * self.settings.learning_rate_decay**epoch
+        return self.settings.learning_rate * self.model.sharead.learning_rate_decay**epoch

@@ -46,14 +46,14 @@ class ViewsDetector(Detector):
     def period(self, panel: Panel, location: Floats, scale: Floats, model: ModelConfig) -> int | None:
         from fleetalign.detectors.views.period import find_period
 
-        return find_period(panel, location, scale, model.clip) if model.seasonality else None
+        return find_period(panel, location, scale, model.clip) if model.views.seasonality else None
 
     def network(self, model: ModelConfig, period_steps: int | None) -> Network:
         from fleetalign.detectors.views.network import Forecaster, Inputs, SeasonalGraph, ViewsGraph
 
         lags = roles.seasonal_lags(period_steps)
         inputs = Inputs(model.clip, lags, roles.reference_lags(period_steps) if period_steps else ())
-        module = Forecaster(model.window_steps, model.blocks)
+        module = Forecaster(model.window_steps, model.views.blocks)
         published = SeasonalGraph(module, inputs) if lags else ViewsGraph(module, inputs)
         return Network(self, module, published, period_steps, lags)
 
@@ -66,7 +66,7 @@ class ViewsDetector(Detector):
         from fleetalign.detectors.grid import Grid, make_tails
 
         candidates = tuple(
-            (*weights, smoothing) for smoothing, weights in product(align.smoothings, align.view_weights)
+            (*weights, smoothing) for smoothing, weights in product(align.grid.smoothings, align.grid.view_weights)
         )
         return Grid(candidates, make_tails(align), shared_candidate=True, fleet_statistics=self.fleet_statistics)
 

@@ -70,7 +70,7 @@ class ViewsTraining:
     def optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings
         return torch.optim.AdamW(
-            self.module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            self.module.parameters(), lr=settings.learning_rate, weight_decay=settings.research.weight_decay, fused=True
         )
 
     def learning_rate(self, epoch: int, done: float) -> float:

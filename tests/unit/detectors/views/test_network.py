@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetalign.config import ModelConfig, TrainingConfig
+from fleetalign.config import ModelConfig, TrainingConfig, ViewsConfig
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.network import Forecaster, Inputs, smooth
@@ -210,7 +210,7 @@ def test_a_kind_without_a_period_has_no_seasonal_input(views, graph):
     seasonal = views.trained.network.period_steps is not None
     assert ("seasonal" in graph.inputs) == seasonal == (views.name == "views")
     assert {"statistics", "state"} <= set(graph.inputs)
-    off = detector("views").network(ModelConfig(seasonality=False), None)
+    off = detector("views").network(ModelConfig(views=ViewsConfig(seasonality=False)), None)
     assert off.lags == () and "seasonal" not in off.inputs
 
 
@@ -338,7 +338,7 @@ def restated(example, feeds):
             for i, sample in enumerate(z[m]):
                 seen = np.arcsinh(sample) if np.isfinite(sample) else seen
                 c[i] = seen
-            blocks = example.model.blocks
+            blocks = example.model.views.blocks
             expected = forecast(np.concatenate([c[:-1], np.zeros(9), [1, 0]]), weights, blocks)
             earlier = np.zeros(9)
             known = bool(references)
