@@ -1,17 +1,19 @@
 """The sampling grid.
 
-Slot ``k`` covers ``[start + k * step, start + (k + 1) * step)``, and one row of it counts.
-
-Of several rows of one entity in one slot the last in (time, table) order counts. ``start`` is 1970 or any multiple of
-the step since then, such as the start of a partition.
+Slot ``k`` covers ``[start + k * step, start + (k + 1) * step)``. Rows of one entity in one slot are merged cell by cell:
+of a metric the last value in (time, table) order counts (contracts 2.1). ``start`` is 1970 or any multiple of the step
+since then, such as the start of a partition.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from fleetalign.contracts.arrays import Bools, Ints
+from fleetalign.contracts.arrays import Bools, Floats, Ints
 
 Times = npt.NDArray[np.datetime64]
 """datetime64[us], UTC."""
@@ -35,11 +37,44 @@ def slot_times(slots: Ints, step_seconds: int, start: np.datetime64 = EPOCH) -> 
     return times
 
 
-def last_in_slot(entities: Ints, slots: Ints) -> Bools:
-    """Mark the row that counts in each slot, bool [row]; rows are sorted by entity, then time.
+def merge_rows(table: pa.Table, slots: Ints, metrics: Sequence[str]) -> tuple[pa.Table, Bools, dict[str, Bools]]:
+    """Merge the rows of ``table`` (sorted by entity, then time) that share an entity and a slot of ``slots`` [row].
 
-    ``entities`` numbers the entity of each row, ``slots`` its slot.
+    Returns:
+        The merged rows, each with the keys of the last row of its slot; which rows these are, bool [row]; and for each
+        metric where it occurs the values that another, unequal value of their slot replaced, bool [row].
     """
-    last = np.ones(len(slots), dtype=np.bool_)
+    entities = table["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    last = np.ones(table.num_rows, dtype=np.bool_)
     last[:-1] = (np.diff(slots) != 0) | (np.diff(entities) != 0)
-    return last
+    if last.all():
+        return table, last, {}
+    group = np.cumsum(np.concatenate(([0], last[:-1])))
+    merged, replaced = table.filter(pa.array(last)), {}
+    for metric in metrics:
+        values = table[metric].to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        seen = np.flatnonzero(~np.isnan(values))
+        kept = np.full(merged.num_rows, np.nan)
+        kept[group[seen]] = values[seen]
+        lost = np.zeros(table.num_rows, dtype=np.bool_)
+        lost[seen] = values[seen] != kept[group[seen]]
+        if lost.any():
+            replaced[metric] = lost
+        position = merged.schema.get_field_index(metric)
+        merged = merged.set_column(position, metric, pa.array(kept, mask=np.isnan(kept)))
+    return merged, last, replaced
+
+
+def stretch_starts(values: Floats, first: int, window_steps: int) -> Ints:
+    """Return where the stretch of each grid position began, int64 [t].
+
+    A stretch begins with the entity's first row (``first``, which may lie before the grid), and again with the first row
+    after ``window_steps`` slots or more without one: a window there holds nothing of what was before. ``values`` is
+    [t, metric], NaN where nothing was measured.
+    """
+    rows = np.flatnonzero(np.isfinite(values).any(axis=1))
+    before = np.concatenate(([max(first, 0) - 1], rows[:-1])) if len(rows) else rows
+    again = rows[rows - before > window_steps]
+    starts = np.concatenate(([first], again[again > first]))
+    found: Ints = starts[np.searchsorted(starts[1:], np.arange(len(values)), side="right")]
+    return found

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fleetalign.contracts.arrays import Floats, Floats32, Ints
+from fleetalign.contracts.arrays import Bools, Floats, Floats32, Ints
 from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.slots import stretch_starts
 from fleetalign.detectors.grid import Grid
 
 BATCH = 512
@@ -74,14 +75,15 @@ class GraphMargins:
         self.candidates = grid.candidates
         self.settle_steps = settle_steps or 0
         self.rounding = STATE_ROUNDING if settle_steps else 0.0
-        self.context_steps = max(graph.window_steps - 1, *self.lags, 0) + self.settle_steps
+        self.context_steps = max(2 * graph.window_steps - 2, *self.lags, 0) + self.settle_steps
 
     def margins(self, series: EntitySeries, start: int, stop: int) -> Floats32:
         """Return margins at threshold 0 [R, stop - start], as ``Margins`` describes them."""
         found = np.full((len(self.candidates), max(stop - start, 0)), np.nan, dtype=np.float32)
         states = np.zeros((len(self.candidates), 1, self.graph.sizes.get("state", 0)), dtype=np.float32)
-        for ends, feeds in feeds_of(self.graph, series, self.lags, max(start - self.settle_steps, 0), stop):
-            wanted = ends >= start
+        begin = max(start - self.settle_steps, 0)
+        for ends, full, fresh, feeds in feeds_of(self.graph, series, self.lags, begin, stop):
+            wanted = (ends >= start) & full
             for row, state, condition, candidate in zip(
                 found, states, self.grid.conditions, self.candidates, strict=True
             ):
@@ -89,6 +91,7 @@ class GraphMargins:
                 if self.grid.fleet_statistics:
                     feeds["statistics"][..., -len(candidate) :] = candidate
                 feeds["state"][:1], feeds["state"][1:] = state, np.nan
+                feeds["state"][fresh] = 0.0
                 scored = self.graph.run(feeds)
                 row[ends[wanted] - start] = scored.margin[wanted]
                 if scored.state is not None:
@@ -101,10 +104,10 @@ def internal(
 ) -> Floats32:
     """Return the graph's internal value ``name`` [stop - start, width].
 
-    There is one row for the window that ends at each step.
+    There is one row for the window that ends at each step, NaN where the graph sees none (``feeds_of``).
     """
     found = np.full((max(stop - start, 0), width), np.nan, dtype=np.float32)
-    for ends, feeds in feeds_of(graph, series, lags, start, stop):
+    for ends, _, _, feeds in feeds_of(graph, series, lags, start, stop):
         found[ends - start] = graph.values((name,), feeds)[0]
     return found
 
@@ -120,28 +123,38 @@ def profile(graph: Graph, series: EntitySeries, start: int, stop: int) -> Floats
 
 def feeds_of(
     graph: Graph, series: EntitySeries, lags: Sequence[int], start: int, stop: int
-) -> Iterator[tuple[Ints, Feeds]]:
-    """Yield the full windows that end in ``[start, stop)``.
+) -> Iterator[tuple[Ints, Bools, Bools, Feeds]]:
+    """Yield the windows that end in ``[start, stop)`` and that a scorer feeds to the graph.
 
-    Each item is (their last grid steps [B], what the graph is fed).
+    They are the full ones, and for a graph with a state also those of a stretch's first ``window - 1`` steps, which warm
+    the state. Each item is (their last grid steps [B], whether the window is full [B], whether its stretch begins there
+    [B], what the graph is fed).
     """
     window = graph.window_steps
     known = np.isfinite(series.location) & np.isfinite(series.scale)
     location, scale = np.where(known, series.location, 0.0), np.where(known, series.scale, 1.0)
-    begin = max(start, series.first + window - 1)
-    if begin >= stop:
+    starts = stretch_starts(series.values, series.first, window)
+    steps = np.arange(max(start, series.first, 0), stop)
+    age = steps - starts[steps] + 1
+    if "state" not in graph.inputs:
+        steps = steps[age >= window]
+    if not len(steps):
         return
-    windows = np.lib.stride_tricks.sliding_window_view(series.values, window, axis=0)
-    for at in range(begin, stop, BATCH):
-        ends = np.arange(at, min(at + BATCH, stop))
+    padded = np.concatenate([np.full((window - 1, series.values.shape[1]), np.nan), series.values])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, window, axis=0)
+    for at in range(0, len(steps), BATCH):
+        ends = steps[at : at + BATCH]
+        age = ends - starts[ends] + 1
         earlier = ends[:, None] - np.array(lags, dtype=np.int64)
         seasonal = series.values[np.maximum(earlier, 0)]
         seasonal[earlier < 0] = np.nan
         yield (
             ends,
+            age >= window,
+            age == 1,
             feeds(
                 graph,
-                windows[ends - window + 1],
+                windows[ends],
                 location,
                 scale,
                 series.weight[ends] * known,

@@ -5,6 +5,7 @@ The scoring DAG and the command ``score`` share it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,10 +18,16 @@ from fleetalign.config import Config
 from fleetalign.emit.incidents import Incident, report_lines
 from fleetalign.emit.send import emit, incidents_of
 from fleetalign.emit.targets import Target
+from fleetalign.errors import BadInput
+from fleetalign.ingest.mapping import DEFAULT_KIND
 from fleetalign.ingest.telemetry_files import TelemetryFiles
 from fleetalign.interval import format_time
+from fleetalign.scoring.context import earlier
+from fleetalign.scoring.fit import fit
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,20 @@ class Scored:
     incidents: tuple[Incident, ...]
     """In order of start."""
     targets: tuple[Target, ...]
+    notes: tuple[str, ...] = ()
+    """What does not fit the release, and how much history is missing."""
+
+    @property
+    def scored(self) -> int:
+        """Number of samples with a score."""
+        return self.samples - sum(self.without_score.values())
+
+    def require_a_score(self) -> None:
+        """Raise BadInput when not one sample has a score."""
+        if not self.scored:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.without_score.items())
+            why = "; ".join(self.notes)
+            raise BadInput(f"none of {self.samples} samples has a score ({reasons})" + (f": {why}" if why else ""))
 
     def as_json(self) -> dict[str, Any]:
         """Return counts and targets as one JSON document."""
@@ -44,6 +65,7 @@ class Scored:
             "alarms": self.alarms,
             "without_score": self.without_score,
             "incidents": [_incident(incident) for incident in self.incidents],
+            "notes": list(self.notes),
             "targets": [{"name": target.name, "where": target.where} for target in self.targets],
         }
 
@@ -71,9 +93,20 @@ def score_and_send(
 ) -> Scored:
     """Score ``telemetry`` and send the scores to ``targets``.
 
-    Rows before ``start`` are context only. Raises what ``Scorer.score`` and ``emit`` raise.
+    Rows before ``start`` are context only, and so is the validated telemetry of ``store`` before the first row. What does
+    not fit the release is logged.
+
+    Raises:
+        BadInput: No row is of a kind of the release with one of its metrics; and as ``Scorer.score`` and ``emit``.
     """
-    scores = scorer.score(telemetry, start=start, contributions="alarms")
+    found = fit(scorer, telemetry)
+    if not found.usable:
+        raise BadInput("; ".join(found.doubts) or "there is no row to score")
+    context = earlier(store, scorer, telemetry)
+    notes = (*found.doubts, *context.missing)
+    for note in notes:
+        _log.warning(note)
+    scores = scorer.score(telemetry, start=start, contributions="alarms", context=context.rows)
     emit(store, scorer, scores, targets, config, now)
     return Scored(
         release_id=scorer.release_id,
@@ -82,6 +115,7 @@ def score_and_send(
         without_score={c["values"]: c["counts"] for c in pc.value_counts(scores["reason"].drop_null()).to_pylist()},
         incidents=tuple(incidents_of(scorer, scores, config)),
         targets=tuple(targets),
+        notes=notes,
     )
 
 
@@ -98,10 +132,27 @@ def score_files(
 ) -> Scored:
     """Score files and send the scores to ``targets``.
 
-    The release is ``release_id``, else the one that ``channel`` points to. Rows before ``start`` are context only. Raises what ``Scorer.open``, ``TelemetryFiles.read`` and ``score_and_send`` raise.
+    The release is ``release_id``, else the one that ``channel`` points to. Rows
+    before ``start`` are context only. Files that name no kind have the kind of a release that knows a single one. Raises what
+    ``Scorer.open``, ``TelemetryFiles.read`` and ``score_and_send`` raise.
     """
     scorer = Scorer.open(store, channel, release_id)
-    return score_and_send(store, config, scorer, files.read(config), targets, start, now)
+    telemetry = files.read(config)
+    if not files.mapping.kind:
+        telemetry = _of_the_only_kind(scorer, telemetry)
+    return score_and_send(store, config, scorer, telemetry, targets, start, now)
+
+
+def _of_the_only_kind(scorer: Scorer, telemetry: pa.Table) -> pa.Table:
+    """Give rows that name no kind the kind of a release that knows a single one."""
+    if (
+        len(scorer.kinds) != 1
+        or DEFAULT_KIND in scorer.kinds
+        or pc.unique(telemetry["kind"]).to_pylist() != [DEFAULT_KIND]
+    ):
+        return telemetry
+    kind = pa.repeat(pa.scalar(scorer.kinds[0]), telemetry.num_rows)
+    return telemetry.set_column(telemetry.schema.get_field_index("kind"), "kind", kind)
 
 
 def _incident(incident: Incident) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from fleetalign.config import Config
+from fleetalign.contracts.tables import QUARANTINED_CELLS, QUARANTINED_ROWS
 from fleetalign.ingest.mapping import Mapping
 from fleetalign.ingest.run import ingest_files
 from fleetalign.interval import Interval
 from fleetalign.storage import lake
 from fleetalign.storage.memory import MemoryStore
-from fleetalign.storage.quarantine import taken_out
+from fleetalign.storage.quarantine import count_rules, first_taken_out, taken_out
+from fleetalign.validate.cells import check_cells
+from fleetalign.validate.rows import check_rows
 
 _log = logging.getLogger(__name__)
 
@@ -37,5 +40,16 @@ class TelemetryFiles:
         result = ingest_files(scratch, config, self.path, self.mapping, self.interval)
         if left_out := taken_out(result.quarantined_rows, result.quarantined_cells):
             _log.warning("left out: %s; first: %s", left_out, result.first_quarantined)
-        tables = [lake.read_partition(scratch, partition) for partition in result.partitions]
+        tables, cells = [], [QUARANTINED_CELLS.empty()]
+        for partition in result.partitions:
+            table, bad = check_cells(lake.read_partition(scratch, partition))
+            checked = check_rows(table, partition.interval, partition.step_seconds, self.path)
+            tables.append(table)
+            cells += [bad, checked.conflicts]
+        if left_out := taken_out({}, count_rules(pa.concat_tables(cells))):
+            _log.warning(
+                "left out: %s; first: %s",
+                left_out,
+                first_taken_out(QUARANTINED_ROWS.empty(), pa.concat_tables(cells), self.path),
+            )
         return pa.concat_tables(tables, promote_options="default")

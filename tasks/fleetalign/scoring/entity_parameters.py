@@ -101,6 +101,10 @@ class EntityRows:
             float(aligned[1]),
         )
 
+    def is_aligned(self, entity_id: str) -> bool:
+        """Return whether the aligner has a row of the entity."""
+        return bool(self._aligned.of(entity_id))
+
     def has_own_location(self, entity_id: str) -> bool:
         """Return whether the normalizer has rows of the entity."""
         return bool(self._normalized.of(entity_id))

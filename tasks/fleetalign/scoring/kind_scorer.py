@@ -12,11 +12,12 @@ from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import ROLES, Graph
 from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.mutes import Mutes
+from fleetalign.contracts.slots import stretch_starts
 from fleetalign.errors import BadInput
 from fleetalign.scoring.entity_parameters import EntityRow, EntityRows
 
-SCORED, WARMING_UP, NO_METRIC, MAINTENANCE = range(4)
-REASONS = (None, "warming_up", "no_metric", "maintenance")
+SCORED, WARMING_UP, NO_METRIC, MAINTENANCE, SHORT_HISTORY = range(5)
+REASONS = (None, "warming_up", "no_metric", "maintenance", "short_history")
 """Reason of a position without a score, by code; None for SCORED."""
 
 
@@ -46,11 +47,13 @@ class Series:
     times: np.ndarray
     """datetime64[us] [time]"""
     first: int
-    """Position of the entity's first row: from ``first + W - 1`` on, a position has a full window."""
+    """Position of the row that its present stretch began with: from ``first + W - 1`` on, a window is full."""
     positions: np.ndarray
     """int64 [p], ascending: the positions to score."""
     state: np.ndarray | None = None
     """float32 [m]: the graph's state before the first of ``positions``; None: zeros."""
+    returned: bool = False
+    """Whether the stretch that began at ``first`` followed a gap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,14 @@ class _Task:
     """float32 [p, metric]: 0 where a metric is muted or not usable."""
     scores: Scores
     """Filled in place."""
-    wanted: np.ndarray
-    """Indices into the series' positions that get a score."""
+    fed: np.ndarray
+    """Indices into the series' positions that the graph sees: those that get a score, and those that only warm its state."""
+    fresh: np.ndarray
+    """bool [fed]: whether the state before it is zeros, because a stretch begins."""
 
 
+_Piece = tuple[_Task, np.ndarray, np.ndarray]
+"""A task, indices into its positions, and for each whether a stretch begins."""
 CHAIN_BATCH = 256
 """Most windows of a batch when the graph chains rows: that costs the square of their number."""
 
@@ -109,8 +116,11 @@ class KindScorer:
 
     @property
     def context_steps(self) -> int:
-        """Number of samples before the newest one that a window reaches back."""
-        return max(self.window_steps - 1, int(self._lags.max(initial=0)))
+        """Number of samples before the newest one that its score depends on, but for the state.
+
+        A window, and as much before it as tells a full window from the rest of a gap.
+        """
+        return max(2 * self.window_steps - 2, int(self._lags.max(initial=0)))
 
     @property
     def history_steps(self) -> int:
@@ -142,6 +152,10 @@ class KindScorer:
         row = self._rows.of(entity_id)
         return np.where(row.usable, row.scale, np.nan)
 
+    def knows(self, entity_id: str) -> bool:
+        """Return whether the release has a row of the entity."""
+        return self._rows.is_aligned(entity_id)
+
     def has_own_location(self, entity_id: str) -> bool:
         """Return whether the entity has a location of its own rather than the default's."""
         return self._rows.has_own_location(entity_id)
@@ -164,7 +178,7 @@ class KindScorer:
         for task in map(self._task, series):
             group.append(task)
             samples += len(task.series.values)
-            windows += len(task.wanted)
+            windows += len(task.fed)
             if windows >= batch or samples >= batch * self.window_steps:
                 yield from self._finish(group, batch)
                 group, samples, windows = [], 0, 0
@@ -177,13 +191,18 @@ class KindScorer:
         weight *= row.usable
         reason = np.full(count, SCORED, dtype=np.int8)
         reason[~((weight > 0) & np.isfinite(series.values[positions])).any(axis=1)] = NO_METRIC
-        reason[positions - series.first + 1 < self.window_steps] = WARMING_UP
+        starts = stretch_starts(series.values, series.first, self.window_steps)[positions]
+        young = positions - starts + 1 < self.window_steps
+        fed = (reason == SCORED) & ~maintenance & (~young | self.stateful)
+        reason[young] = np.where((starts[young] > series.first) | series.returned, SHORT_HISTORY, WARMING_UP)
         reason[maintenance] = MAINTENANCE
         score = np.full(count, np.nan, dtype=np.float32)
         contribution = np.zeros((count, len(self.metrics)), dtype=np.float32)
         state = np.zeros(self._state_size, dtype=np.float32) if series.state is None else series.state.copy()
         scores = Scores(score, score.copy(), contribution, reason, state)
-        return _Task(series, row, weight, scores, np.flatnonzero(reason == SCORED))
+        seen = starts[fed]
+        fresh = np.diff(seen, prepend=series.first) != 0
+        return _Task(series, row, weight, scores, np.flatnonzero(fed), fresh)
 
     def _finish(self, group: Sequence[_Task], batch: int) -> Iterator[tuple[Series, Scores]]:
         if self.stateful:  # a state comes from the window before, which may be in the same batch if the graph chains
@@ -194,7 +213,7 @@ class KindScorer:
                 feeds["state"] = self._states(pieces)
             found = self.graph.run(feeds)
             at = 0
-            for task, chunk in pieces:
+            for task, chunk, _ in pieces:
                 mine = slice(at, at + len(chunk))
                 task.scores.score[chunk], task.scores.margin[chunk] = found.score[mine], found.margin[mine]
                 task.scores.contribution[chunk] = found.contribution[mine]
@@ -202,59 +221,66 @@ class KindScorer:
                 if found.state is not None:
                     task.scores.state[:] = found.state[at - 1]
         for task in group:
-            task.scores.reason[(task.scores.reason == SCORED) & np.isnan(task.scores.score)] = NO_METRIC
-            yield task.series, task.scores
+            scores = task.scores
+            scores.reason[(scores.reason == SCORED) & np.isnan(scores.score)] = NO_METRIC
+            silent = scores.reason != SCORED
+            scores.score[silent] = scores.margin[silent] = np.nan
+            scores.contribution[silent] = 0.0
+            yield task.series, scores
 
-    def _states(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> np.ndarray:
-        """Return the state of each piece's first window.
+    def _states(self, pieces: Sequence[_Piece]) -> np.ndarray:
+        """Return the state of each piece's first window, and zeros where a stretch begins.
 
         NaN, which stands for the row before, for the others.
         """
-        states = np.full((sum(len(chunk) for _, chunk in pieces), self._state_size), np.nan, dtype=np.float32)
+        states = np.full((sum(len(chunk) for _, chunk, _ in pieces), self._state_size), np.nan, dtype=np.float32)
         at = 0
-        for task, chunk in pieces:
+        for task, chunk, fresh in pieces:
             states[at] = task.scores.state
+            states[at : at + len(chunk)][fresh] = 0.0
             at += len(chunk)
         return states
 
-    def _feeds(self, pieces: Sequence[tuple[_Task, np.ndarray]]) -> dict[str, np.ndarray]:
+    def _feeds(self, pieces: Sequence[_Piece]) -> dict[str, np.ndarray]:
         """Return the array of every role for the windows of ``pieces``, one piece after the other."""
-        counts = [len(chunk) for _, chunk in pieces]
-        rows = [task.row for task, _ in pieces]
+        counts = [len(chunk) for _, chunk, _ in pieces]
+        rows = [task.row for task, _, _ in pieces]
         back = np.arange(1 - self.window_steps, 1)
-        ends = [task.series.positions[chunk] for task, chunk in pieces]
-        windows = [task.series.values[end[:, None] + back] for (task, _), end in zip(pieces, ends, strict=True)]
+        ends = [task.series.positions[chunk] for task, chunk, _ in pieces]
+        series = [task.series for task, _, _ in pieces]
+        windows = [_looked_up(one.values, end[:, None] + back) for one, end in zip(series, ends, strict=True)]
         feeds = {
             "values": np.concatenate(windows).transpose(0, 2, 1),
             "location": np.repeat([row.location for row in rows], counts, axis=0),
             "scale": np.repeat([row.scale for row in rows], counts, axis=0),
-            "weight": np.concatenate([task.weight[chunk] for task, chunk in pieces]),
+            "weight": np.concatenate([task.weight[chunk] for task, chunk, _ in pieces]),
             "condition": np.repeat(np.array([row.condition for row in rows], dtype=np.int32), counts),
             "threshold": np.repeat(np.array([row.threshold for row in rows], dtype=np.float32), counts),
             "statistics": np.repeat([row.statistics for row in rows], counts, axis=0),
         }
         if len(self._lags):
-            lagged = []
-            for (task, _), end in zip(pieces, ends, strict=True):
-                earlier = end[:, None] - self._lags
-                known = task.series.values[np.maximum(earlier, 0)]
-                lagged.append(np.where((earlier >= 0)[:, :, None], known, np.nan))
+            lagged = [_looked_up(one.values, end[:, None] - self._lags) for one, end in zip(series, ends, strict=True)]
             feeds["seasonal"] = np.concatenate(lagged).transpose(0, 2, 1)
         return feeds
 
 
-def _packed(group: Sequence[_Task], size: int) -> Iterator[list[tuple[_Task, np.ndarray]]]:
-    """Pack the wanted windows, in order, into lists of at most ``size``.
+def _looked_up(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return ``values`` [t, metric] at ``positions`` [...]; NaN before the first of them."""
+    found: np.ndarray = values[np.maximum(positions, 0)]
+    if positions.min(initial=0) < 0:
+        found[positions < 0] = np.nan
+    return found
 
-    An entry is (task, indices into its positions).
-    """
-    pieces: list[tuple[_Task, np.ndarray]] = []
+
+def _packed(group: Sequence[_Task], size: int) -> Iterator[list[_Piece]]:
+    """Pack the windows that the graph sees, in order, into lists of at most ``size``."""
+    pieces: list[_Piece] = []
     room = size
     for task in group:
         at = 0
-        while at < len(task.wanted):
-            chunk = task.wanted[at : at + room]
-            pieces.append((task, chunk))
+        while at < len(task.fed):
+            chunk = task.fed[at : at + room]
+            pieces.append((task, chunk, task.fresh[at : at + room]))
             at += len(chunk)
             room -= len(chunk)
             if room == 0:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.contracts.cells import is_measured
+from fleetalign.contracts.cells import MAX_ABS_VALUE, is_measured
 from fleetalign.contracts.slots import slot_times, slots_of
 from fleetalign.contracts.tables import CONTRIBUTIONS, KEY_COLUMNS, SCORES, TELEMETRY, TIME
 from fleetalign.errors import BadInput
@@ -100,7 +100,7 @@ def score_table(
 def grids(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None = None) -> Iterator[Series]:
     """Yield every entity of ``rows`` on its own grid.
 
-    Of several rows in one slot the last counts.
+    Rows of one slot are merged cell by cell; the last value counts.
 
     Raises:
         BadInput: An entity's times lie impossibly far apart.
@@ -122,8 +122,9 @@ def grids(scorer: KindScorer, rows: pa.Table, since: np.datetime64 | None = None
         steps = slots[begin:end] - slots[begin]
         values = np.full((length, len(scorer.metrics)), np.nan)
         for index, column in columns:
-            values[steps, index] = column[begin:end]
-        values[~is_measured(values)] = np.nan
+            mine = column[begin:end]
+            seen = is_measured(mine, MAX_ABS_VALUE)
+            values[steps[seen], index] = mine[seen]
         times = slot_times(slots[begin] + np.arange(length), scorer.step_seconds)
         positions = np.unique(steps)
         if since is not None:

@@ -12,10 +12,12 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.golden import worst_difference
 from fleetalign.contracts.manifest import Manifest
+from fleetalign.contracts.slots import slot_times, slots_of
 from fleetalign.contracts.tables import ALIGNER, CONTRIBUTIONS, MUTES, NORMALIZER, SCORES, TableContract, from_parquet
 from fleetalign.errors import BadInput, NotFound
 from fleetalign.scoring.kind_scorer import KindScorer
@@ -94,18 +96,22 @@ class Scorer:
         batch: int = 1024,
         start: datetime | None = None,
         contributions: Contributions = False,
+        context: pa.Table | None = None,
     ) -> pa.Table:
         """Score every sample of ``telemetry`` (TELEMETRY, raw units).
 
-        Timestamps are floored to the kind's sampling; of several rows in one slot the last in (time, table) order
-        counts. A row without a score has a ``reason``, the first that applies of: ``unknown_kind``, ``maintenance``,
-        ``warming_up`` (no full window since the entity's first row in this table), ``no_metric``. Memory holds the
+        Timestamps are floored to the kind's sampling; rows of one slot are merged cell by cell, and the last value in
+        (time, table) order counts. A row without a score has a ``reason``, the first that applies of: ``unknown_kind``, ``maintenance``,
+        ``warming_up`` (no full window since the entity's first row in this table), ``short_history`` (none since it came
+        back from a gap of a window or more), ``no_metric``. Memory holds the
         table, its scores, one entity's grid and about twice ``batch`` windows.
 
         Args:
             telemetry: Rows of any number of kinds and entities.
             batch: Windows that are scored at a time.
             start: Rows before this aware time are context only.
+            context: Earlier rows that windows reach back to; they get no score, and none of a kind is later than its first
+                row of ``telemetry``.
             contributions: Add a map column metric -> share of the score; ``"alarms"`` fills it for alarms only.
 
         Returns:
@@ -123,8 +129,14 @@ class Scorer:
             if scorer is None:
                 parts.append(unknown_kind(rows, start).select(schema.names))
             elif rows.num_rows:
-                series = grids(scorer, measured(rows, scorer.metrics), since)
-                parts.append(score_table(scorer, scorer.score_all(series, batch), since, contributions))
+                rows, begin = measured(rows, scorer.metrics), since
+                if context is not None:
+                    before = measured(context.filter(pc.equal(context["kind"], kind)), scorer.metrics)
+                    if before.num_rows:
+                        begin = _first_slot(rows, scorer.step_seconds, since)
+                        rows = measured(pa.concat_tables([before, rows], promote_options="default"), scorer.metrics)
+                series = grids(scorer, rows, begin)
+                parts.append(score_table(scorer, scorer.score_all(series, batch), begin, contributions))
         return pa.concat_tables(parts).combine_chunks()
 
     def score_panel(
@@ -168,3 +180,10 @@ class Scorer:
             golden = from_parquet(read_file(self._store, self.manifest, key), f"{self._store.uri}/{key}")
             worst = max(worst, worst_difference(scorer.graph, golden))
         return worst
+
+
+def _first_slot(rows: pa.Table, step_seconds: int, since: np.datetime64 | None) -> np.datetime64:
+    """Return the time of the first slot of ``rows``, or ``since`` if that is later."""
+    times = rows["timestamp"].to_numpy().astype("datetime64[us]")
+    first: np.datetime64 = slot_times(slots_of(times.min(keepdims=True), step_seconds), step_seconds)[0]
+    return first if since is None else max(first, since)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fleetalign.contracts.slots import slot_times, slots_of
+from fleetalign.contracts.slots import slot_times, slots_of, stretch_starts
 from fleetalign.contracts.tables import SCORES
 from fleetalign.errors import BadInput
 from fleetalign.scoring.kind_scorer import KindScorer, Scores, Series
@@ -27,11 +27,13 @@ class _Memory:
     values: np.ndarray
     """float64 [<= context, metric]: the newest samples, up to slot ``last``."""
     first: int
-    """The entity's first slot."""
+    """The slot that its present stretch began with."""
     last: int
     """The entity's newest slot."""
     state: np.ndarray
     """float32 [m]: the graph's state."""
+    returned: bool
+    """Whether the stretch followed a gap."""
 
 
 class Session:
@@ -63,11 +65,12 @@ class Session:
 
     def _extended(self, scorer: KindScorer, rows: pa.Table, fresh: dict[tuple[str, str], _Memory]) -> Iterator[Series]:
         """Yield every entity's new grid, appended to the samples kept of it."""
-        keep = scorer.context_steps
+        # At least a window, so that a gap of one is seen as one.
+        keep = max(scorer.context_steps, scorer.window_steps)
         for one in grids(scorer, rows):
             slot = int(slots_of(one.times[:1], scorer.step_seconds)[0])
             memory = self._memories.get((scorer.kind, one.entity_id))
-            values, before, first, state = one.values, 0, slot, None
+            values, before, first, state, returned = one.values, 0, slot, None, False
             if memory is not None:
                 if slot <= memory.last:
                     raise BadInput(
@@ -77,11 +80,18 @@ class Session:
                 gap = np.full((min(slot - memory.last - 1, keep), values.shape[1]), np.nan)
                 values = np.concatenate([memory.values, gap, values])
                 before, first, state = len(values) - len(one.values), memory.first, memory.state
+                returned = memory.returned
+            origin = slot - before  # the slot of values[0]
+            began = origin + int(stretch_starts(values, first - origin, scorer.window_steps)[-1])
             fresh[scorer.kind, one.entity_id] = _Memory(
-                values[max(len(values) - keep, 0) :].copy(), first, slot + len(one.values) - 1, np.empty(0, np.float32)
+                values[max(len(values) - keep, 0) :].copy(),
+                began,
+                slot + len(one.values) - 1,
+                np.empty(0, np.float32),
+                returned or began > first,
             )
             times = slot_times(np.arange(len(values)) - before, scorer.step_seconds, one.times[0])
-            yield Series(one.entity_id, values, times, first - slot + before, one.positions + before, state)
+            yield Series(one.entity_id, values, times, first - origin, one.positions + before, state, returned)
 
 
 def _remembered(

@@ -128,7 +128,9 @@ def fill(panel: Panel, table: pa.Table) -> None:
     for m, metric in enumerate(panel.metrics):
         if metric in table.schema.names:
             column = table[metric].to_numpy(zero_copy_only=False).astype(np.float64)
-            panel.values[entities, steps, m] = column[inside]
+            column = column[inside]
+            seen = ~np.isnan(column)
+            panel.values[entities[seen], steps[seen], m] = column[seen]
     np.minimum.at(panel.first, entities, steps)
     np.maximum.at(panel.last, entities, steps)
 

@@ -49,8 +49,8 @@ class Rule(StrEnum):
     DUPLICATE_CELL = "duplicate_cell"
     # validate, rows
     OUTSIDE_PARTITION = "outside_partition"
-    DUPLICATE_TIMESTAMP = "duplicate_timestamp"
     # validate, cells
+    CONFLICTING_VALUE = "conflicting_value"
     INFINITE = "infinite"
     TOO_LARGE = "too_large"
 

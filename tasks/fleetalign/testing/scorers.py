@@ -107,6 +107,22 @@ class ScorerConformance(ABC):
         assert found["score"].null_count == found["margin"].null_count == WINDOW_STEPS - 1
         assert not any(found["alarm"].to_pylist()[: WINDOW_STEPS - 1])
 
+    def test_rows_of_one_slot_are_one_row(self, store: Store, release_id: str) -> None:
+        rows = toy_telemetry("service", "a", STEPS)
+        empty = np.full(STEPS, np.nan)
+        parts = [_with(rows, metric, empty) for metric in METRICS[:2]]
+        # Each metric is in one part or in both, in which case both agree.
+        _close(self.score(store.uri, release_id, pa.concat_tables(parts)), self.score(store.uri, release_id, rows))
+
+    def test_back_after_a_gap_of_a_window_it_warms_up_again(self, store: Store, release_id: str) -> None:
+        rows = toy_telemetry("service", "a", STEPS + WINDOW_STEPS)
+        gone = slice(WINDOW_STEPS, 2 * WINDOW_STEPS)
+        kept = np.delete(np.arange(rows.num_rows), np.arange(rows.num_rows)[gone])
+        reasons = self.score(store.uri, release_id, rows.take(pa.array(kept)))["reason"].to_pylist()
+        young = WINDOW_STEPS - 1
+        assert reasons[: WINDOW_STEPS + young] == ["warming_up"] * young + [None] + ["short_history"] * young
+        assert not any(reasons[WINDOW_STEPS + young :])
+
     def test_an_unknown_entity_uses_the_default_row(self, store: Store, release_id: str) -> None:
         known = toy_telemetry("service", "a", STEPS)  # entity a's rows equal the default's
         stranger = _with(known, "entity_id", np.full(STEPS, "stranger"))

@@ -1,37 +1,67 @@
-"""Whole rows that cannot be kept: outside the partition, or not the last in their slot."""
+"""The rows of a partition: those outside of it are taken out, those of one slot become one."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.arrays import Bools
-from fleetalign.contracts.slots import last_in_slot, slot_times, slots_of
-from fleetalign.contracts.tables import QUARANTINED_ROWS, TIME
+from fleetalign.contracts.slots import merge_rows, slot_times, slots_of
+from fleetalign.contracts.tables import KEY_COLUMNS, QUARANTINED_CELLS, QUARANTINED_ROWS, TIME
 from fleetalign.interval import Interval
 from fleetalign.storage.quarantine import Rule, rows_as_json
 
 
-def check_rows(table: pa.Table, interval: Interval, step_seconds: int, origin: str) -> tuple[pa.Table, pa.Table]:
+@dataclass(frozen=True, slots=True)
+class CheckedRows:
+    """What became of the rows of a partition."""
+
+    kept: pa.Table
+    """At most one row per entity and slot."""
+    merged: int
+    """Number of rows that went into the row of another one."""
+    outside: pa.Table
+    """Quarantined rows, outside the partition."""
+    conflicts: pa.Table
+    """Quarantined cells: values that a later, unequal one of their slot replaced."""
+    contradicted: pa.Table
+    """The rows of ``conflicts``, one each."""
+
+
+def check_rows(table: pa.Table, interval: Interval, step_seconds: int, origin: str) -> CheckedRows:
     """Keep at most one row per entity and slot of ``table`` (telemetry by entity and time).
 
-    Timestamps are floored to the grid of ``step_seconds`` that starts with the partition. Of several rows in one
-    slot the latest stays, of equal times the last in file order. Returns the kept rows and the quarantined ones.
+    Timestamps are floored to the grid of ``step_seconds`` that starts with the partition. Rows of one slot are merged cell
+    by cell; the later of two unequal values stays, in equal times the last in file order.
     """
     start = np.datetime64(interval.start.replace(tzinfo=None), "us")
     end = np.datetime64(interval.end.replace(tzinfo=None), "us")
     times = table["timestamp"].to_numpy().astype("datetime64[us]")
     inside = (times >= start) & (times < end)
-    outside_rows = _quarantined(table, ~inside, Rule.OUTSIDE_PARTITION, origin)
+    outside = _quarantined(table, ~inside, Rule.OUTSIDE_PARTITION, origin)
     table, times = table.filter(pa.array(inside)), times[inside]
     slots = slots_of(times, step_seconds, start)
-    entities = table["entity_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    last = last_in_slot(entities, slots)
-    duplicates = _quarantined(table, ~last, Rule.DUPLICATE_TIMESTAMP, origin)
+    metrics = [name for name in table.schema.names if name not in KEY_COLUMNS]
+    kept, last, replaced = merge_rows(table, slots, metrics)
     floored = pa.array(slot_times(slots[last], step_seconds, start)).cast(TIME)
-    position = table.schema.get_field_index("timestamp")
-    kept = table.filter(pa.array(last)).set_column(position, "timestamp", floored)
-    return kept, pa.concat_tables([outside_rows, duplicates])
+    kept = kept.set_column(kept.schema.get_field_index("timestamp"), "timestamp", floored)
+    contradicted = np.zeros(table.num_rows, dtype=np.bool_)
+    conflicts = [QUARANTINED_CELLS.empty()]
+    for metric, lost in replaced.items():
+        contradicted |= lost
+        conflicts.append(_cells(table, metric, lost))
+    return CheckedRows(
+        kept, int((~last).sum()), outside, pa.concat_tables(conflicts), table.filter(pa.array(contradicted))
+    )
+
+
+def _cells(table: pa.Table, metric: str, lost: Bools) -> pa.Table:
+    rows = table.filter(pa.array(lost))
+    texts = [repr(value) for value in rows[metric].to_pylist()]
+    constant = ([metric] * rows.num_rows, texts, [Rule.CONFLICTING_VALUE] * rows.num_rows)
+    return pa.table([*(rows[name] for name in KEY_COLUMNS), *constant], schema=QUARANTINED_CELLS.schema)
 
 
 def _quarantined(table: pa.Table, bad: Bools, rule: Rule, origin: str) -> pa.Table:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.errors import NotFound, NotReproducible, PartitionHeld
@@ -27,14 +29,14 @@ from fleetalign.validate.rows import check_rows
 from fleetalign.validate.series import fill_gaps
 from fleetalign.validate.summary import summarise
 
-RESULT_VERSION = "1.0"
+RESULT_VERSION = "1.1"
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
     """What validation made of one raw partition.
 
-    ``raw_rows = kept + sum(quarantined_rows)`` and validated rows = ``kept + inserted`` are checked on every run.
+    ``raw_rows = kept + merged + sum(quarantined_rows)`` and validated rows = ``kept + inserted`` are checked on every run.
     """
 
     kind: str
@@ -43,6 +45,8 @@ class ValidationResult:
     """The validated partition."""
     raw_rows: int
     kept: int
+    merged: int
+    """Rows that went into another row of their slot."""
     inserted: int
     quarantined_rows: dict[str, int]
     quarantined_cells: dict[str, int]
@@ -60,6 +64,7 @@ class ValidationResult:
             "sha256": self.partition.digest,
             "raw_rows": self.raw_rows,
             "kept": self.kept,
+            "merged": self.merged,
             "inserted": self.inserted,
             "quarantined_rows": self.quarantined_rows,
             "quarantined_cells": self.quarantined_cells,
@@ -81,15 +86,18 @@ def validate_partition(store: Store, config: Config, kind: str, interval: Interv
         key = partition_key(interval, granularity)
         raise NotFound(f"no raw partition of kind {kind} for {key} in {store.uri}; ingest it first")
     table = read_partition(store, raw)
-    measured, rows = check_rows(table, interval, raw.step_seconds, raw.prefix)
-    measured, cells = check_cells(measured)
+    table_rows = table.num_rows
+    table, bad = check_cells(table)
+    checked = check_rows(table, interval, raw.step_seconds, raw.prefix)
+    measured, rows, cells = checked.kept, checked.outside, pa.concat_tables([bad, checked.conflicts])
     validated, inserted = fill_gaps(measured, raw.step_seconds)
-    _check_laws(raw, table.num_rows, measured.num_rows, rows.num_rows, inserted, validated.num_rows)
+    _check_laws(raw, table_rows, measured.num_rows, checked.merged, rows.num_rows, inserted, validated.num_rows)
     row_rules = write_quarantine(store, "rows", "validate", kind, interval, granularity, rows)
     cell_rules = write_quarantine(store, "cells", "validate", kind, interval, granularity, cells)
     counts = {
-        "raw_rows": table.num_rows,
+        "raw_rows": table_rows,
         "kept": measured.num_rows,
+        "merged": checked.merged,
         "inserted": inserted,
         "quarantined_rows": row_rules,
         "quarantined_cells": cell_rules,
@@ -97,7 +105,7 @@ def validate_partition(store: Store, config: Config, kind: str, interval: Interv
     name = f"{kind} {partition_key(interval, granularity)}"
     frames = {
         "telemetry": validated.select(["entity_id", "timestamp"]),
-        "entity_summary": summarise(validated, rows, interval, raw.step_seconds, measured),
+        "entity_summary": summarise(validated, rows, interval, raw.step_seconds, measured, checked.contradicted),
     }
     # The partition's own time, not the clock's: validating again replaces the pages.
     judgement = judge(frames, name.replace(" ", "_"), interval.start, config.validation.data_docs)
@@ -116,8 +124,9 @@ def validate_partition(store: Store, config: Config, kind: str, interval: Interv
         kind=kind,
         interval=interval,
         partition=partition,
-        raw_rows=table.num_rows,
+        raw_rows=table_rows,
         kept=measured.num_rows,
+        merged=checked.merged,
         inserted=inserted,
         quarantined_rows=row_rules,
         quarantined_cells=cell_rules,
@@ -147,10 +156,12 @@ def validate_interval(store: Store, config: Config, interval: Interval) -> list[
     return results
 
 
-def _check_laws(raw: Partition, read: int, kept: int, quarantined: int, inserted: int, validated: int) -> None:
-    if read != kept + quarantined or validated != kept + inserted or read != raw.rows:
+def _check_laws(
+    raw: Partition, read: int, kept: int, merged: int, quarantined: int, inserted: int, validated: int
+) -> None:
+    if read != kept + merged + quarantined or validated != kept + inserted or read != raw.rows:
         raise NotReproducible(
-            f"{raw.prefix}: {raw.rows} rows listed, {read} read, {kept} kept, {quarantined} quarantined, "
+            f"{raw.prefix}: {raw.rows} rows listed, {read} read, {kept} kept, {merged} merged, {quarantined} quarantined, "
             f"{inserted} inserted, {validated} validated do not add up: a bug, please report it"
         )
 

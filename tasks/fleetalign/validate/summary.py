@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,18 +30,24 @@ SUMMARY_COLUMNS = (
 
 
 def summarise(
-    validated: pa.Table, quarantined_rows: pa.Table, interval: Interval, step_seconds: int, measured: pa.Table
+    validated: pa.Table,
+    quarantined_rows: pa.Table,
+    interval: Interval,
+    step_seconds: int,
+    measured: pa.Table,
+    contradicted: pa.Table,
 ) -> pa.Table:
     """Summarise every entity of ``validated`` or ``quarantined_rows`` in one row, sorted.
 
-    ``measured`` is ``validated`` before rows were inserted. Shares are in [0, 1]: ``missing_share`` of the cells of
+    ``measured`` is ``validated`` before rows were inserted; ``contradicted`` holds rows that lost a value to a later row of
+    their slot, and counts like ``quarantined_rows``. Shares are in [0, 1]: ``missing_share`` of the cells of
     metrics that the entity has at all (1 when it has none), ``constant_share`` of those metrics that never change,
     ``longest_gap_share`` and the first and last sample's time of the partition's length. ``lone_samples`` is 1 for an
     entity with a single row in a partition that has room for more.
     """
     metrics = [n for n in validated.schema.names if n not in KEY_COLUMNS]
     rows = _counts(validated)
-    kept, quarantined = _counts(measured), _counts(quarantined_rows)
+    kept, quarantined = _counts(measured), Counter(_counts(quarantined_rows)) + Counter(_counts(contradicted))
     names = sorted({*rows, *quarantined})
     starts = dict(zip(rows, np.concatenate(([0], np.cumsum(list(rows.values()))))[:-1].tolist(), strict=True))
     values = {m: validated[m].to_numpy(zero_copy_only=False).astype(np.float64, copy=False) for m in metrics}

@@ -176,10 +176,10 @@ def test_infinities_and_numbers_too_large_are_taken_out_by_validation(fleet: Fle
     fleet.lines(*rows, *bad, rows[-1])
     fleet.ingest()
     (line,) = fleet.verb("validate", code=3)
-    assert "set aside: 1 duplicate_timestamp, 2 infinite (cells), 1 too_large (cells); first: " in line
-    assert "entity 'b' at '2024-05-01 19:00:00" in line
+    assert "set aside: 2 infinite (cells), 1 too_large (cells); first: " in line
+    assert "entity 'a' at 2024-05-01T20:00:00Z" in line
     assert fleet.rules("cells") == ["infinite", "infinite", "too_large"]
-    assert fleet.rules() == ["duplicate_timestamp"]
+    assert fleet.rules() == [], "the row that came twice is one row"
 
 
 def test_rows_in_any_order_and_zone_are_read_alike(fleet: Fleet) -> None:
@@ -213,9 +213,16 @@ def test_an_entity_in_two_files_is_one(fleet: Fleet) -> None:
     fleet.lines(*GOOD[1:], name="2.csv")
     fleet.ingest()
     assert fleet.kept().num_rows == 5, "the row that both have is decided by validation"
+    assert main(["validate", "--store", str(fleet.folder / "store")]) == 0, "it is the same row twice"
+
+
+def test_two_files_that_contradict_each_other(fleet: Fleet) -> None:
+    fleet.lines(*GOOD, name="1.csv")
+    fleet.lines("a,2024-05-01T01:00:00Z,99,1.5", name="2.csv")
+    fleet.ingest()
     (line,) = fleet.verb("validate", code=3)
-    assert "1 duplicate_timestamp" in line
-    assert "entity 'a' at '2024-05-01 01:00:00" in line
+    assert "1 conflicting_value (cells)" in line
+    assert "entity 'a' at 2024-05-01T01:00:00Z, column 'cpu' is '1.0'" in line
 
 
 @pytest.mark.parametrize(

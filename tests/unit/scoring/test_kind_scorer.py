@@ -287,7 +287,7 @@ def test_from_a_start_on_scores_are_those_of_the_whole_history(views_scorer, sta
 
 def test_what_history_is_needed_is_said(views_scorer) -> None:
     lags = views_scorer.context_steps
-    assert lags == max(VIEWS_WINDOW - 1, 0 if "seasonal" not in views_scorer.graph.inputs else 3 * 24 + 8)
+    assert lags == max(2 * VIEWS_WINDOW - 2, 0 if "seasonal" not in views_scorer.graph.inputs else 3 * 24 + 8)
     assert views_scorer.history_steps == lags + 64
     one = series_of("a", 400, missing=0.0)
     positions = np.arange(300, 400)

@@ -199,12 +199,17 @@ def test_times_are_floored_to_the_step_and_the_last_row_of_a_slot_counts(store: 
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True))
-def test_warming_up_counts_grid_positions_since_the_first_row(kept: list[int]) -> None:
+def test_warming_up_counts_grid_positions_since_the_first_row_and_since_a_gap_of_a_window(kept: list[int]) -> None:
     store = MemoryStore()
     scorer = Scorer.open(store, release=toy_release(store))
     rows = toy_telemetry("service", "a", 61).take(pa.array(sorted(kept)))
     reasons = scorer.score(rows)["reason"].to_pylist()
-    assert reasons == ["warming_up" if step - min(kept) + 1 < 8 else None for step in sorted(kept)]
+    expected, start, before = [], min(kept), min(kept)
+    for step in sorted(kept):
+        start, before = (step if step - before > 8 else start), step
+        young = "warming_up" if start == min(kept) else "short_history"
+        expected.append(young if step - start + 1 < 8 else None)
+    assert reasons == expected
 
 
 def test_score_panel_gives_the_same_numbers_and_any_cut_of_them(store: MemoryStore, release_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import timedelta
 
@@ -65,25 +66,49 @@ def test_nan_is_missing_and_no_fault() -> None:
 
 
 def test_the_partition_is_half_open() -> None:
-    kept, rows = check_rows(
-        telemetry(("a", -0.001, 1.0), ("a", 0, 2.0), ("a", 23.999, 3.0), ("a", 24, 4.0)), DAY, STEP, "raw"
+    checked = check_rows(
+        telemetry(("a", -0.001, 1.0), ("a", 0, 2.0), ("a", 23.999, 3.0), ("a", 24, 4.0)), DAY, STEP, "raw/prefix"
     )
-    assert kept["cpu"].to_pylist() == [2.0, 3.0]
-    assert rows["rule"].to_pylist() == ["outside_partition"] * 2
+    assert checked.kept["cpu"].to_pylist() == [2.0, 3.0]
+    assert checked.outside["rule"].to_pylist() == ["outside_partition"] * 2
+    assert set(checked.outside["origin"].to_pylist()) == {"raw/prefix"}
+    assert '"cpu": "1.0"' in checked.outside["row_json"][0].as_py()
 
 
 def test_times_are_floored_to_the_grid() -> None:
-    kept, _ = check_rows(telemetry(("a", 0.99, 1.0), ("a", 1.0, 2.0), ("b", 5.5, 3.0)), DAY, STEP, "raw")
-    assert hours(kept) == [0, 1, 5]
+    checked = check_rows(telemetry(("a", 0.99, 1.0), ("a", 1.0, 2.0), ("b", 5.5, 3.0)), DAY, STEP, "raw")
+    assert hours(checked.kept) == [0, 1, 5]
 
 
-def test_the_last_of_a_slot_wins_and_the_others_keep_their_place() -> None:
-    table = telemetry(("a", 1.2, 1.0), ("a", 1.2, 2.0), ("a", 1.1, 3.0), ("b", 1.2, 4.0))
-    kept, rows = check_rows(table, DAY, STEP, "raw/prefix")
-    assert kept["cpu"].to_pylist() == [2.0, 4.0], "latest time, then last in file order"
-    assert rows["rule"].to_pylist() == ["duplicate_timestamp"] * 2
-    assert set(rows["origin"].to_pylist()) == {"raw/prefix"}
-    assert '"cpu": "3.0"' in rows["row_json"][0].as_py()
+def test_the_last_value_of_a_slot_wins_and_unequal_ones_are_conflicts() -> None:
+    table = telemetry(("a", 1.2, 1.0), ("a", 1.2, 2.0), ("a", 1.1, 3.0), ("a", 1.3, None), ("b", 1.2, 4.0))
+    checked = check_rows(table, DAY, STEP, "raw")
+    assert checked.kept["cpu"].to_pylist() == [2.0, 4.0], "latest time, then last in file order; nothing is no value"
+    assert (checked.merged, checked.outside.num_rows, checked.contradicted.num_rows) == (3, 0, 2)
+    assert checked.conflicts["value_text"].to_pylist() == ["3.0", "1.0"]
+    assert checked.conflicts["rule"].to_pylist() == ["conflicting_value"] * 2
+
+
+def test_rows_of_one_slot_that_agree_are_no_conflict() -> None:
+    checked = check_rows(telemetry(("a", 1.2, 1.0), ("a", 1.4, None), ("a", 1.6, 1.0)), DAY, STEP, "raw")
+    assert checked.kept["cpu"].to_pylist() == [1.0]
+    assert (checked.merged, checked.conflicts.num_rows) == (2, 0)
+
+
+@given(st.permutations(["cpu", "mem", "disk"]), st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True))
+def test_a_row_per_metric_is_the_row_of_all_metrics(order: list[str], at: list[int]) -> None:
+    """However a slot's values are spread over rows, the merged row is the same."""
+    times = [DAY.start + timedelta(hours=h) for h in sorted(at)]
+
+    def table(metrics: list[str]) -> pa.Table:
+        columns = {name: [float(h) if name in metrics else None for h in sorted(at)] for name in ("cpu", "mem", "disk")}
+        keys = {"kind": ["web"] * len(at), "entity_id": ["a"] * len(at), "timestamp": times}
+        return TELEMETRY.conform(pa.table(keys | {n: pa.array(c, pa.float64()) for n, c in columns.items()}))
+
+    whole = check_rows(table(order), DAY, STEP, "raw")
+    parts = check_rows(TELEMETRY.conform(pa.concat_tables([table([name]) for name in order])), DAY, STEP, "raw")
+    assert parts.kept.equals(whole.kept)
+    assert (parts.merged, parts.conflicts.num_rows) == (2 * len(at), 0)
 
 
 def test_gaps_are_filled_between_first_and_last_of_each_entity() -> None:
@@ -111,10 +136,11 @@ rows = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.floats(-2, 26), v
 @given(rows, st.sampled_from([300, 600, 3600, 7000]))
 def test_both_count_laws(items: list[tuple[str, float, float | None]], step_seconds: int) -> None:
     raw = telemetry(*items)
-    kept, quarantined = check_rows(raw, DAY, step_seconds, "raw")
-    checked, cells = check_cells(kept)
-    regular, inserted = fill_gaps(checked, step_seconds)
-    assert raw.num_rows == kept.num_rows + quarantined.num_rows
+    measured, cells = check_cells(raw)
+    checked = check_rows(measured, DAY, step_seconds, "raw")
+    kept = checked.kept
+    regular, inserted = fill_gaps(kept, step_seconds)
+    assert raw.num_rows == kept.num_rows + checked.merged + checked.outside.num_rows
     assert regular.num_rows == kept.num_rows + inserted
     assert regular.schema == raw.schema
 
@@ -124,6 +150,10 @@ def test_both_count_laws(items: list[tuple[str, float, float | None]], step_seco
         assert (np.diff(offsets[entities == name]) == step_seconds).all()
     assert (offsets % step_seconds == 0).all() and ((offsets >= 0) & (offsets < 86_400)).all()
     # what went in as a number and was not quarantined comes out again
-    finite = [v for v in kept["cpu"].to_pylist() if v is not None and abs(v) <= 1e18]
-    assert sorted(v for v in regular["cpu"].to_pylist() if v is not None) == sorted(finite)
-    assert cells.num_rows == sum(v is not None and abs(v) > 1e18 for v in kept["cpu"].to_pylist())
+    finite = [v for v in measured["cpu"].to_pylist() if v is not None]
+    outside = [json.loads(row).get("cpu") for row in checked.outside["row_json"].to_pylist()]
+    lost = [*checked.conflicts["value_text"].to_pylist(), *(v for v in outside if v is not None)]
+    found = [v for v in regular["cpu"].to_pylist() if v is not None]
+    # Each value is kept, in quarantine, or equal to the one of its slot that was kept.
+    assert set(finite) == {*found, *map(float, lost)}
+    assert cells.num_rows == sum(v is not None and abs(v) > 1e18 for v in raw["cpu"].to_pylist())

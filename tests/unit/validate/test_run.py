@@ -63,12 +63,12 @@ def test_cells_rows_and_gaps_are_counted_and_filed() -> None:
     rows = [(e, h, math.inf if (e, h) == ("c", 2.0) else 1e30 if (e, h) == ("c", 3.0) else v) for e, h, v in rows]
     ingest(store, rows)
     result = validate_partition(store, CONFIG, "web", DAY)
-    assert result.quarantined_rows == {"duplicate_timestamp": 1, "outside_partition": 2}
-    assert result.quarantined_cells == {"infinite": 1, "too_large": 1}
-    assert (result.raw_rows, result.kept, result.inserted) == (73, 70, 2)
+    assert result.quarantined_rows == {"outside_partition": 2}
+    assert result.quarantined_cells == {"infinite": 1, "too_large": 1, "conflicting_value": 1}
+    assert (result.raw_rows, result.kept, result.merged, result.inserted) == (73, 70, 1, 2)
     assert result.partition.rows == 72
     assert result.partition.document["counts"]["quarantined_rows"] == result.quarantined_rows
-    for what, count in (("rows", 3), ("cells", 2)):
+    for what, count in (("rows", 2), ("cells", 3)):
         assert read_quarantine(store, what, "web", DAY, "day", "validate").num_rows == count
     table = read_partition(store, result.partition)
     assert table.filter(pc.equal(table["entity_id"], "b"))["cpu"][3].as_py() == 9.0, "the later row of a slot wins"

@@ -23,6 +23,7 @@ def score(options: argparse.Namespace) -> None:
         channel=options.channel, release_id=options.release, start=inputs.instant(options.start), now=datetime.now(UTC),
     )  # fmt: skip
     show(options, scored.as_json(), scored.text())
+    scored.require_a_score()
 
 
 def evaluate(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ class ConditionMargins:
     def __init__(self, graph: Graph, grid: Grid) -> None:
         self.graph = graph
         self.candidates = grid.candidates
-        self.context_steps = graph.window_steps - 1
+        self.context_steps = 2 * graph.window_steps - 2
 
     def margins(self, series: EntitySeries, start: int, stop: int) -> Floats32:
         errors = profile(self.graph, series, start, stop)

@@ -6,12 +6,14 @@ Shapes: n scored steps, R candidate, V views.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from fleetalign.contracts.arrays import Floats, Floats32
 from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.slots import stretch_starts
 from fleetalign.detectors.margins import STATE_ROUNDING, EntitySeries, internal
 from fleetalign.detectors.views.roles import SETTLE_STEPS, VIEWS
 
@@ -25,17 +27,24 @@ class ViewsMargins:
         self.graph = graph
         self.lags = tuple(lags)
         self.candidates = candidates
-        self.context_steps = max(graph.window_steps - 1, *self.lags, 0) + SETTLE_STEPS
+        self.context_steps = max(2 * graph.window_steps - 2, *self.lags, 0) + SETTLE_STEPS
 
     def margins(self, series: EntitySeries, start: int, stop: int) -> Floats32:
         views = self.views(series, start, stop)
-        spare = len(views) - max(stop - start, 0)
-        return np.stack([row[spare:] for row in combined(views, self.candidates)])
+        begin = stop - len(views)
+        window = self.graph.window_steps
+        starts = stretch_starts(series.values, series.first, window)[begin:stop]
+        cuts = [0, *(np.flatnonzero(np.diff(starts)) + 1), len(views)]
+        rows = [combined(views[a:b], self.candidates) for a, b in itertools.pairwise(cuts)]
+        found = np.concatenate(rows, axis=1)
+        found[:, np.arange(begin, stop) - starts + 1 < window] = np.nan
+        return found[:, len(views) - max(stop - start, 0) :]
 
     def views(self, series: EntitySeries, start: int, stop: int) -> Floats32:
         """Return the views before smoothing [n, V].
 
-        They begin with the steps before ``start`` that still matter, and end at ``stop``.
+        They begin with the steps before ``start`` that still matter, and end at ``stop``. Windows that are not full yet
+        have views too: they warm the running means.
         """
         return internal(self.graph, "views", len(VIEWS), series, self.lags, max(start - SETTLE_STEPS, 0), stop)
 

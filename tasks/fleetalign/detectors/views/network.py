@@ -208,14 +208,15 @@ class _Graph(nn.Module):
         scorable = usable.any(dim=-1, keepdim=True)
         weights = weights / torch.where(total > 0, total, 1.0)
 
-        errors = self._errors(c, seasonal, location, scale)
+        *errors, compared = self._errors(c, seasonal, location, scale)
         typical_recent, typical_seasonal, direction, typical_residual, *columns = statistics.unbind(dim=-1)
         direction = torch.where(usable, direction, 0.0)
         along = (direction * z).sum(dim=-1, keepdim=True)
         length = direction.square().sum(dim=-1, keepdim=True).clamp(min=SMALLEST)
         residual = z - direction * along / length
         recent_error = torch.where(usable, errors[0], typical_recent)
-        seasonal_error = torch.where(usable, errors[1], typical_seasonal)
+        # Without an earlier period a sample is ordinary in this view: thresholds are fitted on samples that have one.
+        seasonal_error = torch.where(usable & compared, errors[1], typical_seasonal)
         size = torch.where(usable, residual.abs(), typical_residual)
         square = torch.where(usable, residual.square(), NORMAL_SQUARE * typical_residual.square())
         parts = torch.stack(
@@ -244,18 +245,25 @@ class _Graph(nn.Module):
         views = torch.where(scorable, views, nan[:, None])
         return score, score - threshold, contribution, next_state, views, *errors
 
-    def _errors(self, c: Tensor, seasonal: Tensor | None, location: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """|c - f(recent)| and (c - f(seasonal))^2 of the newest sample, each [B, M]."""
+    def _errors(
+        self, c: Tensor, seasonal: Tensor | None, location: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return |c - f(recent)| and (c - f(seasonal))^2 of the newest sample, and whether the second counts.
+
+        Each is [B, M]. A kind without a period has no earlier one to lack, so its second error always counts.
+        """
         now, recent = c[..., -1], c[..., :-1]
         if seasonal is None:
             known = torch.zeros_like(now)[..., None]
             reference = known.expand(*now.shape, REFERENCE_STEPS)
+            compared = torch.ones_like(now, dtype=torch.bool)
         else:
             reference, known = self.inputs.reference(seasonal, location, scale)
+            compared = known.squeeze(-1) > 0
         # Rows of a matrix: runtimes add the bias within the product then.
         rows = (recent.reshape(-1, self.network.recent), reference.reshape(-1, REFERENCE_STEPS), known.reshape(-1, 1))
         errors = now - self.network.both(*rows).reshape(2, *now.shape)
-        return errors[0].abs(), errors[1].square()
+        return errors[0].abs(), errors[1].square(), compared
 
 
 class ViewsGraph(_Graph):

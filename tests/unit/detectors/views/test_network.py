@@ -349,10 +349,12 @@ def restated(example, feeds):
                 known = all(seen_lags)
                 earlier = np.array([np.mean(s) for s in seen_lags]) if known else earlier
             again = forecast(np.concatenate([np.zeros(len(c) - 1), earlier, [0, known]]), weights, blocks)
+            # Without an earlier period, in a kind that has one, the sample is ordinary.
+            seasonal = (c[-1] - again) ** 2 if known or not references else typical_seasonal
             residual = z[m, -1] - u * along
             parts[m] = (
                 abs(c[-1] - expected) / (typical_recent + 0.02),
-                np.log(1 + (c[-1] - again) ** 2 / (typical_seasonal + 0.003)),
+                np.log(1 + seasonal / (typical_seasonal + 0.003)),
                 abs(residual) / (typical_residual + 0.05),
                 residual**2,
             )
