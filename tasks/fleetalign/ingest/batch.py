@@ -26,7 +26,7 @@ from fleetalign.contracts.tables import (
 )
 from fleetalign.errors import UsageError
 from fleetalign.ingest.csv_format import RESTART
-from fleetalign.ingest.labels import looks_like_label
+from fleetalign.ingest.labels import looks_like_label, may_be_label
 from fleetalign.ingest.mapping import Mapping, label_refused
 from fleetalign.ingest.numbers import is_text, plain, to_float64
 from fleetalign.ingest.repeated_hour import settle
@@ -165,13 +165,22 @@ def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> Bools:
         chosen = [n for n in chosen if n in mapping.metrics]
     else:
         chosen = [n for n in chosen if n not in mapping.ignore]
-        for name in filter(looks_like_label, chosen):
-            raise label_refused(name, origin)
+        for name in chosen:
+            if looks_like_label(name) or (
+                may_be_label(name) and looks_like_label(name, _of_metric(table, mapping, names, name))
+            ):
+                raise label_refused(name, origin)
     for name in chosen:
         if name in TELEMETRY.schema.names:
             raise UsageError(f"{origin}: a metric cannot be called {name!r}; rename it or --ignore {name}")
     wanted = pc.is_in(names, value_set=pa.array(chosen, pa.string()))
     return _as_bools(pc.or_(wanted, pc.is_null(names)))
+
+
+def _of_metric(table: pa.Table, mapping: Mapping, names: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return the values of one metric of the long layout."""
+    values = plain(table.column(mapping.value_column)).filter(pc.fill_null(pc.equal(names, name), False))
+    return to_float64(values, *mapping.marks)[0]
 
 
 def _keys(columns: AnyMapping[str, pa.ChunkedArray], mapping: Mapping, interval: Interval | None, origin: str) -> _Keys:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -32,6 +33,8 @@ class CsvFormat:
     """Lines above the header."""
     restarts: tuple[str, ...] = field(default=(), compare=False)
     """Those of them that report a restart."""
+    first_row: tuple[str, ...] = field(default=(), compare=False)
+    """The fields of the line after the header."""
 
 
 def sniff(head: bytes, named: CsvFormat) -> CsvFormat:
@@ -51,7 +54,9 @@ def sniff(head: bytes, named: CsvFormat) -> CsvFormat:
         start, delimiter = 1, delimiter or excel[1]
     header = _header(lines, start, delimiter)
     restarts = tuple(line for line in lines[:header] if RESTART in line)
-    return CsvFormat(delimiter or _delimiter(lines[header:]), encoding, header, restarts)
+    delimiter = delimiter or _delimiter(lines[header:])
+    rows = [line for line in lines[header + 1 :] if line.strip()]
+    return CsvFormat(delimiter, encoding, header, restarts, tuple(_fields(rows[0], delimiter)) if rows else ())
 
 
 def column_name(name: str) -> str:
@@ -64,6 +69,14 @@ def holds_values(names: list[str]) -> bool:
     values = [name for name in names if VALUE.fullmatch(name.strip())]
     times = [name for name in values if "-" in name[1:] or len(name) >= 10]
     return bool(times) or 2 * len(values) > len(names)
+
+
+def names_nothing(names: list[str], first_row: Sequence[str]) -> bool:
+    """Whether a file has no header: its first line holds values, and no name above a value of ``first_row``."""
+    named = any(
+        not VALUE.fullmatch(n.strip()) and VALUE.fullmatch(f.strip()) for n, f in zip(names, first_row, strict=False)
+    )
+    return holds_values(names) and not named
 
 
 def _header(lines: list[str], start: int, delimiter: str) -> int:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from fleetalign.contracts.tables import first_line
 from fleetalign.errors import BadInput
-from fleetalign.ingest.csv_format import HEAD_BYTES, CsvFormat, column_name, holds_values, sniff
+from fleetalign.ingest.csv_format import HEAD_BYTES, CsvFormat, column_name, holds_values, names_nothing, sniff
 from fleetalign.ingest.listing import SourceFile
 from fleetalign.ingest.mapping import TIME_NAMES
 
@@ -95,7 +95,7 @@ def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
     )
     with file.open() as raw, csv.open_csv(_decompressed(file, raw), read, parse) as reader:
         names = reader.schema.names
-    if holds_values(names) and not {name.strip().lower() for name in names} & set(TIME_NAMES):
+    if names_nothing(names, written.first_row) and not {name.strip().lower() for name in names} & set(TIME_NAMES):
         raise BadInput(
             f"{file.origin}: the first line holds numbers where names should be, such as {_first_value(names)!r}: the "
             "file has no header; put the names of the columns above it"

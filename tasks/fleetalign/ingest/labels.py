@@ -64,17 +64,25 @@ TWO_CLASSES = ({0, 1}, {-1, 1}, {1, 2})
 
 def looks_like_label(name: str, sample: pa.ChunkedArray | None = None) -> bool:
     """Whether a column named ``name`` with the numbers or booleans of ``sample`` is a label."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    if plain in LABEL_NAMES or re.search(r"(^|[_\-. ])(label|lable)s?$", name.lower()):
+    if _letters(name) in LABEL_NAMES or re.search(r"(^|[_\-. ])(label|lable)s?$", name.lower()):
         return True
-    if sample is None:
-        return False
-    words = set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()))
-    counts = bool(words & COUNTING_WORDS)
-    if not LABEL_WORDS.search(plain) and (counts or not words & CLASS_WORDS):
+    if sample is None or not may_be_label(name):
         return False
     values = set(pc.unique(sample.drop_null()).to_pylist())
-    if LABEL_WORDS.search(plain) and any(values and values <= classes for classes in TWO_CLASSES):
+    if LABEL_WORDS.search(_letters(name)) and any(values and values <= classes for classes in TWO_CLASSES):
         return True
-    few = len(values) <= MOST_CLASSES and all(value == int(value) for value in values if value == value)
-    return bool(values) and few and not counts and bool(words & CLASS_WORDS)
+    return _names_classes(name) and 0 < len(values) <= MOST_CLASSES and all(v == v // 1 for v in values)
+
+
+def may_be_label(name: str) -> bool:
+    """Whether the values of a column named ``name`` decide if it is a label."""
+    return bool(LABEL_WORDS.search(_letters(name))) or _names_classes(name)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _names_classes(name: str) -> bool:
+    words = set(re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()))
+    return bool(words & CLASS_WORDS) and not words & COUNTING_WORDS

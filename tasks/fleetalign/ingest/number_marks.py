@@ -14,6 +14,8 @@ from fleetalign.ingest.numbers import grouped_pattern
 ENOUGH = 5
 """Numbers of a column whose marks can be trusted."""
 KIND = "marks in numbers"
+MARKED_PATTERN = r"\d(,|[.' \x{a0}\x{2009}\x{202f}]\d{3})|^[+-]?,\d"
+"""Only these numbers have marks that could mean something else than a decimal point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Evidence:
 def evidence(column: pa.ChunkedArray) -> Evidence:
     """Return what the texts of ``column`` prove about their marks."""
     texts = pc.utf8_trim_whitespace(column.drop_null())
+    if not _first(texts, MARKED_PATTERN):
+        return Evidence()
     if _first(texts, r"^[+-]?[1-9]\d{0,2}(\.\d{3})+,\d*$"):
         return Evidence(_first(texts, r",\d*$"), ".")
     if _first(texts, r"^[+-]?[1-9]\d{0,2}(\.\d{3}){2,}$"):

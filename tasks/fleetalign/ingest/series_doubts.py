@@ -66,7 +66,7 @@ def doubt_metrics(table: pa.Table, step_seconds: int | None, doubts: Doubts) -> 
     start, end = times.min(), times.max()
     least = max((end - start) * LEAST_END, np.timedelta64(3 * (step_seconds or 0), "s"))
     for name, series, at, values in _metrics(table, times):
-        if _is_counter(series, at, values):
+        if _is_counter(series, values):
             doubts.add(
                 "counters",
                 f"metric {name!r} only grows: a counter is no gauge; export its increase per second, or leave it out",
@@ -88,14 +88,16 @@ def doubt_metrics(table: pa.Table, step_seconds: int | None, doubts: Doubts) -> 
 
 
 def _metrics(table: pa.Table, times: Times) -> Iterator[tuple[str, Ints, Times, Floats]]:
-    """Yield each metric with series, time and value of its rows."""
-    if "metric" not in table.schema.names:
-        series = series_of(table, False)
+    """Yield each metric with series, time and value of its rows, in the order of series and time."""
+    is_long = "metric" in table.schema.names
+    series = series_of(table, is_long)
+    order = np.lexsort((times, series))
+    table, series, times = table.take(pa.array(order)), series[order], times[order]
+    if not is_long:
         for name in table.schema.names:
             if name not in KEY_COLUMNS:
                 yield name, series, times, _values(table[name])
         return
-    series = series_of(table, True)
     names = table["metric"].combine_chunks().dictionary_encode()
     codes, values = names.indices.to_numpy(), _values(table["value"])
     for i, name in enumerate(names.dictionary.to_pylist()):
@@ -108,11 +110,10 @@ def _values(column: pa.ChunkedArray) -> Floats:
     return values
 
 
-def _is_counter(series: Ints, times: Times, values: Floats) -> bool:
+def _is_counter(series: Ints, values: Floats) -> bool:
     filled = np.isfinite(values)
-    series, times, values = series[filled], times[filled], values[filled]
-    order = np.lexsort((times, series))
-    steps = np.diff(values[order])[np.diff(series[order]) == 0]
+    series, values = series[filled], values[filled]
+    steps = np.diff(values)[np.diff(series) == 0]
     if len(steps) < LEAST_STEPS or float(np.mean(steps > 0)) < LEAST_RISES:
         return False
     return bool(np.mean(steps >= 0) >= GROWING)

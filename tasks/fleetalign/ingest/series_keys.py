@@ -53,7 +53,7 @@ def telling_apart(sample: pa.Table, keys: Sequence[str], candidates: Sequence[st
     Each series that they make must have a good share of the times, which the values of a measurement do not.
     """
     indexes = index_columns(sample)
-    chosen = [n for n in candidates if n not in indexes and _can_be_key(sample, n)][:MOST_TESTED]
+    chosen = [n for n in candidates[:MOST_TESTED] if n not in indexes and _can_be_key(sample, n)]
     if not chosen or repeats(sample, [*keys, *chosen]):
         return ()
     # Numbers go first, so that of two ways the one with names stays.
