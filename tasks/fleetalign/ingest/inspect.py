@@ -20,12 +20,12 @@ from fleetalign.ingest.batch import Batch
 from fleetalign.ingest.doubts import Doubts
 from fleetalign.ingest.file_source import read_file
 from fleetalign.ingest.files import read_batches, text_format
-from fleetalign.ingest.listing import SourceFile, list_files
+from fleetalign.ingest.listing import FILE_COLUMN, SourceFile, list_files
 from fleetalign.ingest.long import series_of
 from fleetalign.ingest.mapping import DEFAULT_KIND, Mapping
 from fleetalign.ingest.propose import NO_TIME, Column, propose
 from fleetalign.ingest.sampling import infer_step_seconds, times_of
-from fleetalign.ingest.series_doubts import doubt_ids, doubt_metrics, doubt_repeats
+from fleetalign.ingest.series_doubts import doubt_ids, doubt_metrics, num_repeats
 from fleetalign.interval import format_time
 from fleetalign.storage.quarantine import count_rules
 
@@ -126,6 +126,7 @@ def _describe(file: SourceFile, sample: pa.Table, named: Mapping) -> str:
 
 def _count(found: Inspection, files: list[SourceFile], doubts: Doubts) -> None:
     kept: list[pa.Table] = []
+    repeats_of_files = 0
     for file in files:
         try:
             batches = read_file(file, found.mapping, None, set())
@@ -138,6 +139,7 @@ def _count(found: Inspection, files: list[SourceFile], doubts: Doubts) -> None:
         for batch in batches:
             _add(found, batch)
             kept.append(batch.kept)
+        repeats_of_files += num_repeats(pa.concat_tables([b.kept for b in batches], promote_options="default"))
     for what, counted in (("rows", found.quarantined_rows), ("cells", found.quarantined_cells)):
         for rule, number in counted.items():
             doubts.add("quarantine", f"{number} {what} go to the quarantine: {rule}")
@@ -151,8 +153,17 @@ def _count(found: Inspection, files: list[SourceFile], doubts: Doubts) -> None:
     _find_step(found, table, doubts)
     _doubt_counts(found, table, doubts)
     doubt_ids(found.entities, doubts)
-    doubt_repeats(table, doubts)
+    if num := num_repeats(table):
+        doubts.add("repeated times", f"{num} {_repeated(table)}, with another value; the last one is kept")
+        if not repeats_of_files and found.mapping.entity_column != FILE_COLUMN:
+            doubts.add("repeated times", f"no file repeats a time by itself: is each one entity ({FILE_COLUMN})?")
     doubt_metrics(table, found.step_seconds, doubts)
+
+
+def _repeated(table: pa.Table) -> str:
+    if "metric" in table.schema.names:
+        return "values repeat the time of another value of their metric"
+    return "rows repeat the time of another row of their entity"
 
 
 def _add(found: Inspection, batch: Batch) -> None:

@@ -37,27 +37,21 @@ def doubt_ids(entities: list[str], doubts: Doubts) -> None:
             doubts.add("ids that differ by case", f"{' and '.join(map(repr, same))} differ by case only: one entity?")
 
 
-def doubt_repeats(table: pa.Table, doubts: Doubts) -> None:
-    """Doubt rows of one entity and time that give one metric different values; rows that complete each other merge."""
+def num_repeats(table: pa.Table) -> int:
+    """Count the times of an entity at which one metric has two values; rows that complete each other are merged."""
     keys = ["entity_id", "timestamp", *(["metric"] if "metric" in table.schema.names else [])]
     counted = table.select(keys).group_by(keys).aggregate([([], "count_all")])
     twice = counted.filter(pc.greater(counted["count_all"], 1)).select(keys)
     if not twice.num_rows:
-        return
+        return 0
     among = table.join(twice, keys, join_type="left semi")
-    values = [name for name in among.schema.names if name not in (*KEY_COLUMNS, "metric")]
     unequal = np.zeros(twice.num_rows, dtype=np.bool_)
-    for name in values:
-        found = among.select([*keys, name]).group_by(keys).aggregate([(name, "count_distinct")])
-        found = found.sort_by([(key, "ascending") for key in keys])
-        unequal |= found[f"{name}_count_distinct"].to_numpy() > 1
-    if num := int(unequal.sum()):
-        what = (
-            "values repeat the time of another value of their metric"
-            if "metric" in keys
-            else "rows repeat the time of another row of their entity"
-        )
-        doubts.add("repeated times", f"{num} {what}, with another value; the last one is kept")
+    for name in among.schema.names:
+        if name not in (*KEY_COLUMNS, "metric"):
+            found = among.select([*keys, name]).group_by(keys).aggregate([(name, "count_distinct")])
+            found = found.sort_by([(key, "ascending") for key in keys])
+            unequal |= found[f"{name}_count_distinct"].to_numpy() > 1
+    return int(unequal.sum())
 
 
 def doubt_metrics(table: pa.Table, step_seconds: int | None, doubts: Doubts) -> None:

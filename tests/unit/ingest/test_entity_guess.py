@@ -238,3 +238,12 @@ def test_inspect_ends_with_3_when_no_row_can_be_used(tmp_path: Path, capsys) -> 
     assert "'ts' holds no time that is read here, such as 03/02/2026 12:00:00 AM" in said.err
     assert "unreadable_time" in said.out
     assert out.exists()
+
+
+def test_times_that_repeat_between_files_only_ask_for_the_file(tmp_path: Path) -> None:
+    for host in ("a", "b"):
+        lines = [f"eu,{at},{i % 5 + ord(host)}" for i, at in enumerate(TIMES)]
+        looked_at(tmp_path / "d" / f"{host}.csv", "region,ts,cpu", lines)
+    found = inspect(tmp_path / "d", Mapping())
+    assert has_doubt(found, "40 rows repeat the time")
+    assert has_doubt(found, "no file repeats a time by itself: is each one entity (_file)?")
