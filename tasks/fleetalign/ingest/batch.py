@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping as AnyMapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.contracts.arrays import Bools
+from fleetalign.contracts.arrays import Bools, Ints
 from fleetalign.contracts.tables import (
     DEFAULT_ENTITY,
     KEY_COLUMNS,
@@ -24,9 +25,11 @@ from fleetalign.contracts.tables import (
     TIME,
 )
 from fleetalign.errors import UsageError
-from fleetalign.ingest.labels import looks_like_label
+from fleetalign.ingest.csv_format import RESTART
+from fleetalign.ingest.labels import looks_like_label, may_be_label
 from fleetalign.ingest.mapping import Mapping, label_refused
-from fleetalign.ingest.numbers import plain, to_float64
+from fleetalign.ingest.numbers import is_text, plain, to_float64
+from fleetalign.ingest.repeated_hour import settle
 from fleetalign.ingest.times import to_utc, within
 from fleetalign.interval import Interval
 from fleetalign.storage.quarantine import Rule, first_taken_out, plain_values, rows_as_json
@@ -114,10 +117,10 @@ def read_batch(
     }
     if keys.metrics is not None:
         values = columns[mapping.value_column].filter(keep)
-        kept, cells = _long_values(kept_keys, keys.metrics.filter(keep), values, mapping.decimal)
+        kept, cells = _long_values(kept_keys, keys.metrics.filter(keep), values, mapping.marks)
     else:
         metrics = {name: columns[name].filter(keep) for name in mapping.metrics}
-        kept, cells = _wide_values(kept_keys, metrics, mapping.decimal)
+        kept, cells = _wide_values(kept_keys, metrics, mapping.marks)
     places = [f"{origin} row {number}" for number in row_numbers[broken].tolist()]
     rows = pa.concat_tables(
         [_rows(table, keys, mapping.time_column, places), _broken_lines(broken_lines, mapping.kind, origin)]
@@ -142,12 +145,12 @@ def without_rows(rows: pa.Table, rule: Rule, origin: str, at: pa.ChunkedArray | 
 
 
 def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return ``column`` as the names it holds.
+    """Return ``column`` as the names it holds, without blanks at their ends.
 
     Raises UsageError for a type that has no text, such as a list.
     """
     try:
-        return column.cast(pa.string())
+        return pc.utf8_trim_whitespace(column.cast(pa.string()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UsageError(f"a column of type {column.type} cannot name an entity, kind or metric; map another") from None
 
@@ -162,8 +165,11 @@ def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> Bools:
         chosen = [n for n in chosen if n in mapping.metrics]
     else:
         chosen = [n for n in chosen if n not in mapping.ignore]
-        for name in filter(looks_like_label, chosen):
-            raise label_refused(name, origin)
+        for name in chosen:
+            if looks_like_label(name) or (
+                may_be_label(name) and looks_like_label(name, _of_metric(table, mapping, names, name))
+            ):
+                raise label_refused(name, origin)
     for name in chosen:
         if name in TELEMETRY.schema.names:
             raise UsageError(f"{origin}: a metric cannot be called {name!r}; rename it or --ignore {name}")
@@ -171,27 +177,81 @@ def _wanted(table: pa.Table, mapping: Mapping, origin: str) -> Bools:
     return _as_bools(pc.or_(wanted, pc.is_null(names)))
 
 
+def _of_metric(table: pa.Table, mapping: Mapping, names: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return the values of one metric of the long layout."""
+    values = plain(table.column(mapping.value_column)).filter(pc.fill_null(pc.equal(names, name), False))
+    return to_float64(values, *mapping.marks)[0]
+
+
 def _keys(columns: AnyMapping[str, pa.ChunkedArray], mapping: Mapping, interval: Interval | None, origin: str) -> _Keys:
     column = columns[mapping.time_column]
     times = to_utc(column, mapping.time_zone, mapping.time_unit, f"{origin}: column {mapping.time_column!r}")
+    entities = texts(columns[mapping.entity_column])
+    metrics = texts(columns[mapping.metric_column]) if mapping.layout == "long" else None
+    if mapping.label_columns:
+        labels = {name: texts(columns[name]) for name in mapping.label_columns}
+        if metrics is not None:
+            metrics = with_labels(metrics, labels)
+        else:
+            entities = _joined([entities, *labels.values()])
+    if times.later is not None:
+        times = settle(times, _series(entities, metrics))
     rules = times.rules
     usable = _as_bools(times.values.is_valid())
+    rules[~usable & _repeats_header(columns, mapping.time_column)] = Rule.REPEATED_HEADER
     inside = np.ones(len(usable), dtype=np.bool_)
     if interval is not None:
         inside = _as_bools(within(times.values, interval.start, interval.end))
     outside = usable & ~inside
-    entities = texts(columns[mapping.entity_column])
     kinds, bad_kind = _kinds(columns, mapping, len(usable))
     broken = {**_entity_rules(entities), Rule.BAD_KIND: bad_kind}
-    metrics = None
-    if mapping.layout == "long":
-        metrics = texts(columns[mapping.metric_column])
+    if metrics is not None:
         broken[Rule.MISSING_METRIC] = _empty(metrics)
     for rule, mask in broken.items():
         for i in np.flatnonzero(mask & usable & ~outside):
             if rules[i] is None:
                 rules[i] = rule
     return _Keys(kinds, entities, times.values, metrics, rules, outside)
+
+
+def with_labels(names: pa.ChunkedArray, labels: AnyMapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Write metric ``names`` with their labels, as in ``cpu{mode=idle}``; an empty label is left out."""
+    filled = [_between(f"{label}=", column, ",") for label, column in labels.items()]
+    joined = pc.utf8_rtrim(pc.binary_join_element_wise(*filled, ""), ",")
+    bare = names.combine_chunks()
+    return pa.chunked_array([pc.binary_join_element_wise(bare, _between("{", joined, "}"), "")])
+
+
+def _joined(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Join names with slashes; null where the first one is, and without labels that are empty."""
+    first, *others = columns
+    parts = [first.combine_chunks(), *(_between("/", other, "") for other in others)]
+    return pa.chunked_array([pc.binary_join_element_wise(*parts, "")])
+
+
+def _between(before: str, names: pa.ChunkedArray | pa.Array, after: str) -> pa.Array:
+    """Put text around ``names``; an empty one stays empty, and so does a null."""
+    filled = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
+    filled = pc.fill_null(filled, "")
+    return pc.if_else(pc.equal(filled, ""), "", pc.binary_join_element_wise(before, filled, after, ""))
+
+
+def _series(entities: pa.ChunkedArray, metrics: pa.ChunkedArray | None) -> Ints:
+    """Return the number of each row's series, int [row]."""
+    names = entities if metrics is None else _joined([entities, metrics])
+    codes: Ints = pc.fill_null(names, "").combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    return codes
+
+
+def _repeats_header(columns: AnyMapping[str, pa.ChunkedArray], time_column: str) -> Bools:
+    """Mark rows that hold the names of the columns again, or an annotation, bool [row]."""
+    times, first = columns[time_column], next(iter(columns.values()))
+    found = np.zeros(len(times), dtype=np.bool_)
+    if is_text(times.type):
+        found |= _as_bools(pc.equal(pc.utf8_trim_whitespace(times), time_column))
+    if is_text(first.type):
+        found |= _as_bools(pc.starts_with(first, "#"))
+    return found
 
 
 def _as_bools(column: pa.Array | pa.ChunkedArray) -> Bools:
@@ -225,21 +285,21 @@ def _kinds(columns: AnyMapping[str, pa.ChunkedArray], mapping: Mapping, num_rows
 
 
 def _long_values(
-    keys: AnyMapping[str, pa.ChunkedArray], names: pa.ChunkedArray, values: pa.ChunkedArray, decimal: str
+    keys: AnyMapping[str, pa.ChunkedArray], names: pa.ChunkedArray, values: pa.ChunkedArray, marks: tuple[str, str]
 ) -> tuple[pa.Table, pa.Table]:
     """``keys`` with metric and value, and the cells that hold no number."""
-    numbers, bad_cells = to_float64(values, decimal)
+    numbers, bad_cells = to_float64(values, *marks)
     kept = pa.table({**keys, "metric": names, "value": numbers})
     return kept, _cells(kept, names, values, bad_cells)
 
 
 def _wide_values(
-    keys: AnyMapping[str, pa.ChunkedArray], metrics: AnyMapping[str, pa.ChunkedArray], decimal: str
+    keys: AnyMapping[str, pa.ChunkedArray], metrics: AnyMapping[str, pa.ChunkedArray], marks: tuple[str, str]
 ) -> tuple[pa.Table, pa.Table]:
     """``keys`` with one column per metric, and the cells that hold no number."""
     key_table, cells, numbers = pa.table(keys), [QUARANTINED_CELLS.empty()], {}
     for name, column in metrics.items():
-        numbers[name], bad_cells = to_float64(column, decimal)
+        numbers[name], bad_cells = to_float64(column, *marks)
         cells.append(_cells(key_table, name, column, bad_cells))
     return pa.table({**keys, **numbers}), pa.concat_tables(cells)
 
@@ -282,7 +342,7 @@ def _broken_lines(lines: tuple[str, ...], kind: str, origin: str) -> pa.Table:
                 "entity_id": "",
                 "timestamp_text": "",
                 "row_json": json.dumps({"line": line}, ensure_ascii=False),
-                "rule": Rule.WRONG_COLUMN_COUNT,
+                "rule": Rule.RESTART_LINE if RESTART in line else Rule.WRONG_COLUMN_COUNT,
                 "origin": origin,
                 "at": None,
             }

@@ -19,6 +19,7 @@ from fleetalign.ingest.numbers import plain
 from fleetalign.ingest.source import READING, Reading, Refused
 from fleetalign.interval import Interval
 from fleetalign.progress import Progress
+from fleetalign.storage.quarantine import Rule, count_rules
 
 
 class FileSource:
@@ -91,7 +92,7 @@ def read_file(
     UsageError when its columns do not fit ``mapping``.
     """
     resolved: Mapping | None = None
-    batches = []
+    batches: list[Batch] = []
     for part in read_batches(file, mapping.csv_format):
         if resolved is None:
             resolved = _resolved(mapping, part.table, file)
@@ -102,7 +103,17 @@ def read_file(
             names.update(texts(plain(table.column(resolved.metric_column))).drop_null().unique().to_pylist())
         batches.append(read_batch(table, resolved, interval, file.origin, part.first_row, part.broken_lines))
         report(part.bytes_done)
+    if resolved and len(batches) > 1 and any(Rule.AMBIGUOUS_TIME in count_rules(batch.rows) for batch in batches):
+        return [_read_whole(file, resolved, interval)]
     return batches
+
+
+def _read_whole(file: SourceFile, mapping: Mapping, interval: Interval | None) -> Batch:
+    """Read ``file`` as one batch: only all rows of a series tell the hours of an autumn night apart."""
+    parts = list(read_batches(file, mapping.csv_format))
+    table = with_path_columns(pa.concat_tables([part.table for part in parts]), file, mapping.key_columns)
+    broken = tuple(line for part in parts for line in part.broken_lines)
+    return read_batch(table, mapping, interval, file.origin, parts[0].first_row, broken)
 
 
 def _resolved(mapping: Mapping, sample: pa.Table, file: SourceFile) -> Mapping:

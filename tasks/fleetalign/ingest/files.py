@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from fleetalign.contracts.tables import first_line
 from fleetalign.errors import BadInput
-from fleetalign.ingest.csv_format import HEAD_BYTES, CsvFormat, sniff
+from fleetalign.ingest.csv_format import HEAD_BYTES, CsvFormat, column_name, holds_values, names_nothing, sniff
 from fleetalign.ingest.listing import SourceFile
+from fleetalign.ingest.mapping import TIME_NAMES
 
 BATCH_ROWS = 65_536
 CSV_BLOCK_BYTES = 8 << 20
@@ -69,29 +70,36 @@ def _parquet(file: SourceFile) -> Iterator[FileBatch]:
         total_rows = max(1, reader.metadata.num_rows)
         row = 0
         for batch in reader.iter_batches(batch_size=BATCH_ROWS):
-            table = pa.Table.from_batches([batch])
+            table = _renamed(pa.Table.from_batches([batch])).replace_schema_metadata(reader.schema_arrow.metadata)
             done = round(file.size * (row + table.num_rows) / total_rows)
             yield FileBatch(table, row + 1, (), done)
             row += table.num_rows
         if row == 0:
-            yield FileBatch(reader.schema_arrow.empty_table(), 1, (), file.size)
+            yield FileBatch(_renamed(reader.schema_arrow.empty_table()), 1, (), file.size)
 
 
 def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
     written = text_format(file, csv_format)
-    broken: list[str] = []
+    broken = list(written.restarts)
 
     def keep_broken(line: csv.InvalidRow) -> str:
         broken.append(line.text)
         return "skip"
 
     # One thread: broken lines are then reported with the batch they belong to.
-    read = csv.ReadOptions(block_size=CSV_BLOCK_BYTES, use_threads=False, encoding=written.encoding)
+    read = csv.ReadOptions(
+        block_size=CSV_BLOCK_BYTES, use_threads=False, encoding=written.encoding, skip_rows=written.skip_lines
+    )
     parse = csv.ParseOptions(
         delimiter=written.delimiter, newlines_in_values=True, invalid_row_handler=lambda line: "skip"
     )
     with file.open() as raw, csv.open_csv(_decompressed(file, raw), read, parse) as reader:
         names = reader.schema.names
+    if names_nothing(names, written.first_row) and not {name.strip().lower() for name in names} & set(TIME_NAMES):
+        raise BadInput(
+            f"{file.origin}: the first line holds numbers where names should be, such as {_first_value(names)!r}: the "
+            "file has no header; put the names of the columns above it"
+        )
     parse.invalid_row_handler = keep_broken
     convert = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
@@ -101,15 +109,23 @@ def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
         row, any_batch = 1, False
         for batch in reader:
             taken, broken[:] = tuple(broken), []
-            part = FileBatch(pa.Table.from_batches([batch]), row, taken, min(raw.tell(), file.size))
+            part = FileBatch(_renamed(pa.Table.from_batches([batch])), row, taken, min(raw.tell(), file.size))
             _refuse_open_quote(part, written.delimiter, file.origin)
             yield part
             row += batch.num_rows + len(taken)
             any_batch = True
         if broken or not any_batch:
-            part = FileBatch(reader.schema.empty_table(), row, tuple(broken), file.size)
+            part = FileBatch(_renamed(reader.schema.empty_table()), row, tuple(broken), file.size)
             _refuse_open_quote(part, written.delimiter, file.origin)
             yield part
+
+
+def _renamed(table: pa.Table) -> pa.Table:
+    return table.rename_columns([column_name(name) for name in table.schema.names])
+
+
+def _first_value(names: list[str]) -> str:
+    return next(name for name in names if holds_values([name]))
 
 
 def _decompressed(file: SourceFile, raw: pa.NativeFile) -> pa.NativeFile:

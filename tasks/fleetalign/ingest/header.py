@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.errors import BadInput
+from fleetalign.ingest.csv_format import column_name
 from fleetalign.ingest.files import FileBatch
 from fleetalign.ingest.mapping import TIME_NAMES, Mapping
 from fleetalign.ingest.numbers import is_text
@@ -29,10 +30,12 @@ def refuse_other_header(part: FileBatch, mapping: Mapping, origin: str) -> None:
     if mapping.time_column not in names or not is_text(part.table.schema.field(mapping.time_column).type):
         return
     column_names = pa.array([*names, *TIME_NAMES], pa.string())
-    headers = pc.is_in(part.table.column(mapping.time_column), value_set=column_names).to_numpy()
+    headers = pc.is_in(
+        pc.utf8_trim_whitespace(part.table.column(mapping.time_column)), value_set=column_names
+    ).to_numpy()
     for i in np.flatnonzero(headers):
         row = part.table.slice(int(i), 1).to_pylist()[0]
-        if list(row.values()) != names:
+        if [column_name(str(v or "")) for v in row.values()] != names:
             raise _changed(origin, part.first_row + int(i), ", ".join(str(v) for v in row.values()))
 
 

@@ -17,19 +17,22 @@ import pyarrow.compute as pc
 
 from fleetalign.errors import BadInput, UsageError
 from fleetalign.ingest.batch import Batch
+from fleetalign.ingest.doubts import Doubts
 from fleetalign.ingest.file_source import read_file
 from fleetalign.ingest.files import read_batches, text_format
-from fleetalign.ingest.listing import SourceFile, list_files
+from fleetalign.ingest.listing import FILE_COLUMN, SourceFile, list_files
 from fleetalign.ingest.long import series_of
 from fleetalign.ingest.mapping import DEFAULT_KIND, Mapping
-from fleetalign.ingest.propose import Column, propose
+from fleetalign.ingest.propose import NO_TIME, Column, propose
 from fleetalign.ingest.sampling import infer_step_seconds, times_of
+from fleetalign.ingest.series_doubts import doubt_ids, doubt_metrics, num_repeats
 from fleetalign.interval import format_time
 from fleetalign.storage.quarantine import count_rules
 
 DEFAULTS = Mapping()
 MOST_FILES = 5
 MOST_COLUMNS = 200
+UNREADABLE = "files that cannot be read"
 
 
 @dataclass(slots=True)
@@ -59,6 +62,12 @@ class Inspection:
         named = {name: value for name, value in filled.items() if value != getattr(DEFAULTS, name)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in named.items()}
 
+    @property
+    def reason(self) -> str:
+        """Why no row can be used: the worst doubt."""
+        refused = [d for d in self.doubts if d.startswith(("left out: ", "ingest refuses")) or NO_TIME in d]
+        return next(iter([*refused, *self.doubts]), "none was read")
+
     def as_json(self) -> dict[str, Any]:
         """Return everything found as one JSON document."""
         return {
@@ -85,24 +94,25 @@ def inspect(path: str | Path, named: Mapping) -> Inspection:
     columns: dict[str, Column] = {}
     mapping = named
     described: list[str] = []
-    doubts: list[str] = []
+    doubts = Doubts()
     readable: list[SourceFile] = []
     for file in list_files(path):
         try:
             sample = next(read_batches(file, named.csv_format)).table
             described.append(_describe(file, sample, named))
         except BadInput as error:
-            doubts.append(f"left out: {error}")
+            doubts.add(UNREADABLE, f"left out: {error}")
             continue
         proposed = propose(mapping, sample, file)
         mapping = proposed.mapping
-        doubts += [f"{file.origin}: {doubt}" for doubt in proposed.doubts]
+        doubts.extend(proposed.doubts, file.origin)
         columns = {**proposed.columns, **columns}
         readable.append(file)
     if not readable:
-        raise BadInput(f"{path}: no file can be read; first: {doubts[0]}")
-    found = Inspection(described, columns, mapping, list(dict.fromkeys(doubts)))
-    _count(found, readable)
+        raise BadInput(f"{path}: no file can be read; first: {doubts.lines()[0]}")
+    found = Inspection(described, columns, mapping, [])
+    _count(found, readable, doubts)
+    found.doubts = doubts.lines()
     return found
 
 
@@ -114,29 +124,46 @@ def _describe(file: SourceFile, sample: pa.Table, named: Mapping) -> str:
     return f"{file.origin}: text in {written.encoding.removesuffix('-sig')}{packed}, delimiter {written.delimiter!r}, {len(sample.schema)} columns"
 
 
-def _count(found: Inspection, files: list[SourceFile]) -> None:
+def _count(found: Inspection, files: list[SourceFile], doubts: Doubts) -> None:
     kept: list[pa.Table] = []
+    repeats_of_files = 0
     for file in files:
         try:
             batches = read_file(file, found.mapping, None, set())
         except BadInput as error:
-            found.doubts.append(f"left out: {error}")
+            doubts.add(UNREADABLE, f"left out: {error}")
             continue
         except UsageError as error:
-            found.doubts.append(f"ingest refuses all files: {error}")
+            doubts.add("files that ingest refuses", f"ingest refuses all files: {error}")
             continue
         for batch in batches:
             _add(found, batch)
-            kept.append(batch.kept.select(["entity_id", "timestamp", *(["metric"] if batch.is_long else [])]))
+            kept.append(batch.kept)
+        repeats_of_files += num_repeats(pa.concat_tables([b.kept for b in batches], promote_options="default"))
+    for what, counted in (("rows", found.quarantined_rows), ("cells", found.quarantined_cells)):
+        for rule, number in counted.items():
+            doubts.add("quarantine", f"{number} {what} go to the quarantine: {rule}")
     table = pa.concat_tables(kept, promote_options="default").combine_chunks() if kept else None
     if table is None or table.num_rows == 0:
-        found.doubts.append("no row can be used")
+        doubts.add("no row", "no row can be used")
         return
     found.kept = table.num_rows
     found.entities = sorted(pc.unique(table["entity_id"]).to_pylist())
     found.first, found.last = pc.min_max(table["timestamp"]).as_py().values()
-    _find_step(found, table)
-    _doubt_counts(found, table)
+    _find_step(found, table, doubts)
+    _doubt_counts(found, table, doubts)
+    doubt_ids(found.entities, doubts)
+    if num := num_repeats(table):
+        doubts.add("repeated times", f"{num} {_repeated(table)}, with another value; the last one is kept")
+        if not repeats_of_files and found.mapping.entity_column != FILE_COLUMN:
+            doubts.add("repeated times", f"no file repeats a time by itself: is each one entity ({FILE_COLUMN})?")
+    doubt_metrics(table, found.step_seconds, doubts)
+
+
+def _repeated(table: pa.Table) -> str:
+    if "metric" in table.schema.names:
+        return "values repeat the time of another value of their metric"
+    return "rows repeat the time of another row of their entity"
 
 
 def _add(found: Inspection, batch: Batch) -> None:
@@ -146,34 +173,27 @@ def _add(found: Inspection, batch: Batch) -> None:
             counted[rule] = counted.get(rule, 0) + number
 
 
-def _find_step(found: Inspection, table: pa.Table) -> None:
+def _find_step(found: Inspection, table: pa.Table, doubts: Doubts) -> None:
     try:
         found.step_seconds = infer_step_seconds(
             series_of(table, "metric" in table.schema.names), times_of(table), found.mapping.kind or DEFAULT_KIND
         )
     except BadInput as error:
-        found.doubts.append(str(error))
+        doubts.add("sampling interval", str(error))
 
 
-def _doubt_counts(found: Inspection, table: pa.Table) -> None:
-    doubt = found.doubts.append
-    for what, counted in (("rows", found.quarantined_rows), ("cells", found.quarantined_cells)):
-        for rule, number in counted.items():
-            doubt(f"{number} {what} go to the quarantine: {rule}")
+def _doubt_counts(found: Inspection, table: pa.Table, doubts: Doubts) -> None:
     counts = pc.value_counts(table["entity_id"].combine_chunks())
     once = [c["values"] for c in counts.to_pylist() if c["counts"] == 1]
     if once and len(found.entities) > 1:
-        doubt(f"{len(once)} entities have one row only, such as {once[0]!r}")
+        doubts.add("lone rows", f"{len(once)} entities have one row only, such as {once[0]!r}")
     if len(found.entities) > 10 and len(found.entities) > table.num_rows / 2:
-        doubt(
-            f"{len(found.entities)} entities in {table.num_rows} rows: is {found.mapping.entity_column!r} the entity?"
+        doubts.add(
+            "number of entities",
+            f"{len(found.entities)} entities in {table.num_rows} rows: is {found.mapping.entity_column!r} the entity?",
         )
-    if "metric" not in table.schema.names:
-        twice = table.num_rows - table.group_by(["entity_id", "timestamp"]).aggregate([]).num_rows
-        if twice:
-            doubt(f"{twice} rows repeat the time of another row of their entity; validation keeps the last")
     if found.first and found.last and (found.last - found.first).days > 2 * 365:
-        doubt(f"the rows span {(found.last - found.first).days} days: a clock may be wrong")
+        doubts.add("range", f"the rows span {(found.last - found.first).days} days: a clock may be wrong")
 
 
 def inspection_text(found: Inspection) -> str:
@@ -203,6 +223,7 @@ def _figures(found: Inspection) -> list[str]:
     figures = {
         "layout": found.mapping.layout,
         "decimal mark": found.mapping.decimal or ".",
+        "thousands": found.mapping.thousands or "none",
         "rows": f"{found.num_read} read, {found.kept} kept, {sum(found.quarantined_rows.values())} to the quarantine",
         "entities": f"{len(found.entities)}{example}",
         "range": span,

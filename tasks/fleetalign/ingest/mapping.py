@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,18 +12,25 @@ from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fleetalign.config import read_yaml
 from fleetalign.contracts.tables import TELEMETRY
 from fleetalign.errors import ConfigError, UsageError
 from fleetalign.ingest.csv_format import CsvFormat
+from fleetalign.ingest.index_columns import index_columns
 from fleetalign.ingest.labels import looks_like_label
-from fleetalign.ingest.numbers import is_number, is_text, plain, to_float64
+from fleetalign.ingest.numbers import grouped_pattern, is_number, is_text, plain, to_float64
+from fleetalign.ingest.series_keys import usual_entity
 from fleetalign.storage.layout import checked_kind
 
 Layout = Literal["", "wide", "long"]
 TimeUnit = Literal["", "s", "ms", "us", "ns"]
 Decimal = Literal["", ".", ","]
+THOUSANDS = (",", ".", " ", "'")
+LISTS = ("metrics", "ignore", "label_columns")
+
+_log = logging.getLogger(__name__)
 
 ENTITY_NAMES = (
     *("entity_id", "entity", "host", "hostname", "service", "instance", "pod", "pod_name", "podname", "machine"),
@@ -32,8 +40,8 @@ TIME_NAMES = ("timestamp", "time", "ts", "datetime", "date", "@timestamp", "_tim
 KIND_NAMES = ("kind",)
 DEFAULT_KIND = "default"
 """Kind of telemetry that names none."""
-METRIC_NAMES = ("metric", "metric_name", "__name__")
-VALUE_NAMES = ("value", "metric_value")
+METRIC_NAMES = ("metric", "metric_name", "__name__", "_field")
+VALUE_NAMES = ("value", "metric_value", "_value")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,12 +61,17 @@ class Mapping:
     """The metrics to read, and no others; naming a column that looks like a label here reads it on purpose."""
     ignore: tuple[str, ...] = ()
     """Columns (long layout: metrics) to leave out."""
+    label_columns: tuple[str, ...] = ()
+    """Columns that tell series of one name apart. Long layout: ``cpu`` becomes the metric ``cpu{mode=idle}``; wide
+    layout: ``web-1`` becomes the entity ``web-1/0``."""
     time_zone: str = ""
     """IANA zone of times that carry none, for example ``Europe/Berlin``."""
     time_unit: TimeUnit = ""
     """Unit of times that are numbers since 1970; empty = the one that puts them between 1990 and 2100."""
     decimal: Decimal = ""
     """Decimal mark of numbers in text; empty = a point. A comma is never guessed: 1,234 may be a thousand."""
+    thousands: str = ""
+    """Mark between thousands of numbers in text, one of ``THOUSANDS``; empty = none."""
     delimiter: str = ""
     """One ASCII character between the columns of a text file; empty = guessed from the header."""
     encoding: str = ""
@@ -82,6 +95,12 @@ class Mapping:
                 raise ConfigError(
                     f"mapping: time_zone {self.time_zone!r} is unknown; use an IANA name such as Europe/Berlin or UTC"
                 ) from None
+        if self.thousands and self.thousands not in THOUSANDS:
+            raise ConfigError(
+                f"mapping: thousands is {self.thousands!r}; must be one of {' '.join(map(repr, THOUSANDS))}"
+            )
+        if self.thousands and self.thousands == (self.decimal or "."):
+            raise ConfigError(f"mapping: {self.thousands!r} is the decimal and the thousands mark; set the other one")
         self._check_text_format()
         both = sorted(set(self.metrics) & set(self.ignore))
         if both:
@@ -104,10 +123,15 @@ class Mapping:
         return CsvFormat(self.delimiter, self.encoding)
 
     @property
+    def marks(self) -> tuple[str, str]:
+        """The decimal and the thousands mark."""
+        return self.decimal, self.thousands
+
+    @property
     def key_columns(self) -> tuple[str, ...]:
         """The resolved columns that are no metric."""
         names = (self.entity_column, self.time_column, self.kind_column, self.metric_column, self.value_column)
-        return tuple(n for n in names if n)
+        return (*(n for n in names if n), *self.label_columns)
 
 
 def load_mapping(path: str | Path) -> Mapping:
@@ -128,12 +152,12 @@ def mapping_from(document: Any, where: str) -> Mapping:
         raise ConfigError(f"{where}: unknown field {unknown[0]!r}; known: {', '.join(sorted(field_names))}")
     fields: dict[str, Any] = {}
     for name, value in document.items():
-        if name in ("metrics", "ignore"):
+        if name in LISTS:
             if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
                 raise ConfigError(f"{where}: {name} must be a list of names")
-            fields[name] = tuple(value)
+            fields[name] = tuple(v.strip() for v in value)
         elif isinstance(value, str):
-            fields[name] = value
+            fields[name] = value.strip() if name.endswith("_column") else value
         else:
             raise ConfigError(f"{where}: {name} is {value!r}; must be text")
     return Mapping(**fields)
@@ -149,9 +173,10 @@ def resolve(mapping: Mapping, sample: pa.Table, where: str, path_columns: Collec
     in_file = sample.schema.names
     names = [*in_file, *(n for n in path_columns if n not in in_file)]
     refuse_twice(in_file, where)
-    entity = _pick(mapping.entity_column, ENTITY_NAMES, names, "entity_column", where)
     # A folder called date=2024-05-01 is no time of a sample, unless the mapping says so.
     time = _pick(mapping.time_column, TIME_NAMES, names if mapping.time_column else in_file, "time_column", where)
+    entity = mapping.entity_column or _usual_entity(mapping, sample, names, time, where)
+    entity = _pick(entity, (), names, "entity_column", where, ENTITY_NAMES)
     kind_column = "" if mapping.kind else _find(mapping.kind_column, KIND_NAMES, names, "kind_column", where)
     filled = dataclasses.replace(mapping, entity_column=entity, time_column=time, kind_column=kind_column)
     if _is_long(mapping, names):
@@ -164,11 +189,23 @@ def resolve(mapping: Mapping, sample: pa.Table, where: str, path_columns: Collec
         _check_value(filled.value_column, sample, where)
     else:
         filled = dataclasses.replace(filled, layout="wide", metric_column="", value_column="")
+    for name in filled.label_columns:
+        if name not in names:
+            raise UsageError(f"{where}: label_columns: {name!r} is not a column; it has {', '.join(names)}")
     if len(set(filled.key_columns)) < len(filled.key_columns):
         raise UsageError(f"{where}: one column has two meanings in the mapping: {', '.join(filled.key_columns)}")
     if filled.layout == "wide":
         filled = dataclasses.replace(filled, metrics=_wide_metrics(filled, sample, where))
     return filled
+
+
+def _usual_entity(mapping: Mapping, sample: pa.Table, names: Sequence[str], time: str, where: str) -> str:
+    metric = (mapping.metric_column or first_of(METRIC_NAMES, names)) if _is_long(mapping, names) else ""
+    usual = [name for name in all_of(ENTITY_NAMES, names) if name not in mapping.key_columns]
+    name = usual_entity(sample, usual, time, metric)
+    if name and name != usual[0]:
+        _log.warning("%s: entity_column is %r: it makes times unique, %r does not", where, name, usual[0])
+    return name
 
 
 def refuse_twice(names: Sequence[str], where: str) -> None:
@@ -199,6 +236,12 @@ def first_of(candidates: Sequence[str], names: Sequence[str]) -> str:
     return next((by_lower[c] for c in candidates if c in by_lower), "")
 
 
+def all_of(candidates: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the names that equal one of ``candidates`` in any case, in the order of these."""
+    by_lower = {n.lower(): n for n in reversed(names)}
+    return [by_lower[c] for c in candidates if c in by_lower]
+
+
 def _find(named: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str) -> str:
     """Return the named or guessed column; empty without one."""
     if named and named not in names:
@@ -206,11 +249,13 @@ def _find(named: str, candidates: Sequence[str], names: Sequence[str], field: st
     return named or first_of(candidates, names)
 
 
-def _pick(named: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str) -> str:
+def _pick(
+    named: str, candidates: Sequence[str], names: Sequence[str], field: str, where: str, tried: Sequence[str] = ()
+) -> str:
     found = _find(named, candidates, names, field, where)
     if not found:
         raise UsageError(
-            f"{where}: no column is called {', '.join(candidates)}; name one of {', '.join(names)} as {field} "
+            f"{where}: no column is called {', '.join(candidates or tried)}; name one of {', '.join(names)} as {field} "
             "in a mapping file (--map)"
         )
     return found
@@ -226,21 +271,24 @@ def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, 
     """Return the sorted metric columns of this file; named columns may belong to another file."""
     # With an explicit kind, a column of that name is no measurement either.
     taken = {*mapping.key_columns, *mapping.ignore, *(KIND_NAMES if mapping.kind else ())}
-    candidates = [n for n in sample.schema.names if n not in taken]
     on_purpose = set(mapping.metrics)
+    indexes = {n: why for n, why in index_columns(sample).items() if n not in taken | on_purpose}
+    if indexes and not on_purpose:
+        named = ", ".join(f"{name!r} ({why})" for name, why in indexes.items())
+        _log.warning("%s: left out: %s; name it in --metrics if it is a measurement", where, named)
+    candidates = [n for n in sample.schema.names if n not in taken and n not in indexes]
     chosen = [n for n in candidates if n in on_purpose] if on_purpose else candidates
     for name in chosen:
         column = plain(sample.column(name))
-        numeric = is_number(column.type) or text_has_numbers(column, mapping.decimal)
+        numeric = is_number(column.type) or text_has_numbers(column, *mapping.marks)
         if name in on_purpose:
             if not numeric and not pa.types.is_boolean(column.type):
                 raise UsageError(f"{where}: metric {name!r} is not numeric (type {column.type}); name another column")
-        elif looks_like_label(name, _numbers(column, mapping.decimal)):
+        elif looks_like_label(name, _numbers(column, *mapping.marks)):
             raise label_refused(name, where)
         elif not numeric:
-            comma = '; with decimal: "," in the mapping it would be' if text_has_numbers(column, ",") else ""
             raise UsageError(
-                f"{where}: column {name!r} is not numeric (type {column.type}){comma}; leave it out with --ignore {name}"
+                f"{where}: column {name!r} is not numeric ({_why_not(column)}); leave it out with --ignore {name}"
             )
         if name in TELEMETRY.schema.names:
             raise UsageError(f"{where}: a metric cannot be called {name!r}; rename the column or --ignore {name}")
@@ -249,15 +297,33 @@ def _wide_metrics(mapping: Mapping, sample: pa.Table, where: str) -> tuple[str, 
     return tuple(sorted(chosen))
 
 
-def text_has_numbers(column: pa.ChunkedArray, decimal: str) -> bool:
+def _why_not(column: pa.ChunkedArray) -> str:
+    """Say why a column holds no numbers, with an example of its text."""
+    filled = column.drop_null()
+    if not is_text(column.type) or not len(filled):
+        return f"type {column.type}"
+    hints = [f'decimal: "{d}", thousands: "{t}"' for d, t in ((".", ","), (",", "."), (".", " "), (".", "'"))]
+    found = [hint for hint, t in zip(hints, (",", ".", " ", "'"), strict=True) if _has_grouped(filled, t)]
+    if text_has_numbers(column, ","):
+        found.insert(0, 'decimal: ","')
+    which = f"; with {' or '.join(found)} in the mapping it would be" if found else ""
+    return f"type {column.type}, such as {filled[0].as_py()!r}{which}"
+
+
+def _has_grouped(texts: pa.ChunkedArray, thousands: str) -> bool:
+    pattern = grouped_pattern(thousands, "," if thousands == "." else ".")
+    return bool(pc.any(pc.match_substring_regex(pc.utf8_trim_whitespace(texts), pattern)).as_py())
+
+
+def text_has_numbers(column: pa.ChunkedArray, decimal: str, thousands: str = "") -> bool:
     """Whether a text column holds a number, or nothing: single bad cells are quarantined later."""
     if not is_text(column.type):
         return False
-    values, bad = to_float64(column, decimal)
+    values, bad = to_float64(column, decimal, thousands)
     return values.null_count < len(values) or not bad.any()
 
 
-def _numbers(column: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray | None:
+def _numbers(column: pa.ChunkedArray, decimal: str, thousands: str) -> pa.ChunkedArray | None:
     if is_number(column.type) or is_text(column.type) or pa.types.is_boolean(column.type):
-        return to_float64(column, decimal)[0]
+        return to_float64(column, decimal, thousands)[0]
     return None

@@ -5,9 +5,10 @@ A time without a zone is refused unless the mapping names one.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from email.utils import parsedate_to_datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,19 @@ UNIT_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 ZONE_PATTERN = r"\d(Z|z|[+-]\d{2}(:?\d{2})?)$"
 DATE_ONLY_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 NUMBER_TEXT_PATTERN = r"^\s*[+-]?\d+(\.\d+)?([eE][+-]?\d+)?\s*$"
+ROUNDED_PATTERN = r"^\s*\d(\.\d{0,8})?[eE]\+?\d+\s*$"
+"""A number since 1970 in scientific notation with fewer than ten digits: seconds are lost."""
+SPELLINGS = (
+    (r"^(\d{4})/(\d)/", r"\1/0\2/"),
+    (r"^(\d{4}/\d{2})/(\d)(\D|$)", r"\1/0\2\3"),
+    (r"^(\d{4})/(\d{2})/(\d{2})", r"\1-\2-\3"),
+    (r"\s*(?i:UTC|GMT)\s*([+-]\d{2}:?\d{2})$", r"\1"),
+    (r"([+-]\d{2}:?\d{2})\s+[A-Z]{1,5}$", r"\1"),
+    (r"(\d)\s*(?i:UTC|GMT)$", r"\1+00:00"),
+    (r"(\d)\s+([+-]\d{2}:?\d{2}|[Zz])$", r"\1\2"),
+)
+"""Unambiguous texts as ISO 8601 has them: 2024/5/1, UTC and GMT, a blank before the offset."""
+RFC_2822 = re.compile(r"([A-Za-z]{3}, *)?\d{1,2} [A-Za-z]{3} \d{4} \d{2}:\d{2}(:\d{2})? ([+-]\d{4}|GMT|UTC?|Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,17 @@ class Times:
     """timestamp[us, UTC] [row], null where unusable."""
     rules: npt.NDArray[np.object_]
     """The rule that each row breaks, or None [row]."""
+    later: pa.Array | None = None
+    """timestamp[us, UTC] [row]: the second reading of a time in the hour that a change of the clock repeats, null
+    elsewhere; None without any such time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The two readings of a column: equal but in a repeated hour."""
+
+    first: pa.ChunkedArray | pa.Array
+    second: pa.ChunkedArray | pa.Array | None = None
 
 
 def to_utc(column: pa.ChunkedArray, time_zone: str, time_unit: str, where: str) -> Times:
@@ -45,28 +70,42 @@ def to_utc(column: pa.ChunkedArray, time_zone: str, time_unit: str, where: str) 
     """
     rules = np.full(len(column), None, dtype=object)
     missing = column.is_null().to_numpy()
-    kind = column.type
-    if is_text(kind) and _all_numbers(column):
-        column, _ = to_float64(column)
-        kind = column.type
-    if pa.types.is_timestamp(kind):
-        values = _from_timestamps(column, time_zone, where)
-    elif pa.types.is_date(kind):
-        values = _from_timestamps(column.cast(pa.timestamp("s")), time_zone, where)
-    elif is_number(kind):
-        values = _from_epochs(column, time_unit, where)
-    elif is_text(kind):
+    if is_text(column.type):
         missing |= pc.equal(pc.utf8_trim_whitespace(column).fill_null(""), "").to_numpy()
-        values = _from_texts(column, time_zone, where, rules)
+        if _mostly(column.filter(pa.array(~missing)), NUMBER_TEXT_PATTERN):
+            _refuse_rounded(column, where)
+            column, _ = to_float64(column)
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        read = _from_timestamps(column, time_zone, where)
+    elif pa.types.is_date(kind):
+        read = _from_timestamps(column.cast(pa.timestamp("s")), time_zone, where)
+    elif is_number(kind):
+        read = _Read(_from_epochs(column, time_unit, where))
+    elif is_text(kind):
+        read = _from_texts(column, time_zone, where, rules)
     else:
         raise UsageError(f"{where}: type {kind} is not a time; name another column as time_column in the mapping")
-    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    values = _combined(read.first)
     unusable = values.is_null().to_numpy(zero_copy_only=False)
     rules[unusable & (rules == None)] = Rule.UNREADABLE_TIME  # noqa: E711 - elementwise
     rules[missing] = Rule.MISSING_TIME
     outside = ~pc.fill_null(within(values, EARLIEST, LATEST), True).to_numpy(zero_copy_only=False)
     rules[outside] = Rule.TIME_OUT_OF_RANGE
-    return Times(pc.if_else(pa.array(outside), pa.scalar(None, TIME), values), rules)
+    values = pc.if_else(pa.array(outside), pa.scalar(None, TIME), values)
+    return Times(values, rules, _later(values, read.second))
+
+
+def _combined(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def _later(values: pa.Array, second: pa.ChunkedArray | pa.Array | None) -> pa.Array | None:
+    if second is None:
+        return None
+    later = _combined(second)
+    repeated = pc.fill_null(pc.not_equal(values, later), False)
+    return pc.if_else(repeated, later, pa.scalar(None, TIME)) if pc.any(repeated).as_py() else None
 
 
 def within(times: pa.Array | pa.ChunkedArray, start: datetime, end: datetime) -> pa.Array | pa.ChunkedArray:
@@ -74,9 +113,18 @@ def within(times: pa.Array | pa.ChunkedArray, start: datetime, end: datetime) ->
     return pc.and_(pc.greater_equal(times, pa.scalar(start, TIME)), pc.less(times, pa.scalar(end, TIME)))
 
 
-def _all_numbers(column: pa.ChunkedArray) -> bool:
-    texts = column.drop_null()
-    return len(texts) > 0 and bool(pc.all(pc.match_substring_regex(texts, NUMBER_TEXT_PATTERN)).as_py())
+def _mostly(texts: pa.ChunkedArray, pattern: str) -> bool:
+    return len(texts) > 0 and bool(pc.mean(pc.match_substring_regex(texts, pattern)).as_py() > 0.5)
+
+
+def _refuse_rounded(column: pa.ChunkedArray, where: str) -> None:
+    """Raise UsageError for epochs that a spreadsheet rounded."""
+    filled = column.drop_null()
+    if _mostly(filled, ROUNDED_PATTERN):
+        raise UsageError(
+            f"{where}: numbers such as {filled[0].as_py()} have lost their last digits, as a spreadsheet writes them; "
+            "export the times in full"
+        )
 
 
 def _zone_missing(where: str, example: object) -> UsageError:
@@ -86,21 +134,26 @@ def _zone_missing(where: str, example: object) -> UsageError:
     )
 
 
-def _from_timestamps(column: pa.ChunkedArray, time_zone: str, where: str) -> pa.ChunkedArray:
-    if column.type.tz is None:
-        if not time_zone:
-            raise _zone_missing(where, next(iter(plain_values(column.slice(0, 1))), "none"))
-        column = _assume(column, time_zone)
-    # Not safe: nanoseconds beyond a microsecond are cut. What would wrap around is taken out first.
+def _from_timestamps(column: pa.ChunkedArray, time_zone: str, where: str) -> _Read:
+    # What would wrap around is taken out first.
     far = pa.scalar(int(2 * LATEST.timestamp() / UNIT_SECONDS[column.type.unit]), pa.int64())
     near = pc.less(pc.abs(column.cast(pa.int64())), far)
     column = pc.if_else(near, column, pa.scalar(None, column.type))
-    return column.cast(TIME, safe=False)
+    if column.type.tz is not None:
+        # Not safe: nanoseconds beyond a microsecond are cut.
+        return _Read(column.cast(TIME, safe=False))
+    if not time_zone:
+        raise _zone_missing(where, next(iter(plain_values(column.slice(0, 1))), "none"))
+    return _assume(column, time_zone)
 
 
-def _assume(column: pa.ChunkedArray, time_zone: str) -> pa.ChunkedArray:
-    """Read local times: a repeated hour is the first one, a skipped hour its end."""
-    return pc.assume_timezone(column, time_zone, ambiguous="earliest", nonexistent="latest")
+def _assume(column: pa.ChunkedArray | pa.Array, time_zone: str) -> _Read:
+    """Read local times: a repeated hour in both readings, a skipped hour as its end."""
+    first, second = (
+        pc.assume_timezone(column, time_zone, ambiguous=which, nonexistent="latest").cast(TIME, safe=False)
+        for which in ("earliest", "latest")
+    )
+    return _Read(first, second)
 
 
 def _from_epochs(column: pa.ChunkedArray, time_unit: str, where: str) -> pa.Array:
@@ -131,39 +184,57 @@ def _guess_unit_seconds(column: pa.ChunkedArray, where: str) -> float:
     )
 
 
-def _from_texts(column: pa.ChunkedArray, time_zone: str, where: str, rules: npt.NDArray[np.object_]) -> pa.Array:
+def _from_texts(column: pa.ChunkedArray, time_zone: str, where: str, rules: npt.NDArray[np.object_]) -> _Read:
     text = pc.utf8_trim_whitespace(column)
-    zoned = pc.and_not(pc.match_substring_regex(text, ZONE_PATTERN), pc.match_substring_regex(text, DATE_ONLY_PATTERN))
+    iso = text
+    for pattern, replacement in SPELLINGS:
+        iso = pc.replace_substring_regex(iso, pattern, replacement)
+    zoned = pc.and_not(pc.match_substring_regex(iso, ZONE_PATTERN), pc.match_substring_regex(iso, DATE_ONLY_PATTERN))
     zoned = pc.fill_null(zoned, False).to_numpy()
     try:
         if zoned.all():
-            return text.cast(TIME).combine_chunks()
+            return _Read(iso.cast(TIME))
         if time_zone and not zoned.any():
-            return _assume(text.cast(pa.timestamp("us")), time_zone).cast(TIME).combine_chunks()
+            return _assume(iso.cast(pa.timestamp("us")), time_zone)
     except pa.ArrowInvalid:
         pass  # some cell is no time Arrow reads; find out which
-    zone = ZoneInfo(time_zone) if time_zone else None
-    values: list[datetime | None] = []
-    without_zone = 0
-    for i, item in enumerate(text.to_pylist()):
-        instant = _parse(item)
-        if instant is not None and instant.tzinfo is None:
-            if zone is None:
-                rules[i], instant, without_zone = Rule.TIME_WITHOUT_ZONE, None, without_zone + 1
-            else:
-                instant = instant.replace(tzinfo=zone)
-        values.append(None if instant is None else instant.astimezone(UTC))
-    if without_zone and all(v is None for v in values):
-        raise _zone_missing(
-            where, next(t for t, r in zip(text.to_pylist(), rules, strict=True) if r == Rule.TIME_WITHOUT_ZONE)
-        )
-    return pa.array(values, TIME)
+    return _one_by_one(text.to_pylist(), iso.to_pylist(), time_zone, where, rules)
 
 
-def _parse(text: str | None) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(text) if text else None
-    except ValueError:
+def _one_by_one(
+    texts: list[str | None], iso: list[str | None], time_zone: str, where: str, rules: npt.NDArray[np.object_]
+) -> _Read:
+    instants = [_parse(text, normal) for text, normal in zip(texts, iso, strict=True)]
+    aware = pa.array([i.astimezone(UTC) if i is not None and i.tzinfo else None for i in instants], TIME)
+    naive = pa.array([i if i is not None and not i.tzinfo else None for i in instants], pa.timestamp("us"))
+    if naive.null_count == len(naive):
+        return _Read(aware)
+    if time_zone:
+        local = _assume(naive, time_zone)
+        return _Read(pc.coalesce(aware, local.first), pc.coalesce(aware, local.second))
+    without_zone = naive.is_valid().to_numpy(zero_copy_only=False)
+    if aware.null_count == len(aware):
+        raise _zone_missing(where, texts[int(without_zone.argmax())])
+    rules[without_zone] = Rule.TIME_WITHOUT_ZONE
+    return _Read(aware)
+
+
+def _parse(text: str | None, iso: str | None) -> datetime | None:
+    if not text or not iso:
         return None
+    instant: datetime | None
+    try:
+        instant = datetime.fromisoformat(iso)
+    except ValueError:
+        instant = _parse_mail(text)
     # Next to the ends of the calendar a change of zone overflows.
     return instant if instant is None or 2 <= instant.year <= 9998 else None
+
+
+def _parse_mail(text: str) -> datetime | None:
+    """Read a date as mail headers write it; -0000 is UTC."""
+    try:
+        instant = parsedate_to_datetime(text) if RFC_2822.fullmatch(text) else None
+    except ValueError:
+        return None
+    return instant.replace(tzinfo=instant.tzinfo or UTC) if instant else None

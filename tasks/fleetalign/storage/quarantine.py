@@ -40,9 +40,12 @@ class Rule(StrEnum):
     MISSING_TIME = "missing_time"
     UNREADABLE_TIME = "unreadable_time"
     TIME_WITHOUT_ZONE = "time_without_zone"
+    AMBIGUOUS_TIME = "ambiguous_time"
     TIME_OUT_OF_RANGE = "time_out_of_range"
     CLOCK_JUMP = "clock_jump"
     WRONG_COLUMN_COUNT = "wrong_column_count"
+    REPEATED_HEADER = "repeated_header"
+    RESTART_LINE = "restart_line"
     UNKNOWN_STEP = "unknown_step"
     # ingest, cells
     NOT_A_NUMBER = "not_a_number"

@@ -25,6 +25,7 @@ from fleetalign.storage.quarantine import first_taken_out, write_quarantine
 from fleetalign.storage.store import Store
 from fleetalign.validate.cells import check_cells
 from fleetalign.validate.expectations import Finding, Judgement, judge
+from fleetalign.validate.raw_warnings import raw_warnings
 from fleetalign.validate.rows import check_rows
 from fleetalign.validate.series import fill_gaps
 from fleetalign.validate.summary import summarise
@@ -131,7 +132,10 @@ def validate_partition(store: Store, config: Config, kind: str, interval: Interv
         quarantined_rows=row_rules,
         quarantined_cells=cell_rules,
         first_quarantined=first_taken_out(rows, cells, raw.prefix),
-        warnings=tuple(str(f) for f in judgement.findings if not f.success),
+        warnings=(
+            *(str(f) for f in judgement.findings if not f.success),
+            *raw_warnings(store, raw, table, granularity),
+        ),
         result_key=result_key,
     )
 

@@ -123,7 +123,7 @@ def test_a_file_that_would_hide_rows_is_set_aside_whole_and_the_others_are_inges
         ("a,2106-02-07T06:28:15Z,1,1", "time_out_of_range", "t.csv row 3, entity 'a' at '2106-02-07T06:28:15Z'"),
         (f"a,{(DAY.start + timedelta(seconds=2e8)).isoformat()},1,1", "clock_jump", "telemetry, entity 'a' at '2030"),
         ("a" * 513 + ",2024-05-01T05:00:00Z,1,1", "entity_id_too_long", "t.csv row 3 at '2024-05-01T05:00:00Z'"),
-        (HEADER, "unreadable_time", "t.csv row 3, entity 'host' at 'ts'"),
+        (HEADER, "repeated_header", "t.csv row 3, entity 'host' at 'ts'"),
         ("a,2024-05-01T05:00:00Z,1,1,1,1", "wrong_column_count", "t.csv: wrong_column_count"),
     ],
 )

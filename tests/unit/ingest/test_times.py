@@ -103,3 +103,50 @@ def test_fast_and_slow_readers_agree(instant: datetime) -> None:
     text = instant.isoformat() + "+05:30"
     fast, slow = read([text])[0], read([text, "x"])[0][:1]
     assert fast == slow == [datetime.fromisoformat(text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-01 00:00:00 UTC",
+        "2024-01-01T00:00:00 GMT",
+        "2024-01-01 00:00:00utc",
+        "2024/01/01 00:00:00Z",
+        "2024/1/1 00:00:00 +0000",
+        "2024-01-01 01:00:00 +0100 CET",
+        "2024-01-01 00:00:00 +0000 UTC",
+        "2024-01-01 02:00:00 GMT+02:00",
+        "Mon, 01 Jan 2024 00:00:00 +0000",
+        "Mon, 1 Jan 2024 00:00:00 GMT",
+        "01 Jan 2024 01:00:00 +0100",
+        "Mon, 01 Jan 2024 00:00:00 -0000",
+    ],
+)
+def test_unambiguous_spellings_are_read(text: str) -> None:
+    assert read([text]) == ([NEW_YEAR], [None])
+    assert read([text, "x"])[0] == [NEW_YEAR, None]
+
+
+def test_days_after_slashes_need_a_zone_too() -> None:
+    assert read(["2024/1/1 01:00:00", "2024/01/01"], "Europe/Berlin")[0][0] == NEW_YEAR
+    with pytest.raises(UsageError, match="no zone"):
+        read(["2024/1/1 01:00:00"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["02/03/2024 00:00", "1/2/24 00:00", "03/02/2024 12:00:00 AM", "Mar 02 00:00:00", "18:00:00", "24:00", "soon"],
+)
+def test_what_could_be_two_times_is_none(text: str) -> None:
+    assert read([text], "UTC") == ([None], ["unreadable_time"])
+
+
+def test_numbers_that_a_spreadsheet_rounded_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"1.77241E\+09 have lost their last digits"):
+        read(["1.77241E+09", "1.77241E+09"])
+    assert read(["1.7040672000E+09"])[0] == [NEW_YEAR]
+
+
+def test_a_word_among_epochs_costs_its_row_only() -> None:
+    epoch = str(int(NEW_YEAR.timestamp()))
+    assert read([epoch, "ts", epoch]) == ([NEW_YEAR, None, NEW_YEAR], [None, "unreadable_time", None])

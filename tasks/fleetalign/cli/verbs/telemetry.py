@@ -35,6 +35,8 @@ def inspect(options: argparse.Namespace) -> None:
     show(options, found.as_json(), inspection.inspection_text(found))
     if out:
         out.write_text(inspection.mapping_yaml(found))
+    if not found.kept:
+        raise BadInput(f"{options.telemetry}: no row can be used with this mapping; first: {found.reason}")
 
 
 def ingest(options: argparse.Namespace) -> None:
