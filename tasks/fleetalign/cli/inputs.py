@@ -121,6 +121,19 @@ def with_source(config: Config, options: argparse.Namespace) -> Config:
     )
 
 
+def spans(config: Config, options: argparse.Namespace) -> Config:
+    """Put the kind, mapping and step of ``aggregate`` into ``config``. Raises UsageError."""
+    from fleetalign.ingest.spans.source import check_step, configured_mapping, kind_of
+
+    chosen = {"mapping_path": options.mapping, "kind": options.kind}
+    source = dataclasses.replace(config.source, **{name: value for name, value in chosen.items() if value})
+    config = dataclasses.replace(config, source=source)
+    if options.step is None:
+        return config
+    check_step(options.step, config.partition)
+    return dataclasses.replace(config, steps={**config.steps, kind_of(configured_mapping(config)): options.step})
+
+
 def output(path: str) -> Path:
     """Check a file to write, before the work begins. Raises UsageError."""
     from fleetalign.emit.targets import writable

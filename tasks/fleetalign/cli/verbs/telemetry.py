@@ -1,4 +1,4 @@
-"""``simulate``, ``inspect``, ``ingest`` and ``validate``: telemetry into the store."""
+"""``simulate``, ``inspect``, ``aggregate``, ``ingest`` and ``validate``: telemetry into the store."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def inspect(options: argparse.Namespace) -> None:
     show(options, found.as_json(), inspection.inspection_text(found))
     if out:
         out.write_text(inspection.mapping_yaml(found))
+
+
+def aggregate(options: argparse.Namespace) -> None:
+    from fleetalign.ingest.spans.aggregate import aggregate
+
+    config = inputs.spans(inputs.config(options), options)
+    with bar(options) as progress:
+        done = aggregate(config, options.spans, options.out, inputs.interval(options), options.telemetry, progress)
+    show(options, done.as_json(), done.text())
+    if done.refused:
+        raise BadInput(done.refused)
 
 
 def ingest(options: argparse.Namespace) -> None:
