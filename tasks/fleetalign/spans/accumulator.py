@@ -68,7 +68,8 @@ def accumulate(series: pa.Table, codes: Ints, windows_us: Ints, durations_us: In
 def merge(tables: Sequence[pa.Table]) -> pa.Table:
     """Merge tables SPAN_STATS: rows of one series and window become one.
 
-    Raises BadInput when a column is missing, or when windows of one kind have different lengths.
+    Raises:
+        BadInput: A column is missing, or windows of one kind have different lengths.
     """
     table = pa.concat_tables([SPAN_STATS.typed(t) for t in tables] or [SPAN_STATS.empty()])
     table = table.take(sort_indices(table, SPAN_STATS.sort_by)).combine_chunks()
@@ -106,7 +107,8 @@ def merge(tables: Sequence[pa.Table]) -> pa.Table:
 def integers(column: pa.ChunkedArray) -> Objects:
     """Read a column of power sums as Python integers, object [row].
 
-    Raises BadInput when a value is no integer.
+    Raises:
+        BadInput: A value is no integer.
     """
     try:
         return np.array([int(text) for text in column.to_pylist()] or [], dtype=object)
@@ -126,7 +128,10 @@ def _table(
     buckets: Ints,
     bucket_counts: Ints,
 ) -> pa.Table:
-    """Assemble SPAN_STATS; row ``i`` has the buckets from ``offsets[i]`` to those of the next row."""
+    """Assemble SPAN_STATS.
+
+    Row ``i`` has the buckets from ``offsets[i]`` to those of the next row.
+    """
     ends = pa.array(np.append(offsets, len(buckets)).astype(np.int32))
     columns: dict[str, Any] = {name: series[name] for name in SERIES}
     columns["timestamp"] = timestamps

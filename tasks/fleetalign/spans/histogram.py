@@ -1,4 +1,4 @@
-"""The log-bucket histogram of durations: integers alone, so that every machine has the same buckets.
+"""The log-bucket histogram of durations: integers alone, so equal on every machine.
 
 Durations below 128 µs have a bucket each. From there on each power of two has 64 buckets of equal width, so a bucket is
 at most 1/64 wide relative to its start, and its middle is at most 1/128 (0.8 %) from any duration in it.

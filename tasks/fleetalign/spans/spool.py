@@ -1,4 +1,4 @@
-"""Requests on disk until all are read: duplicates are found wherever they stand, in bounded memory.
+"""Requests on disk until all are read, so that memory is bounded.
 
 Requests are distributed over files by their id, so that duplicates meet in one file. One file at a time is read and
 accumulated; memory grows with windows and series, not with requests.
@@ -22,7 +22,7 @@ from fleetalign.contracts.tables import SPAN_STATS
 from fleetalign.spans.accumulator import SERIES, accumulate, merge
 
 NUM_FILES = 64
-CHUNK_REQUESTS = 1_000_000
+CHUNK_REQUESTS = 250_000
 RECORD = np.dtype([("id", "S16"), ("series", "S16"), ("code", "<i8"), ("window", "<i8"), ("duration", "<i8")])
 """``id`` is empty for a request without one, which has no duplicates."""
 Records = npt.NDArray[Any]
@@ -111,8 +111,10 @@ class Spool:
         for records in self._chunks():
             kept, same, other = _without_duplicates(records)
             duplicates, unequal, requests = duplicates + same + other, unequal + other, requests + len(kept)
-            codes, windows, durations = (np.ascontiguousarray(kept[name]) for name in ("code", "window", "duration"))
-            result = merge([result, accumulate(table, codes, windows, durations, self._step_seconds)])
+            for start in range(0, len(kept), CHUNK_REQUESTS):
+                part = kept[start : start + CHUNK_REQUESTS]
+                codes, windows, durations = (np.ascontiguousarray(part[n]) for n in ("code", "window", "duration"))
+                result = merge([result, accumulate(table, codes, windows, durations, self._step_seconds)])
         return Accumulated(result, requests, duplicates, unequal)
 
     def _chunks(self) -> Iterator[Records]:

@@ -27,7 +27,10 @@ STATISTICS = (
 
 
 def statistics(table: pa.Table) -> pa.Table:
-    """Compute the eight statistics of each row of SPAN_STATS; columns STATISTICS, float64, null where undefined."""
+    """Compute the eight statistics of each row of SPAN_STATS.
+
+    The columns are STATISTICS, float64, null where undefined.
+    """
     powers = [integers(table[name]) for name in POWERS]
     minima, maxima = table["minimum_us"].to_pylist(), table["maximum_us"].to_pylist()
     histograms = zip(table["bucket"].to_pylist(), table["bucket_count"].to_pylist(), strict=True)
@@ -49,9 +52,9 @@ def statistics(table: pa.Table) -> pa.Table:
 
 
 def telemetry(table: pa.Table, partition: Granularity) -> Iterator[pa.Table]:
-    """Yield telemetry of SPAN_STATS: a table for each partition and entity, with the columns that this entity has.
+    """Yield telemetry of SPAN_STATS: a table for each partition and entity.
 
-    A row stands for a window in which the entity had a request. There the counts of its other operations and status
+    It has the columns that this entity has in the partition.     A row stands for a window in which the entity had a request. There the counts of its other operations and status
     classes of that partition are 0, and their other statistics missing.
     """
     table = SPAN_STATS.conform(table)

@@ -1,4 +1,7 @@
-"""``simulate``, ``inspect``, ``aggregate``, ``ingest`` and ``validate``: telemetry into the store."""
+"""Commands that bring telemetry in.
+
+They are ``simulate``, ``inspect``, ``aggregate``, ``ingest`` and ``validate``.
+"""
 
 from __future__ import annotations
 

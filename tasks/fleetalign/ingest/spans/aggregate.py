@@ -65,9 +65,9 @@ def aggregate(
     telemetry_path: str | None = None,
     progress: Progress | None = None,
 ) -> Aggregated:
-    """Aggregate the requests of files and write the table, one file or one per kind and partition of a folder.
+    """Aggregate the requests of files and write the table.
 
-    What cannot be used lies next to it in ``_quarantined_rows.parquet``; files that cannot be read stay where they are.
+    ``out`` is one file, or a folder that gets one per kind and partition. What cannot be used lies next to it in ``_quarantined_rows.parquet``; files that cannot be read stay where they are.
     Raises UsageError for paths that overlap, BadInput without one usable request; nothing is written then.
     """
     _refuse_overlap(paths, out)
@@ -110,7 +110,7 @@ def _tables(found: SpansRead, out: str, config: Config) -> Iterator[tuple[str, b
 
 
 def _put_quarantined(rows: pa.Table, out: str) -> list[str]:
-    """Write the quarantined rows next to the table; without any, delete those of an earlier call."""
+    """Write the quarantined rows next to the table, or delete those of an earlier call."""
     folder, _, name = out.rpartition("/")
     where = f"{folder}/_{name.rpartition('.')[0]}_{QUARANTINED}" if _is_file(out) else f"{out}/_{QUARANTINED}"
     where = where if folder or not _is_file(out) else where[1:]
@@ -125,7 +125,7 @@ def _put_quarantined(rows: pa.Table, out: str) -> list[str]:
 
 
 def _put(where: str, data: bytes) -> str:
-    """Create or replace a file or an object: readers see the old or the new bytes. Raises StoreError."""
+    """Create or replace a file or an object: readers see the old or the new bytes."""
     if "://" in where:
         folder, _, name = where.rpartition("/")
         open_store(folder).put(name, data)
@@ -147,7 +147,7 @@ def _is_file(out: str) -> bool:
 
 
 def _refuse_overlap(paths: Sequence[str], out: str) -> None:
-    """Raise UsageError when requests would be read twice, or the output of an earlier call as input."""
+    """Raise UsageError when requests, or the output of an earlier call, would be read twice."""
     local = [Path(path).resolve() for path in paths if "://" not in path]
     for i, path in enumerate(local):
         for other in local[i + 1 :]:

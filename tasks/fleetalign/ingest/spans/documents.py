@@ -1,4 +1,4 @@
-"""Streams JSON documents of a file: one a line, or the elements of an array, compressed or not."""
+"""Streams the JSON documents of a file: one a line, or the elements of an array."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _document(number: int, line: bytes) -> Document:
 
 
 def _elements(chunks: Iterator[bytes], origin: str) -> Iterator[Document]:
-    """Yield the elements of arrays, also of arrays in arrays, and of documents that follow each other."""
+    """Yield the elements of arrays, also nested ones, and documents that follow each other."""
     decode = codecs.getincrementaldecoder("utf-8-sig")()
     parser = json.JSONDecoder()
     text, position, number = "", 0, 0

@@ -1,7 +1,8 @@
-"""What names a request: its entity, operation and status class, and the columns of request records."""
+"""What names a request: its entity, operation and status class, and columns of records."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,20 +76,28 @@ def load_span_mapping(path: str) -> SpanMapping:
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Replace each ``{name}`` by its value; empty when a value is missing."""
-    missing = False
-
-    def value(found: re.Match[str]) -> str:
-        nonlocal missing
-        text = values.get(found[1], "").strip()
-        missing = missing or not text
-        return text
-
-    text = PLACEHOLDER.sub(value, template)
-    return "" if missing else text.strip()
+    filled = ""
+    for literal, name in _pieces(template):
+        value = values.get(name, "").strip() if name else ""
+        if name and not value:
+            return ""
+        filled += literal + value
+    return filled.strip()
 
 
+@functools.cache
+def _pieces(template: str) -> list[tuple[str, str]]:
+    """Divide a template into pairs of text and the name after it; the last name is empty."""
+    texts = [*PLACEHOLDER.split(template), ""]
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
 def status_class(value: object) -> str:
-    """Return the class of a status: ``1xx`` to ``5xx``, ``ok``, ``error``, ``other``, or ``unknown`` without one."""
+    """Return the class of a status.
+
+    It is ``1xx`` to ``5xx``, ``ok``, ``error``, ``other``, or ``unknown`` without a status.
+    """
     text = "" if value is None else str(value).strip().lower()
     if text in _STATUS_TEXTS:
         return _STATUS_TEXTS[text]

@@ -52,6 +52,16 @@ class Sorter:
     _newest: int = -1
     """Newest partition of the lines before this one."""
     _newest_now: int = -1
+    _partition_us: int = field(init=False)
+    _bounds: tuple[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._partition_us = LENGTHS[self.partition] // timedelta(microseconds=1)
+        self._bounds = (EARLIEST_US, LATEST_US)
+        if self.interval is not None:
+            ends = (self.interval.start, self.interval.end)
+            first, last = ((at - EPOCH) // timedelta(microseconds=1) for at in ends)
+            self._bounds = (first, last)
 
     @property
     def kind(self) -> str:
@@ -152,11 +162,10 @@ class Sorter:
 
     def _is_inside(self, start_us: int) -> bool:
         """Whether a request is in the range; counts it if it came after its partition was closed."""
-        partition = start_us // (int(LENGTHS[self.partition].total_seconds()) * 1_000_000)
+        partition = start_us // self._partition_us
         self.counts["late"] += partition < self._newest
         self._newest_now = max(self._newest_now, partition)
-        at = EPOCH + timedelta(microseconds=start_us)
-        return self.interval is None or self.interval.start <= at < self.interval.end
+        return self._bounds[0] <= start_us < self._bounds[1]
 
     def _reject(self, rule: Rule, entity: str, written: str, start: int | None, content: str, place: str) -> None:
         at = None if start is None else EPOCH + timedelta(microseconds=start)

@@ -33,7 +33,10 @@ class SpanSource:
     """The requests in the files of ``source.path``."""
 
     def __init__(self, config: Config) -> None:
-        """Raise ConfigError for an empty path, a wrong mapping, or a step that does not divide the partition."""
+        """Open ``source.path``.
+
+        Raises ConfigError for an empty path, a wrong mapping, or a step that does not divide the partition.
+        """
         if not config.source.path:
             raise ConfigError("source.type is spans but source.path is empty; name a file or folder in params.yaml")
         self.name = config.source.path
@@ -42,7 +45,7 @@ class SpanSource:
         self._config = config
 
     def read(self, interval: Interval, progress: Progress | None = None) -> Iterator[Reading]:
-        """Yield one reading: telemetry of the requests that began in ``interval``, and the files that were refused.
+        """Yield one reading: telemetry of the requests that began in ``interval``.
 
         What was read, left out and late is recorded beside the partitions.
         """
@@ -72,7 +75,10 @@ class SpanSource:
 
 
 def configured_mapping(config: Config) -> SpanMapping:
-    """Read the mapping of ``source.mapping_path``, with ``source.kind`` on top. Raises ConfigError."""
+    """Read the mapping of ``source.mapping_path``, with ``source.kind`` on top.
+
+    Raises ConfigError naming the field.
+    """
     source = config.source
     mapping = load_span_mapping(source.mapping_path) if source.mapping_path else SpanMapping()
     return dataclasses.replace(mapping, kind=source.kind) if source.kind else mapping

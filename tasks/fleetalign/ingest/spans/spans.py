@@ -37,7 +37,7 @@ def is_zipkin(value: Any) -> bool:
 
 
 def otlp_spans(request: Mapping[str, Any]) -> list[tuple[dict[str, str], Any]]:
-    """List the spans of one ExportTraceServiceRequest, each after the attributes of its resource.
+    """List the spans of one ExportTraceServiceRequest, after the attributes of their resource.
 
     Raises TypeError, KeyError or AttributeError when the request has another structure.
     """
@@ -69,8 +69,9 @@ def otlp_span(shared: Mapping[str, str], span: Mapping[str, Any]) -> Span:
 
 
 def zipkin_span(span: Mapping[str, Any]) -> Span:
-    """Convert one span of Zipkin. The client's and the server's half of a call may share an id and are two spans.
+    """Convert one span of Zipkin.
 
+    The client's and the server's half of a call may share an id and are two spans.
     Raises ValueError for a time that is no number; TypeError, KeyError or AttributeError for another structure.
     """
     tags = {str(name): str(value) for name, value in (span.get("tags") or {}).items()}
