@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fleetalign.contracts.tables import QUARANTINED_CELLS, SPAN_STATS
-from fleetalign.errors import BadInput, NotReproducible
+from fleetalign.errors import BadInput, NotReproducible, UsageError
 from fleetalign.ingest.files import read_batches
 from fleetalign.ingest.listing import SourceFile
 from fleetalign.ingest.source import READING, Refused
@@ -102,6 +102,8 @@ class _Reader:
         self.rows += sorter.bad
 
     def _read_json(self, file: SourceFile, sorter: Sorter, report: Callable[[int], None]) -> None:
+        if file.is_text:
+            raise BadInput(f"{file.origin}: not readable: CSV holds no spans; write request records as JSON or Parquet")
         records: list[tuple[str, dict[str, Any]]] = []
         columns: RecordColumns | None = None
         for document in documents(file, report):
@@ -117,6 +119,8 @@ class _Reader:
                 _add_document(sorter, document.place, value, document.text)
         if records:
             _add_records(sorter, records, columns)
+        if sorter.bad and len(sorter.bad) == sorter.counts["read"] == _count_unreadable(sorter.bad):
+            raise BadInput(f"{file.origin}: not readable: it holds no span and no request record")
 
     def _read_parquet(self, file: SourceFile, sorter: Sorter, report: Callable[[int], None]) -> None:
         columns: RecordColumns | None = None
@@ -226,10 +230,18 @@ def _add_document(sorter: Sorter, place: str, value: Any, text: str) -> None:
 
 def _add_records(
     sorter: Sorter, records: list[tuple[str, dict[str, Any]]], columns: RecordColumns | None
-) -> RecordColumns:
+) -> RecordColumns | None:
     """Sort request records of JSON lines; the columns are those of the first records."""
     names = list(dict.fromkeys(name for _, record in records for name in record))
-    columns = columns or record_columns(sorter.mapping, names, sorter.origin)
+    try:
+        columns = columns or record_columns(sorter.mapping, names, sorter.origin)
+    except UsageError:
+        if not sorter.counts["read"]:
+            raise
+        # A file of spans: these lines are something else.
+        for place, record in records:
+            sorter.add_broken(Rule.UNREADABLE_LINE, record, place)
+        return None
     table = pa.table({n: _column([record.get(n) for _, record in records]) for n in {*names, *columns.names}})
     sorter.add_records(table, columns, [place for place, _ in records], ordered=True)
     return columns
@@ -247,6 +259,10 @@ def _column(values: list[Any]) -> pa.Array:
     return pa.array(
         [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values], pa.string()
     )
+
+
+def _count_unreadable(rows: Sequence[dict[str, Any]]) -> int:
+    return sum(row["rule"] == Rule.UNREADABLE_LINE for row in rows)
 
 
 def _is_other(value: dict[str, Any]) -> bool:

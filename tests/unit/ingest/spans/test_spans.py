@@ -304,6 +304,21 @@ def test_operations_that_hold_ids_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_without_spans_is_refused_whole(tmp_path: Path) -> None:
+    (tmp_path / "proto").write_bytes(struct.pack(">I", 5) + b"\x0a\x03\xff\xfe\x00\n\x01")
+    (tmp_path / "r.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "metrics.json").write_bytes(lines({"resourceMetrics": []}))
+    (tmp_path / "t.json").write_bytes(lines({"foo": 1}, request(span(1))))
+    found = read(tmp_path)
+    assert [(r.origin, r.reason.partition("readable: ")[2]) for r in found.refused] == [
+        ("metrics.json", "it holds no span and no request record"),
+        ("proto", "it holds no span and no request record"),
+        ("r.csv", "CSV holds no spans; write request records as JSON or Parquet"),
+    ]
+    assert found.counts["requests"] == 1
+    assert found.rows["origin"].to_pylist() == ["t.json line 1"], "the file has spans, so this line is no record"
+
+
 @pytest.mark.parametrize(("data", "code"), [(lines(*TWENTY), 0), (lines(*TWENTY, 1), 3), (lines(1), 3), (b"", 3)])
 def test_exit_codes_of_the_command(tmp_path: Path, capsys, data: bytes, code: int) -> None:
     (tmp_path / "t.json").write_bytes(data)
