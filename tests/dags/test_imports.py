@@ -17,7 +17,7 @@ PACKAGE = REPOSITORY / "tasks" / "fleetalign"
 FLOORS = (
     {"errors", "interval", "progress", "config", "contracts"},
     {"storage"},
-    {"plan", "scoring", "evaluate", "simulate", "detectors"},
+    {"plan", "scoring", "evaluate", "simulate", "detectors", "spans"},
     {"model", "ingest", "validate"},
     {"align", "feedback", "emit", "versioning"},
     {"explain"},

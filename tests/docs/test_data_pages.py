@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fleetalign.ingest.mapping import ENTITY_NAMES, TIME_NAMES, Mapping
 from fleetalign.ingest.prometheus.queries import PrometheusMapping, SeriesQuery
+from fleetalign.ingest.spans.mapping import SpanMapping
 from fleetalign.simulate.faults import FAULTS
 from fleetalign.simulate.fleet import KINDS
 from fleetalign.storage.quarantine import Rule
@@ -19,7 +20,9 @@ def test_every_quarantine_rule_is_documented(repository: Path) -> None:
 
 def test_every_mapping_field_and_guessed_name_is_documented(repository: Path) -> None:
     page = (repository / "docs" / "data.md").read_text()
-    fields = [f for mapping in (Mapping, SeriesQuery, PrometheusMapping) for f in dataclasses.fields(mapping)]
+    fields = [
+        f for mapping in (Mapping, SeriesQuery, PrometheusMapping, SpanMapping) for f in dataclasses.fields(mapping)
+    ]
     assert not [f.name for f in fields if f"`{f.name}`" not in page and f"\n{f.name}:" not in page]
     assert " ".join(ENTITY_NAMES) in page
     assert " ".join(TIME_NAMES) in page

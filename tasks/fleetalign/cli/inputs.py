@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetalign import config as configuration
-from fleetalign.config import Config
+from fleetalign.config import Config, SourceConfig
 from fleetalign.errors import UsageError
 from fleetalign.interval import Interval, parse_time
 from fleetalign.storage.connect import open_store
@@ -119,6 +119,21 @@ def with_source(config: Config, options: argparse.Namespace) -> Config:
     return dataclasses.replace(
         config, source=dataclasses.replace(config.source, **{name: value for name, value in chosen.items() if value})
     )
+
+
+def spans(config: Config, options: argparse.Namespace) -> Config:
+    """Put the kind, mapping and step of ``aggregate`` into ``config``. Raises UsageError."""
+    from fleetalign.ingest.spans.source import check_step, configured_mapping, kind_of
+
+    if config.source.type != "spans":  # its settings describe other files
+        config = dataclasses.replace(config, source=SourceConfig())
+    chosen = {"mapping_path": options.mapping, "kind": options.kind}
+    source = dataclasses.replace(config.source, **{name: value for name, value in chosen.items() if value})
+    config = dataclasses.replace(config, source=source)
+    if options.step is None:
+        return config
+    check_step(options.step, config.partition)
+    return dataclasses.replace(config, steps={**config.steps, kind_of(configured_mapping(config)): options.step})
 
 
 def output(path: str) -> Path:

@@ -59,6 +59,13 @@ COMMANDS = {
         telemetry.ingest,
         "ingest --telemetry metrics.csv --kind web --store ./store",
     ),
+    "aggregate": Command(
+        "telemetry",
+        "window requests of traces or records into the table span_stats, and telemetry",
+        telemetry.aggregate,
+        "aggregate traces/ --out span_stats.parquet --telemetry telemetry.parquet",
+        has_store=False,
+    ),
     "validate": Command(
         "telemetry",
         "check raw partitions: write validated ones, quarantine bad rows and cells",

@@ -60,15 +60,15 @@ class SourceConfig:
     """The source of telemetry and feedback."""
 
     type: str = "simulator"
-    """Source of telemetry of the ingest DAG: ``simulator``, ``files``, ``prometheus``, or an installed source."""
+    """Source of telemetry of the ingest DAG: ``simulator``, ``files``, ``spans``, ``prometheus``, or an installed source."""
     path: str = ""
-    """File or folder of the ``files`` source."""
+    """File or folder of the ``files`` or ``spans`` source."""
     feedback_path: str = ""
-    """Feedback file of the ``files`` or ``prometheus`` source: Parquet or CSV."""
+    """Feedback file of the ``files``, ``spans`` or ``prometheus`` source: Parquet or CSV."""
     mapping_path: str = ""
-    """YAML mapping of the ``files`` or ``prometheus`` source, see docs/data.md."""
+    """YAML mapping of the ``files``, ``spans`` or ``prometheus`` source, see docs/data.md."""
     kind: str = ""
-    """Kind of the ``files`` source if its mapping names none, and of feedback without a kind."""
+    """Kind of the ``files`` source if its mapping names none, kind of the ``spans`` source, and of feedback without a kind."""
     metrics: tuple[str, ...] = ()
     """Metric columns of the ``files`` source; empty = every numeric column."""
     ignore: tuple[str, ...] = ()

@@ -241,9 +241,36 @@ SCORES = TableContract(
     ),
     ("kind", "entity_id", "timestamp"),
 )
+SPAN_STATS = TableContract(
+    "span_stats",
+    "1.0",
+    pa.schema(
+        [
+            *_KEY,
+            ("timestamp", TIME),
+            ("operation", pa.string()),
+            ("status_class", pa.string()),
+            ("step_seconds", pa.int32()),
+            ("count", pa.int64()),
+            ("minimum_us", pa.int64()),
+            ("maximum_us", pa.int64()),
+            ("sum_us", pa.string()),
+            ("sum_us2", pa.string()),
+            ("sum_us3", pa.string()),
+            ("sum_us4", pa.string()),
+            ("bucket", pa.list_(pa.int32())),
+            ("bucket_count", pa.list_(pa.int64())),
+        ]
+    ),
+    ("kind", "entity_id", "timestamp", "operation", "status_class"),
+)
+"""Requests by window. Power sums are integers as decimal text: the fourth power of one minute in microseconds exceeds
+int64, and many readers of Parquet know no decimal of more than 38 digits."""
+
 CONTRIBUTIONS = pa.field("contributions", pa.map_(pa.string(), pa.float32()))
 """A further column of SCORES on request: each metric's share of the score."""
 
 TABLES: dict[str, TableContract] = {
-    t.name: t for t in (TELEMETRY, QUARANTINED_CELLS, QUARANTINED_ROWS, FEEDBACK, MUTES, NORMALIZER, ALIGNER, SCORES)
+    t.name: t
+    for t in (TELEMETRY, QUARANTINED_CELLS, QUARANTINED_ROWS, FEEDBACK, MUTES, NORMALIZER, ALIGNER, SCORES, SPAN_STATS)
 }

@@ -30,6 +30,7 @@ GROUP = "fleetalign.sources"
 BUILT_IN = {
     "simulator": "fleetalign.ingest.simulator:SimulatorSource",
     "files": "fleetalign.ingest.file_source:FileSource.from_config",
+    "spans": "fleetalign.ingest.spans.source:SpanSource",
     "prometheus": "fleetalign.ingest.prometheus.source:PrometheusSource",
 }
 READING = "read telemetry"

@@ -47,6 +47,11 @@ class Rule(StrEnum):
     REPEATED_HEADER = "repeated_header"
     RESTART_LINE = "restart_line"
     UNKNOWN_STEP = "unknown_step"
+    # ingest, rows of requests
+    UNREADABLE_LINE = "unreadable_line"
+    MISSING_OPERATION = "missing_operation"
+    MISSING_DURATION = "missing_duration"
+    DURATION_OUT_OF_RANGE = "duration_out_of_range"
     # ingest, cells
     NOT_A_NUMBER = "not_a_number"
     DUPLICATE_CELL = "duplicate_cell"

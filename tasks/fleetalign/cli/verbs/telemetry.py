@@ -1,4 +1,7 @@
-"""``simulate``, ``inspect``, ``ingest`` and ``validate``: telemetry into the store."""
+"""Commands that bring telemetry in.
+
+They are ``simulate``, ``inspect``, ``aggregate``, ``ingest`` and ``validate``.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,17 @@ def inspect(options: argparse.Namespace) -> None:
         out.write_text(inspection.mapping_yaml(found))
     if not found.kept:
         raise BadInput(f"{options.telemetry}: no row can be used with this mapping; first: {found.reason}")
+
+
+def aggregate(options: argparse.Namespace) -> None:
+    from fleetalign.ingest.spans.aggregate import aggregate
+
+    config = inputs.spans(inputs.config(options), options)
+    with bar(options) as progress:
+        done = aggregate(config, options.spans, options.out, inputs.interval(options), options.telemetry, progress)
+    show(options, done.as_json(), done.text())
+    if done.refused:
+        raise BadInput(done.refused)
 
 
 def ingest(options: argparse.Namespace) -> None:

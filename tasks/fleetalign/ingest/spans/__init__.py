@@ -1,0 +1,1 @@
+"""Requests of files: OTLP JSON, Zipkin JSON and request records, windowed into telemetry."""
