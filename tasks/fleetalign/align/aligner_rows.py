@@ -298,6 +298,7 @@ class _Writer:
         return Coverage(entities=entities, own_rows=own_rows, share=own_rows / entities, by_state=by_state)
 
     def _hit_pages(self, owner: int) -> float:
-        """Count the incidents of an entity with feedback that its pages hit."""
+        """Count the incidents of the calibrate range that the pages of an entity with feedback hit."""
         c, p = self._choice.own[owner]
-        return float(self._counted.labelled[owner].detector.hits[c, p].sum())
+        entity = self._counted.labelled[owner]
+        return float(entity.detector.hits[c, p, entity.earlier_steps == 0].sum())

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from fleetalign.align.counts import EntityCounts, Pool, unlabelled_share
 from fleetalign.config import AlignConfig
 from fleetalign.contracts.arrays import Floats, Ints
-from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.plan import KindPlan, Plan
 from fleetalign.detectors.grid import Grid
 
 Source = Literal["detector", "random"]
@@ -26,7 +26,7 @@ Shards = Callable[[Sequence[str]], Iterable[pa.Table]]
 """Reads the named columns of the plan's shards, one shard at a time and in the plan's order."""
 
 KEYS = ("kind", "entity_id", "reason")
-_COUNTED = (*KEYS, "points", "judged_steps", "observed_steps", "incident_steps")
+_COUNTED = (*KEYS, "points", "judged_steps", "observed_steps", "incident_steps", "incident_start")
 REASONS_SHOWN = 3
 
 
@@ -38,6 +38,8 @@ class LabelledEntity:
     entity_id: str
     judged_steps: int
     """Labelled samples."""
+    earlier_steps: Ints
+    """Samples of each incident that lie before the calibrate range [G]."""
     detector: EntityCounts
     random: EntityCounts
     """Those of a random score: one candidate, because it does not depend on any."""
@@ -88,6 +90,7 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
     else:
         random_false = values_of(table, "random_false_pages").reshape(-1, candidates, tails)[:, 0]
     steps, bounds = values_of(table, "incident_steps"), bounds_of(table, "incident_steps")
+    starts = values_of(table, "incident_start").astype("datetime64[us]")
     hits = {source: values_of(table, f"{source}_hits") for source in ("detector", "random")}
     judged, observed = table["judged_steps"].to_numpy(), table["observed_steps"].to_pylist()
     for i, (kind, entity_id) in enumerate(zip(table["kind"].to_pylist(), table["entity_id"].to_pylist(), strict=True)):
@@ -99,9 +102,11 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
             found.detector[3] += days
             found.random[3] += days
             continue
-        mine = steps[bounds[i] : bounds[i + 1]].astype(np.float64)
+        at = slice(bounds[i], bounds[i + 1])
+        mine = steps[at].astype(np.float64)
         credit = mine if adjusted else np.ones(len(mine))
-        unlabelled = unlabelled_share(judged[i], observed[i])
+        earlier = _steps_before(plan.kinds[kind], starts[at], steps[at])
+        unlabelled = unlabelled_share(judged[i] - earlier.sum(), observed[i])
         shape = (candidates, tails, len(mine))
         own, chance = (
             hits[source][candidates * tails * bounds[i] : candidates * tails * bounds[i + 1]].reshape(shape)
@@ -111,6 +116,7 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
             kind,
             entity_id,
             int(judged[i]),
+            earlier,
             EntityCounts(own.copy(), credit, false[i].copy(), days, unlabelled),
             EntityCounts(chance[:1].copy(), credit, random_false[i][None].copy(), days, unlabelled),
         )
@@ -118,6 +124,16 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
         found.detector += entity.detector.totals()
         found.random += entity.random.totals()
     found.members += table.num_rows
+
+
+def _steps_before(kind: KindPlan, starts: np.ndarray, steps: Ints) -> Ints:
+    """Return how many samples of each incident lie before the calibrate range [G].
+
+    The incidents begin at ``starts`` datetime64[us] [G] and have ``steps`` int64 [G] samples.
+    """
+    begin = round(kind.ranges.calibrate.start.timestamp() * 1e6)
+    before = -((starts.astype(np.int64) - begin) // (kind.step_seconds * 1_000_000))
+    return np.clip(before, 0, steps)
 
 
 def members_of(table: pa.Table) -> pa.Table:
