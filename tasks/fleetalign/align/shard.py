@@ -62,6 +62,7 @@ SHARD_SCHEMA = pa.schema(
         ("incident_start", _TIMES),
         ("incident_end", _TIMES),
         ("incident_steps", pa.list_(pa.int64())),
+        ("newcomer_margins", _FLOATS),
         *(
             (f"{source}_{what}", _FLOATS)
             for source in ("detector", "random", "shifted")
@@ -73,9 +74,13 @@ SHARD_SCHEMA = pa.schema(
         ("tpe_pages", pa.int64()),
     ]
 )
-"""One row per entity. Arrays are flattened row-major from the shapes in ``EntityTables``; null where ``reason`` is set."""
+"""One row per entity. Arrays are flattened row-major from the shapes in ``EntityTables``; null where ``reason`` is set.
+
+``newcomer_margins`` [C, n] are those of an entity with too little history: together they make the default row of a kind in
+which no entity has more."""
 
 TOO_LITTLE_HISTORY = "too_little_history"
+TOO_LITTLE_NORMAL = "too_little_normal_time_in_calibrate"
 NO_TELEMETRY = "no_telemetry_in_calibrate"
 NO_SCORE = "no_usable_metric"
 
@@ -204,13 +209,12 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     labels, incidents = scene.feedback.in_range(entity_id, times, origin, stop)
     labels, incidents = labels[start - origin :], incidents + origin
     row |= _incident_columns(times, incidents)
+    samples = int(np.isfinite(panel.values[position]).sum(axis=0).max())
+    new = not scene.normalized and 0 < samples < config.align.min_history_steps
     if last < start:
-        return row | {"reason": NO_TELEMETRY}
-    if not scene.normalized and np.isfinite(panel.values[position]).sum(axis=0).max() < config.align.min_history_steps:
-        return row | {"reason": TOO_LITTLE_HISTORY}
+        return row | {"reason": TOO_LITTLE_HISTORY if new else NO_TELEMETRY}
     weight, maintenance = scene.mutes.weights(entity_id, panel.metrics, times)
-    series, own = _series(scene, position, weight)
-    row |= own
+    series, own = _series(scene, position, weight, fitted=not new)
     end = min(stop, last + 1)
 
     def scored(begin: int, until: int) -> Floats32:
@@ -222,10 +226,13 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     d = scored(start, stop)
     normal = (labels != ANOMALY) & ~np.isnan(d[0])
     row["observed_steps"] = int((~np.isnan(d[0])).sum())
+    if new:
+        return row | {"reason": TOO_LITTLE_HISTORY, "newcomer_margins": d[:, normal].ravel()}
+    row |= own
     if not normal.any():
         return row | {"reason": NO_SCORE}
     if normal.sum() < max(config.align.min_history_steps - config.model.window_steps, 1):
-        return row | {"reason": TOO_LITTLE_HISTORY}
+        return row | {"reason": TOO_LITTLE_NORMAL if scene.normalized else TOO_LITTLE_HISTORY}
     # An earlier incident without any score could be neither hit nor missed.
     unscored = [b <= start and bool(np.isnan(scored(a, b)[0]).all()) for a, b in incidents.tolist()]
     incidents = incidents[~np.array(unscored, dtype=bool)]
@@ -268,24 +275,26 @@ def _published(
     return fit(np.concatenate(errors), labels, scene.config.align, scene.kind, entity_id, before)
 
 
-def _series(scene: _Scene, position: int, weight: Floats32) -> tuple[EntitySeries, dict[str, Any]]:
-    """Return the entity's input series, and the columns that the normalizer gains from it."""
+def _series(scene: _Scene, position: int, weight: Floats32, *, fitted: bool) -> tuple[EntitySeries, dict[str, Any]]:
+    """Return the entity's input series, and the columns that the normalizer gains from it.
+
+    With ``fitted`` False the series has the default's numbers.
+    """
     panel, fitter = scene.panel, scene.fitter
     location, scale, statistics = scene.location[position], scene.scale[position], scene.statistics[position]
     own: dict[str, Any] = {}
-    history = _history(scene, position) if scene.refit or not scene.normalized else panel
-    if not scene.normalized:
-        location, scale = _own_normalizer(scene, history, location, scale)
-    if scene.refit or not scene.normalized:
+    if fitted and (scene.refit or not scene.normalized):
+        history = _history(scene, position)
+        if not scene.normalized:
+            location, scale = _own_normalizer(scene, history, location, scale)
         own = {"location": location, "scale": scale}
-    if fitter is not None and (scene.refit or not scene.normalized):
-        # Typical errors of an entity that the network was trained with are those of the training range.
-        fitted_stop = scene.train[1] if scene.normalized else scene.calibrate[1]
-        fitted = fitter.fit(history, 0, 0, fitted_stop, location, scale)
-        fitted = normalizer.short(fitted)
-        width = fitted.shape[1]
-        statistics = completed(fitted, statistics[:, :width].astype(np.float64), statistics[0, width:])
-        own["statistics"] = statistics[:, :width].ravel().astype(np.float64)
+        if fitter is not None:
+            # Typical errors of an entity that the network was trained with are those of the training range.
+            until = scene.train[1] if scene.normalized else scene.calibrate[1]
+            found = normalizer.short(fitter.fit(history, 0, 0, until, location, scale))
+            width = found.shape[1]
+            statistics = completed(found, statistics[:, :width].astype(np.float64), statistics[0, width:])
+            own["statistics"] = statistics[:, :width].ravel().astype(np.float64)
     values = panel.values[position]
     return EntitySeries(values, weight, int(panel.first[position]), location, scale, statistics), own
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from fleetalign.align.aligner_rows import Reduced, reduce_shards
-from fleetalign.align.shard import NO_TELEMETRY, TOO_LITTLE_HISTORY, align_shard
+from fleetalign.align.shard import NO_SCORE, NO_TELEMETRY, TOO_LITTLE_HISTORY, align_shard
 from fleetalign.config import AlignConfig, AlignGrid, Config, ModelConfig, RangesConfig, ShareADConfig, StorageConfig
 from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.fleet_table import FleetTable
@@ -200,12 +200,20 @@ def test_thresholds_are_quantiles_of_the_margins_that_a_consumer_computes(scene)
 def test_every_entity_has_a_row_and_what_cannot_be_aligned_has_a_reason(rows):
     assert {e: row["reason"] for e, row in rows.items()} == {
         "new": None, "old": None, "other": None, "muted": None,
-        "silent": TOO_LITTLE_HISTORY,
+        "silent": NO_SCORE,
         "gone": NO_TELEMETRY, "younger": TOO_LITTLE_HISTORY,
     }  # fmt: skip
     for row in rows.values():
         assert (row["quantiles"] is None) == (row["reason"] is not None)
         assert row["incident_steps"] == ([2] if row["entity_id"] in ("old", "new") else [])
+
+
+def test_only_what_is_too_young_for_a_row_leaves_its_margins(scene, rows):
+    """One day of 48 samples, of which 33 have a whole window, under every alignment candidate."""
+    assert [e for e, row in rows.items() if row["newcomer_margins"] is not None] == ["younger"]
+    assert len(rows["younger"]["newcomer_margins"]) % scene.grid.shape[0] == 0
+    assert 25 <= len(rows["younger"]["newcomer_margins"]) // scene.grid.shape[0] <= 33
+    assert rows["younger"]["location"] is None
 
 
 def test_only_newcomers_bring_numbers_of_their_own(scene, rows):
