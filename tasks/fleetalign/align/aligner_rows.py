@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from fleetalign.align.choice import Choice, Chooser
 from fleetalign.align.held_out import SOURCES, HeldOut, HeldOutSummary
 from fleetalign.align.pool import KEYS, Counted, Shards, bounds_of, count, members_of, values_of
-from fleetalign.align.shard import NO_SCORE
+from fleetalign.align.shard import NO_SCORE, NO_TELEMETRY, TOO_LITTLE_HISTORY
 from fleetalign.align.threshold_drift import CARRIED_STATES, Drift, Previous
 from fleetalign.config import Config
 from fleetalign.contracts.arrays import Bools, Floats, Floats32, Ints
@@ -31,9 +31,12 @@ from fleetalign.contracts.tables import ALIGNER, DEFAULT_ENTITY, NORMALIZER
 from fleetalign.detectors.grid import Grid
 from fleetalign.detectors.registry import detector
 from fleetalign.errors import BadInput
+from fleetalign.evaluate.gates import coverage_share
 from fleetalign.model import normalizer
 from fleetalign.plan.document import plan_config
 
+STATES_WITHOUT_ROW = {NO_SCORE: "quarantined", TOO_LITTLE_HISTORY: "new", NO_TELEMETRY: "gone"}
+"""State of an entity by the reason why it has no row of its own; ``default`` for any other reason."""
 MOST_PAGED = 3
 """How many entities that page most the receipt names."""
 _WRITTEN = (
@@ -87,7 +90,9 @@ def reduce_shards(
     counted = count(shards, grid, config.align, plan)
     if not counted.members:
         raise BadInput(
-            f"no entity could be aligned ({'; '.join(counted.reasons)}); check the calibrate range and the history"
+            f"no entity could be aligned ({'; '.join(counted.reasons)}); check the calibrate range and the history; where "
+            f"entities live for less than model.window_steps ({config.model.window_steps}) samples, map what outlives them, such "
+            "as their deployment, as the entity"
         )
     labelled = np.ones(len(counted.labelled), dtype=bool)
     detector = [s.detector for s in counted.labelled]
@@ -120,8 +125,11 @@ class _Writer:
         self._by_state: Counter[str] = Counter()
         self._new: list[pa.Table] = [NORMALIZER.empty()]
         self._left_out: list[dict[str, Any]] = []
-        self._fleet_thresholds: dict[str, list[Floats32]] = {}
-        self._pages = 0.0
+        # A kind whose entities are all new has one threshold, fitted on all of them.
+        self._fleet_thresholds: dict[str, list[Floats32]] = {
+            kind: [tables.quantiles[None, *choice.shared]] for kind, tables in counted.newcomers.items()
+        }
+        self._pages = sum(float(tables.detector.false_pages[choice.shared]) for tables in counted.newcomers.values())
         self._most_paged: list[PagedEntity] = []
 
     def add(self, table: pa.Table) -> None:
@@ -234,7 +242,7 @@ class _Writer:
         carried = self._carried()
         rows = []
         for row in self._left_out:
-            state = "quarantined" if row["reason"] == NO_SCORE else "default"
+            state = STATES_WITHOUT_ROW.get(row["reason"], "default")
             old = carried.get((row["kind"], row["entity_id"]))
             why = {"state": "carried_over", "reason": row["reason"]}
             rows.append(old | why if old else defaults[row["kind"]] | row | {"state": state})
@@ -295,9 +303,10 @@ class _Writer:
         entities = self._by_state.total()
         own_rows = sum(self._by_state[state] for state in CARRIED_STATES)
         by_state = dict(sorted(self._by_state.items()))
-        return Coverage(entities=entities, own_rows=own_rows, share=own_rows / entities, by_state=by_state)
+        return Coverage(entities=entities, own_rows=own_rows, share=coverage_share(by_state) or 0.0, by_state=by_state)
 
     def _hit_pages(self, owner: int) -> float:
-        """Count the incidents of an entity with feedback that its pages hit."""
+        """Count the incidents of the calibrate range that the pages of an entity with feedback hit."""
         c, p = self._choice.own[owner]
-        return float(self._counted.labelled[owner].detector.hits[c, p].sum())
+        entity = self._counted.labelled[owner]
+        return float(entity.detector.hits[c, p, entity.earlier_steps == 0].sum())

@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.align.counts import EntityCounts, Pool, unlabelled_share
+from fleetalign.align.entity import EntityTables
+from fleetalign.align.newcomers import Newcomers
 from fleetalign.config import AlignConfig
 from fleetalign.contracts.arrays import Floats, Ints
-from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.plan import KindPlan, Plan
 from fleetalign.detectors.grid import Grid
 
 Source = Literal["detector", "random"]
@@ -26,7 +28,7 @@ Shards = Callable[[Sequence[str]], Iterable[pa.Table]]
 """Reads the named columns of the plan's shards, one shard at a time and in the plan's order."""
 
 KEYS = ("kind", "entity_id", "reason")
-_COUNTED = (*KEYS, "points", "judged_steps", "observed_steps", "incident_steps")
+_COUNTED = (*KEYS, "points", "judged_steps", "observed_steps", "incident_steps", "incident_start", "newcomer_margins")
 REASONS_SHOWN = 3
 
 
@@ -38,6 +40,8 @@ class LabelledEntity:
     entity_id: str
     judged_steps: int
     """Labelled samples."""
+    earlier_steps: Ints
+    """Samples of each incident that lie before the calibrate range [G]."""
     detector: EntityCounts
     random: EntityCounts
     """Those of a random score: one candidate, because it does not depend on any."""
@@ -57,6 +61,8 @@ class Counted:
     """Entities with feedback, in order of (kind, entity)."""
     reasons: list[str] = field(default_factory=list)
     """Why a few entities have no tables."""
+    newcomers: dict[str, EntityTables] = field(default_factory=dict)
+    """Of each kind without an entity with tables: those of its new entities, taken together."""
 
     def pool(self, source: Source) -> Pool:
         """Return the sums of the fleet for one score."""
@@ -69,13 +75,22 @@ def count(shards: Shards, grid: Grid, config: AlignConfig, plan: Plan) -> Counte
     Entities are added one by one, so that the sums do not depend on how the fleet was cut.
     """
     found = Counted(np.zeros((5, *grid.shape)), np.zeros((5, 1, len(grid.tails))))
+    newcomers, own_rows = Newcomers(grid.shape[0]), set[str]()
     adjusted = config.objective == "point_adjusted_f1"
     false = "false_points" if adjusted else "detector_false_pages"
     for table in shards([*_COUNTED, false, "detector_hits", "random_hits", "random_false_pages"]):
         left_out = table.filter(pc.is_valid(table["reason"])).select(KEYS).to_pylist()
         reasons = (f"{row['kind']}/{row['entity_id']}: {row['reason']}" for row in left_out)
         found.reasons = heapq.nsmallest(REASONS_SHOWN, {*found.reasons, *reasons})
-        _add(found, members_of(table), false, grid, adjusted, plan)
+        members = members_of(table)
+        own_rows.update(members["kind"].to_pylist())
+        newcomers.add(table)
+        _add(found, members, false, grid, adjusted, plan)
+    for kind in newcomers.kinds():
+        if kind not in own_rows:
+            tables = found.newcomers[kind] = newcomers.tables(kind, grid, config)
+            _add_newcomers(found, tables, plan.kinds[kind], grid, adjusted)
+            found.members += newcomers.entities(kind)
     found.labelled.sort(key=lambda entity: (entity.kind, entity.entity_id))
     return found
 
@@ -88,6 +103,7 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
     else:
         random_false = values_of(table, "random_false_pages").reshape(-1, candidates, tails)[:, 0]
     steps, bounds = values_of(table, "incident_steps"), bounds_of(table, "incident_steps")
+    starts = values_of(table, "incident_start").astype("datetime64[us]")
     hits = {source: values_of(table, f"{source}_hits") for source in ("detector", "random")}
     judged, observed = table["judged_steps"].to_numpy(), table["observed_steps"].to_pylist()
     for i, (kind, entity_id) in enumerate(zip(table["kind"].to_pylist(), table["entity_id"].to_pylist(), strict=True)):
@@ -99,9 +115,11 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
             found.detector[3] += days
             found.random[3] += days
             continue
-        mine = steps[bounds[i] : bounds[i + 1]].astype(np.float64)
+        at = slice(bounds[i], bounds[i + 1])
+        mine = steps[at].astype(np.float64)
         credit = mine if adjusted else np.ones(len(mine))
-        unlabelled = unlabelled_share(judged[i], observed[i])
+        earlier = _steps_before(plan.kinds[kind], starts[at], steps[at])
+        unlabelled = unlabelled_share(judged[i] - earlier.sum(), observed[i])
         shape = (candidates, tails, len(mine))
         own, chance = (
             hits[source][candidates * tails * bounds[i] : candidates * tails * bounds[i + 1]].reshape(shape)
@@ -111,6 +129,7 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
             kind,
             entity_id,
             int(judged[i]),
+            earlier,
             EntityCounts(own.copy(), credit, false[i].copy(), days, unlabelled),
             EntityCounts(chance[:1].copy(), credit, random_false[i][None].copy(), days, unlabelled),
         )
@@ -118,6 +137,25 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
         found.detector += entity.detector.totals()
         found.random += entity.random.totals()
     found.members += table.num_rows
+
+
+def _add_newcomers(found: Counted, tables: EntityTables, kind: KindPlan, grid: Grid, adjusted: bool) -> None:
+    """Add the new entities of a kind to the fleet's sums: all their pages are in unlabelled time."""
+    for row in (1, 4):
+        found.detector[row] += tables.false_points if adjusted else tables.detector.false_pages
+        found.random[row] += grid.tails * tables.points if adjusted else tables.random.false_pages[:1]
+    for totals in (found.detector, found.random):
+        totals[3] += tables.points * kind.step_seconds / 86_400
+
+
+def _steps_before(kind: KindPlan, starts: np.ndarray, steps: Ints) -> Ints:
+    """Return how many samples of each incident lie before the calibrate range [G].
+
+    The incidents begin at ``starts`` datetime64[us] [G] and have ``steps`` int64 [G] samples.
+    """
+    begin = round(kind.ranges.calibrate.start.timestamp() * 1e6)
+    before = -((starts.astype(np.int64) - begin) // (kind.step_seconds * 1_000_000))
+    return np.clip(before, 0, steps)
 
 
 def members_of(table: pa.Table) -> pa.Table:

@@ -1,6 +1,7 @@
 """Aligns a slice of the fleet: scores its calibrate range and tabulates every entity.
 
-Scores come from the exported graph.
+Scores come from the exported graph. Labelled incidents from the train range on are scored too (``axis``); what is fitted here
+leaves them out.
 
 An entity that cannot be aligned becomes a row with a reason and does not fail the shard. The result depends on the entities
 alone, not on how the fleet was cut.
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.align.axis import axis_of
 from fleetalign.align.entity import EntityTables, seeded_uniform, tabulate
 from fleetalign.config import Config, StorageConfig
-from fleetalign.contracts.arrays import Floats, Floats32
+from fleetalign.contracts.arrays import Floats, Floats32, Ints
 from fleetalign.contracts.feedback import ANOMALY, Statements
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.mutes import Mutes
@@ -35,7 +37,7 @@ from fleetalign.plan import receipts
 from fleetalign.plan.document import partitions_of, plan_config, read_statements, shard_entities
 from fleetalign.progress import Progress
 from fleetalign.storage import layout
-from fleetalign.storage.panel import Panel, read_panel
+from fleetalign.storage.panel import Panel, as_datetime64, read_panel, without_anomalies
 from fleetalign.storage.store import Store
 
 _FLOATS = pa.list_(pa.float32())
@@ -60,6 +62,7 @@ SHARD_SCHEMA = pa.schema(
         ("incident_start", _TIMES),
         ("incident_end", _TIMES),
         ("incident_steps", pa.list_(pa.int64())),
+        ("newcomer_margins", _FLOATS),
         *(
             (f"{source}_{what}", _FLOATS)
             for source in ("detector", "random", "shifted")
@@ -71,9 +74,13 @@ SHARD_SCHEMA = pa.schema(
         ("tpe_pages", pa.int64()),
     ]
 )
-"""One row per entity. Arrays are flattened row-major from the shapes in ``EntityTables``; null where ``reason`` is set."""
+"""One row per entity. Arrays are flattened row-major from the shapes in ``EntityTables``; null where ``reason`` is set.
+
+``newcomer_margins`` [C, n] are those of an entity with too little history: together they make the default row of a kind in
+which no entity has more."""
 
 TOO_LITTLE_HISTORY = "too_little_history"
+TOO_LITTLE_NORMAL = "too_little_normal_time_in_calibrate"
 NO_TELEMETRY = "no_telemetry_in_calibrate"
 NO_SCORE = "no_usable_metric"
 
@@ -88,7 +95,7 @@ class _Scene:
     signal: Margins
     panel: Panel
     calibrate: tuple[int, int]
-    train_stop: int
+    train: tuple[int, int]
     feedback: Statements
     mutes: Mutes
     location: Floats
@@ -147,9 +154,12 @@ def align_shard(
     context = timedelta(seconds=signal.context_steps * entry.step_seconds)
     recent = Interval(calibrate.start - context, calibrate.end)
     whole = Interval(min(train.start, recent.start), calibrate.end)
-    # An entity with normalizer rows needs no history; for the others it decides whether they get rows.
+    known = [i for i in ids if i in normalized]
+    labelled = {i for i in known if feedback.starts_before(i, as_datetime64(calibrate.start))}
+    # An entity with normalizer rows needs history only for earlier incidents; for the others it decides whether they get rows.
     groups = (
-        (True, [i for i in ids if i in normalized], whole if control and fitter else recent),
+        (True, [i for i in known if i not in labelled], whole if control and fitter else recent),
+        (True, [i for i in known if i in labelled], whole),
         (False, [i for i in ids if i not in normalized], whole),
     )
     rows: list[dict[str, Any]] = []
@@ -170,7 +180,7 @@ def align_shard(
             signal,
             panel,
             (panel.index_of(calibrate.start), panel.index_of(calibrate.end)),
-            panel.index_of(train.end),
+            (panel.index_of(train.start), panel.index_of(train.end)),
             feedback,
             mutes,
             found[0],
@@ -195,59 +205,96 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     start, stop = scene.calibrate
     last = int(panel.last[position])
     row: dict[str, Any] = {"kind": scene.kind, "entity_id": entity_id}
-    times = panel.times
-    labels, incidents = scene.feedback.in_range(entity_id, times, start, stop)
-    row["incident_start"] = [_utc(times[start + a]) for a, _ in incidents]
-    row["incident_end"] = [_utc(times[start + b - 1] + (times[1] - times[0])) for _, b in incidents]
-    row["incident_steps"] = [int(b - a) for a, b in incidents]
+    times, origin = panel.times, scene.train[0]
+    labels, incidents = scene.feedback.in_range(entity_id, times, origin, stop)
+    labels, incidents = labels[start - origin :], incidents + origin
+    row |= _incident_columns(times, incidents)
+    samples = int(np.isfinite(panel.values[position]).sum(axis=0).max())
+    new = not scene.normalized and 0 < samples < config.align.min_history_steps
     if last < start:
-        return row | {"reason": NO_TELEMETRY}
-    if not scene.normalized and np.isfinite(panel.values[position]).sum(axis=0).max() < config.align.min_history_steps:
-        return row | {"reason": TOO_LITTLE_HISTORY}
+        return row | {"reason": TOO_LITTLE_HISTORY if new else NO_TELEMETRY}
     weight, maintenance = scene.mutes.weights(entity_id, panel.metrics, times)
-    series, own = _series(scene, position, weight)
-    row |= own
+    series, own = _series(scene, position, weight, fitted=not new)
     end = min(stop, last + 1)
-    d = np.full((len(scene.grid.candidates), stop - start), np.nan, dtype=np.float32)
-    d[:, : end - start] = scene.signal.margins(series, start, end)
-    d[:, maintenance[start:stop]] = np.nan
+
+    def scored(begin: int, until: int) -> Floats32:
+        margins = np.full((len(scene.grid.candidates), until - begin), np.nan, dtype=np.float32)
+        margins[:, : end - begin] = scene.signal.margins(series, begin, min(until, end))
+        margins[:, maintenance[begin:until]] = np.nan
+        return margins
+
+    d = scored(start, stop)
     normal = (labels != ANOMALY) & ~np.isnan(d[0])
     row["observed_steps"] = int((~np.isnan(d[0])).sum())
+    if new:
+        return row | {"reason": TOO_LITTLE_HISTORY, "newcomer_margins": d[:, normal].ravel()}
+    row |= own
     if not normal.any():
         return row | {"reason": NO_SCORE}
     if normal.sum() < max(config.align.min_history_steps - config.model.window_steps, 1):
-        return row | {"reason": TOO_LITTLE_HISTORY}
+        return row | {"reason": TOO_LITTLE_NORMAL if scene.normalized else TOO_LITTLE_HISTORY}
+    # An earlier incident without any score could be neither hit nor missed.
+    unscored = [b <= start and bool(np.isnan(scored(a, b)[0]).all()) for a, b in incidents.tolist()]
+    incidents = incidents[~np.array(unscored, dtype=bool)]
+    row |= _incident_columns(times, incidents)
+    axis = axis_of(labels, incidents, start, config.align.merge_steps)
     if config.align.method == "published_tpe":
-        from fleetalign.align.tpe import fit
-
-        errors = profile(scene.signal.graph, series, start, end)
-        errors[maintenance[start:end]] = np.nan
-        row |= fit(errors, labels[: len(errors)], config.align, scene.kind, entity_id)
+        row |= _published(scene, series, entity_id, axis.earlier, labels[: end - start], maintenance)
+    d = axis.joined(scored, d)
     tables = tabulate(
-        d, labels, incidents, scene.grid.tails, config.align.merge_steps,
-        random_scores=seeded_uniform(config.align.seed, scene.kind, entity_id, stop - start), shifts=scene.shifts,
+        d, axis.labels, axis.incidents, scene.grid.tails, config.align.merge_steps,
+        random_scores=seeded_uniform(config.align.seed, scene.kind, entity_id, d.shape[1]), shifts=scene.shifts,
         recent_steps=round(config.align.quantile_days * 86_400 / panel.step_seconds), rounding=scene.signal.rounding,
     )  # fmt: skip
     return row | flat(tables)
 
 
-def _series(scene: _Scene, position: int, weight: Floats32) -> tuple[EntitySeries, dict[str, Any]]:
-    """Return the entity's input series, and the columns that the normalizer gains from it."""
+def _incident_columns(times: np.ndarray, incidents: Ints) -> dict[str, Any]:
+    """Return the columns of SHARD_SCHEMA that say where ``incidents`` [G, 2] (grid steps) lie."""
+    return {
+        "incident_start": [_utc(times[a]) for a, _ in incidents],
+        "incident_end": [_utc(times[b - 1] + (times[1] - times[0])) for _, b in incidents],
+        "incident_steps": [int(b - a) for a, b in incidents],
+    }
+
+
+def _published(
+    scene: _Scene, series: EntitySeries, entity_id: str, earlier: Ints, labels: np.ndarray, maintenance: np.ndarray
+) -> dict[str, Any]:
+    """Return what the published aligner fits on ``earlier`` incidents and ``labels`` from the calibrate range's start on."""
+    from fleetalign.align.tpe import fit
+
+    start = scene.calibrate[0]
+    errors = []
+    for begin, until in [*earlier.tolist(), (start, start + len(labels))]:
+        found = profile(scene.signal.graph, series, begin, until)
+        found[maintenance[begin:until]] = np.nan
+        errors.append(found)
+    before = sum(len(part) for part in errors[:-1])
+    labels = np.concatenate([np.full(before, ANOMALY, dtype=np.int8), labels])
+    return fit(np.concatenate(errors), labels, scene.config.align, scene.kind, entity_id, before)
+
+
+def _series(scene: _Scene, position: int, weight: Floats32, *, fitted: bool) -> tuple[EntitySeries, dict[str, Any]]:
+    """Return the entity's input series, and the columns that the normalizer gains from it.
+
+    With ``fitted`` False the series has the default's numbers.
+    """
     panel, fitter = scene.panel, scene.fitter
     location, scale, statistics = scene.location[position], scene.scale[position], scene.statistics[position]
     own: dict[str, Any] = {}
-    if not scene.normalized:
-        location, scale = _own_normalizer(scene, position, scene.calibrate[1], location, scale)
-    if scene.refit or not scene.normalized:
+    if fitted and (scene.refit or not scene.normalized):
+        history = _history(scene, position)
+        if not scene.normalized:
+            location, scale = _own_normalizer(scene, history, location, scale)
         own = {"location": location, "scale": scale}
-    if fitter is not None and (scene.refit or not scene.normalized):
-        # Typical errors of an entity that the network was trained with are those of the training range.
-        fitted_stop = scene.train_stop if scene.normalized else scene.calibrate[1]
-        fitted = fitter.fit(panel, position, 0, fitted_stop, location, scale)
-        fitted = normalizer.short(fitted)
-        width = fitted.shape[1]
-        statistics = completed(fitted, statistics[:, :width].astype(np.float64), statistics[0, width:])
-        own["statistics"] = statistics[:, :width].ravel().astype(np.float64)
+        if fitter is not None:
+            # Typical errors of an entity that the network was trained with are those of the training range.
+            until = scene.train[1] if scene.normalized else scene.calibrate[1]
+            found = normalizer.short(fitter.fit(history, 0, 0, until, location, scale))
+            width = found.shape[1]
+            statistics = completed(found, statistics[:, :width].astype(np.float64), statistics[0, width:])
+            own["statistics"] = statistics[:, :width].ravel().astype(np.float64)
     values = panel.values[position]
     return EntitySeries(values, weight, int(panel.first[position]), location, scale, statistics), own
 
@@ -257,17 +304,24 @@ def _utc(instant: np.datetime64) -> datetime:
     return value.replace(tzinfo=UTC)
 
 
-def _own_normalizer(scene: _Scene, position: int, stop: int, location: Floats, scale: Floats) -> tuple[Floats, Floats]:
-    """Fit location and scale [metric] of a new entity from its own samples.
+def _history(scene: _Scene, position: int) -> Panel:
+    """Return the panel of one entity without its labelled anomalies: what may be fitted on."""
+    panel, at = scene.panel, slice(position, position + 1)
+    own = Panel(
+        panel.kind, panel.entity_ids[at], panel.metrics, panel.start, panel.step_seconds,
+        np.array(panel.values[at]), panel.first[at], panel.last[at],
+    )  # fmt: skip
+    without_anomalies(own, scene.feedback, scene.config.model.window_steps)
+    return own
+
+
+def _own_normalizer(scene: _Scene, history: Panel, location: Floats, scale: Floats) -> tuple[Floats, Floats]:
+    """Fit location and scale [metric] of a new entity from its own ``history``.
 
     Metrics that it never sent get the fleet's.
     """
-    panel = scene.panel
-    own = Panel(
-        panel.kind, (panel.entity_ids[position],), panel.metrics, panel.start, panel.step_seconds,
-        panel.values[position : position + 1], panel.first[position : position + 1], panel.last[position : position + 1],
-    )  # fmt: skip
-    own_location, own_scale, samples = (found[0] for found in normalizer.fit(own, 0, stop, scene.config.model))
+    fitted = normalizer.fit(history, 0, scene.calibrate[1], scene.config.model)
+    own_location, own_scale, samples = (found[0] for found in fitted)
     own_scale = normalizer.floored(own_location, own_scale, scale, scene.config.model)
     return normalizer.kept(np.where(samples > 0, own_location, location), np.where(samples > 0, own_scale, scale))
 

@@ -23,15 +23,19 @@ ONE_CLASS = (11, 98.0)
 """C and percentile when the feedback holds one class only."""
 
 
-def fit(profile: np.ndarray, labels: np.ndarray, config: AlignConfig, kind: str, entity_id: str) -> dict[str, Any]:
+def fit(
+    profile: np.ndarray, labels: np.ndarray, config: AlignConfig, kind: str, entity_id: str, earlier: int = 0
+) -> dict[str, Any]:
     """Find the best (C, Q) of one entity: the columns ``tpe_…`` of SHARD_SCHEMA.
 
     ``profile`` float32 [t, W] (NaN rows: not scored), ``labels`` int8 [t]. The percentile is taken over all scored
-    samples, anomalous ones included, as published.
+    samples, anomalous ones included, as published. The first ``earlier`` samples are of incidents before the calibrate range:
+    their pages are not counted.
     """
     import optuna
 
     scored = ~np.isnan(profile[:, -1])
+    first = int(scored[:earlier].sum())
     profile = profile[scored]
     truth = labels[scored]
     window = profile.shape[1]
@@ -57,7 +61,7 @@ def fit(profile: np.ndarray, labels: np.ndarray, config: AlignConfig, kind: str,
         "tpe_condition": condition,
         "tpe_threshold": np.float32(np.percentile(d, percentile)),
         "tpe_tail_probability": np.float32(1 - percentile / 100),
-        "tpe_pages": len(pages(d > np.float32(np.percentile(d, percentile)), config.merge_steps)),
+        "tpe_pages": len(pages(d[first:] > np.float32(np.percentile(d, percentile)), config.merge_steps)),
     }
 
 

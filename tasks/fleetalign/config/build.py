@@ -281,7 +281,7 @@ class GatesConfig:
     """The limits of the gates."""
 
     min_coverage: float = 0.9
-    """Least share of entities with a row of their own (not ``default`` or ``quarantined``)."""
+    """Least share of entities with a row of their own (those ``new`` or ``gone`` do not count)."""
     max_pages_per_entity_day: float = 2.0
     """Most pages, true or false, per entity and day of the calibrate range."""
     bootstrap_samples: int = 1000

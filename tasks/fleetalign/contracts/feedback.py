@@ -101,6 +101,35 @@ class Statements:
             labels[start:end] = verdict
         return labels
 
+    def spoiled(self, entity_id: str, times: np.ndarray, after_steps: int) -> np.ndarray:
+        """Return which samples are of an anomaly, or follow one within ``after_steps``.
+
+        No statistic is fitted on them (contracts 1.4).
+
+        Args:
+            entity_id: The entity.
+            times: A regular grid, datetime64[us] [time], of at least two samples.
+            after_steps: Samples after each anomaly whose window still reaches into it.
+
+        Returns:
+            bool [time].
+        """
+        spoiled = np.zeros(len(times), dtype=bool)
+        if entity_id not in self._by_entity:
+            return spoiled
+        step = times[1] - times[0]
+        # An anomaly that ended shortly before the grid still reaches into it.
+        earlier = times[0] - step * np.arange(after_steps, 0, -1)
+        labels = self.labels(entity_id, np.concatenate([earlier, times]))
+        for start, end in intervals(labels == ANOMALY) - after_steps:
+            spoiled[max(start, 0) : max(end + after_steps, 0)] = True
+        return spoiled
+
+    def starts_before(self, entity_id: str, instant: np.datetime64) -> bool:
+        """Return whether an anomaly of the entity starts before ``instant``, datetime64[us]."""
+        rows = self._by_entity.get(entity_id, [])
+        return bool(((self._verdicts[rows] == ANOMALY) & (self._starts[rows] < instant)).any())
+
     def in_range(self, entity_id: str, times: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the labels of ``times[start:stop]`` and the incidents that lie wholly inside.
 

@@ -50,6 +50,7 @@ class Coverage(Document):
     entities: int
     own_rows: int
     share: float
+    """``own_rows`` among the entities that are neither new nor gone; 0 without any."""
     by_state: Mapping[str, int]
     """Entities per aligner state."""
 

@@ -31,7 +31,7 @@ FLEET_ROW_GROUP_ROWS = 8_192
 VERDICTS = ("anomaly", "normal")
 RETRACTED = "retracted"
 """Verdict of a statement that takes an earlier one back."""
-STATES = ("aligned", "shared", "default", "carried_over", "quarantined")
+STATES = ("aligned", "shared", "default", "carried_over", "quarantined", "new", "gone")
 SCORE_REASONS = ("warming_up", "no_metric", "maintenance", "unknown_kind")
 
 

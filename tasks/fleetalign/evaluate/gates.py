@@ -15,8 +15,10 @@ from fleetalign.evaluate.bootstrap import Estimate
 from fleetalign.evaluate.figures import Control, Figures
 
 WITHOUT_OWN_ROW = ("default", "quarantined")
+NOT_COUNTED = ("new", "gone")
+"""States of entities that coverage leaves out: their samples are too few for a row of their own, or have ended."""
 COVERAGE_DROP = 0.05
-"""A candidate's coverage may lie this much below the champion's: new entities start as ``default``."""
+"""A candidate's coverage may lie this much below the champion's."""
 LEAST_CHAMPION_RATE = 0.01
 """Pages per entity-day. Without it, a champion that hardly ever pages would forbid every page."""
 
@@ -26,22 +28,37 @@ def _gate(name: str, value: float | None, limit: float, passed: bool, why: str) 
 
 
 def coverage_share(by_state: Mapping[str, int]) -> float | None:
-    """Compute the share of entities with an aligner row of their own; None without entities."""
-    entities = sum(by_state.values())
-    without = sum(by_state.get(state, 0) for state in WITHOUT_OWN_ROW)
-    return None if entities == 0 else (entities - without) / entities
+    """Compute the share of entities with an aligner row of their own; None without entities.
+
+    Entities that are new or gone do not count.
+    """
+    entities = sum(by_state.values()) - sum(by_state.get(state, 0) for state in NOT_COUNTED)
+    return None if entities == 0 else (entities - _uncovered(by_state)) / entities
+
+
+def _uncovered(by_state: Mapping[str, int]) -> int:
+    return sum(by_state.get(state, 0) for state in WITHOUT_OWN_ROW)
+
+
+def _covers(by_state: Mapping[str, int], share: float, limit: float) -> bool:
+    """Say whether ``share`` suffices; one entity alone never decides, however small the fleet."""
+    return share >= limit or (share > 0 and _uncovered(by_state) == 1)
 
 
 def coverage(by_state: Mapping[str, int], limit: float) -> Gate:
-    """Require that at least ``limit`` of the entities have a row of their own.
+    """Require that at least ``limit`` of the entities have a row of their own, or all but one.
 
-    ``by_state`` counts the entities per aligner state.
+    Entities that are new or gone do not count. ``by_state`` counts the entities per aligner state.
     """
     share, entities = coverage_share(by_state), sum(by_state.values())
-    if share is None:
+    if not entities:
         return Gate("coverage", None, limit, "fail", "the aligner holds no entity")
-    without = ", ".join(f"{by_state[s]} {s}" for s in WITHOUT_OWN_ROW if by_state.get(s)) or "none without"
-    return _gate("coverage", share, limit, share >= limit, f"{entities} entities, {without}")
+    without = (
+        ", ".join(f"{by_state[s]} {s}" for s in WITHOUT_OWN_ROW + NOT_COUNTED if by_state.get(s)) or "none without"
+    )
+    if share is None:
+        return Gate("coverage", None, limit, "not_applicable", f"{entities} entities, {without}: the default row holds")
+    return _gate("coverage", share, limit, _covers(by_state, share, limit), f"{entities} entities, {without}")
 
 
 def golden_parity(worst: float, limit: float) -> Gate:
@@ -134,16 +151,18 @@ def pages_vs_champion(
 def coverage_vs_champion(candidate: Mapping[str, int], champion: Mapping[str, int] | None) -> Gate:
     """Require a coverage at most ``COVERAGE_DROP`` below the champion's.
 
-    Both count entities per aligner state.
+    One entity alone does not fail it. Both count entities per aligner state.
     """
     name = "coverage_vs_champion"
     before = None if champion is None else coverage_share(champion)
     if before is None:
         return Gate(name, None, None, "not_applicable", "no champion to compare with")
-    share, limit = coverage_share(candidate) or 0.0, before - COVERAGE_DROP
-    return _gate(
-        name, share, limit, share >= limit, f"share of entities with a row of their own, champion {before:.3g}"
-    )
+    share, limit = coverage_share(candidate), before - COVERAGE_DROP
+    if share is None and candidate:
+        return Gate(name, None, limit, "not_applicable", "every entity is new or gone")
+    share = share or 0.0
+    why = f"share of entities with a row of their own, champion {before:.3g}"
+    return _gate(name, share, limit, _covers(candidate, share, limit), why)
 
 
 def _interval(found: Estimate) -> str:

@@ -33,9 +33,11 @@ STATEMENTS_SHOWN = 5
 STATES = {
     "aligned": "its own feedback moved it away from the fleet's values",
     "shared": "the fleet's condition and tail probability, its own quantile",
-    "default": "too little own history: the kind's default row",
+    "default": "too little normal time in the calibrate range: the kind's default row",
     "carried_over": "no new telemetry: its row of the previous aligner, same model and normalizer",
     "quarantined": "its telemetry gave no score: the kind's default row",
+    "new": "fewer samples than align.min_history_steps: the kind's default row",
+    "gone": "no telemetry in the calibrate range: the kind's default row",
 }
 
 

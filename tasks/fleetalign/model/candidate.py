@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from fleetalign.config import Config
+from fleetalign.contracts.feedback import Statements
 from fleetalign.contracts.golden import MAX_PARITY
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.hashing import files_id, readable_json, sha256
@@ -26,10 +27,10 @@ from fleetalign.model.export import export
 from fleetalign.model.golden import golden_vectors, verify
 from fleetalign.model.normalizer import Numbers
 from fleetalign.model.train import TrainedModel, train
-from fleetalign.plan.document import partitions_of
+from fleetalign.plan.document import partitions_of, read_statements
 from fleetalign.progress import Progress
 from fleetalign.storage import lake, layout
-from fleetalign.storage.panel import Panel, entities_of, read_panel
+from fleetalign.storage.panel import Panel, entities_of, read_panel, without_anomalies
 from fleetalign.storage.store import Store
 
 MODEL, UNTRAINED, GOLDEN, CARD = "model.onnx", "untrained.onnx", "golden.parquet", "card.json"
@@ -124,10 +125,10 @@ def add_statistics(
 
 
 def training_panel(store: Store, plan: Plan, kind: str, config: Config) -> Panel:
-    """Read the telemetry of ``kind`` in the plan's train range.
+    """Read the telemetry of ``kind`` in the plan's train range, without labelled anomalies.
 
     Raises:
-        BadInput: no entity has one full window.
+        BadInput: no entity has one full window, or labelled anomalies cover everything.
     """
     entry = plan.kinds[kind]
     span = entry.ranges.train
@@ -149,7 +150,19 @@ def training_panel(store: Store, plan: Plan, kind: str, config: Config) -> Panel
             f"kind {kind!r}, train range {format_time(span.start)} to {format_time(span.end)}: no entity has {window_steps} steps "
             f"(one window) of {entry.step_seconds} s; give a longer range or a smaller model.window_steps"
         )
+    if not plan.feedback.rows:
+        return panel
+    statements = Statements(read_statements(store, plan, "feedback"), kind)
+    if without_anomalies(panel, statements, window_steps) and not _measured(panel):
+        raise BadInput(
+            f"kind {kind!r}, train range {format_time(span.start)} to {format_time(span.end)}: feedback says that every sample "
+            "is an anomaly or follows one within a window; retract what is wrong, or give a longer range"
+        )
     return panel
+
+
+def _measured(panel: Panel) -> bool:
+    return any(bool(np.isfinite(panel.values[entity]).any()) for entity in entities_of(panel.values))
 
 
 def _get_or_none(store: Store, key: str) -> bytes | None:

@@ -121,6 +121,19 @@ def defaults(location: Floats, scale: Floats, config: ModelConfig) -> tuple[Floa
     return typical, np.where(np.isnan(typical), np.nan, floored(typical, np.nan_to_num(fleet, nan=0.0), fleet, config))
 
 
+def pooled_defaults(location: Floats, scale: Floats, samples: Ints, config: ModelConfig) -> tuple[Floats, Floats]:
+    """Return location and scale [M] of all entities' samples taken together.
+
+    They are of an unknown entity where all entities live for hours: the scale of a few hours is none of a day. ``location``,
+    ``scale`` and ``samples`` are the results of ``fit``.
+    """
+    weight = samples / np.maximum(samples.sum(axis=0), 1)
+    mean = np.where(samples.any(axis=0), np.nansum(weight * location, axis=0), np.nan)
+    variance = np.nansum(weight * (scale**2 + (location - mean) ** 2), axis=0)
+    deviation = np.where(np.isnan(mean), np.nan, np.sqrt(variance))
+    return mean, floored(mean, deviation, fleet_scale(scale), config)
+
+
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """The content of one kind's normalizer table, rounded as the table keeps it."""
@@ -176,12 +189,12 @@ def build(panel: Panel, config: ModelConfig, min_history_steps: int) -> Numbers:
     """Fit the normalizer of one kind on its whole panel.
 
     An entity with fewer samples of its best-known metric than ``min_history_steps`` gets no rows of its own
-    (contracts 4.5), but counts in the medians.
+    (contracts 4.5), but counts in the medians. Where no entity has more, the default is that of all samples together.
     """
     location, scale, samples = fit(panel, 0, panel.values.shape[1], config)
-    default = defaults(location, scale, config)
-    scale = floored(location, scale, fleet_scale(scale), config)
     newcomer = samples.max(axis=1, initial=0) < min_history_steps
+    default = pooled_defaults(location, scale, samples, config) if newcomer.all() else defaults(location, scale, config)
+    scale = floored(location, scale, fleet_scale(scale), config)
     location[newcomer] = np.nan
     return Numbers(panel.kind, panel.entity_ids, panel.metrics, *kept(location, scale), kept(*default))
 

@@ -18,12 +18,12 @@ from fleetalign.config import Config
 from fleetalign.contracts.feedback import in_force
 from fleetalign.contracts.hashing import content_id, readable_json, sha256
 from fleetalign.contracts.plan import FrozenStatements, FrozenTable, KindPlan, Plan, ReusedModel, Shard
-from fleetalign.contracts.tables import to_parquet
+from fleetalign.contracts.tables import TIME, to_parquet
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
 from fleetalign.plan import receipts
 from fleetalign.plan.cost import entities_per_shard
-from fleetalign.plan.document import STATEMENTS, plan_config, read_plan, read_statements
+from fleetalign.plan.document import FIRST_PLANS, STATEMENTS, plan_config, read_plan, read_statements
 from fleetalign.plan.ranges import plan_kind
 from fleetalign.storage import lake, layout, statements
 from fleetalign.storage.store import Store
@@ -63,7 +63,9 @@ def write_plan(
 
 
 def _says_the_same(store: Store, older: Plan, plan: Plan) -> bool:
-    """Say whether a plan of an older version would be ``plan`` today."""
+    """Say whether a plan of an older version would be ``plan`` today, and its model would be trained alike."""
+    if older.schema_version.partition(".")[0] == FIRST_PLANS and _labelled_in_train(store, older):
+        return False
     try:
         settings = plan_config(older).build_settings()
     except ConfigError:
@@ -75,6 +77,20 @@ def _says_the_same(store: Store, older: Plan, plan: Plan) -> bool:
         older, schema_version=plan.schema_version, config=settings, feedback=plan.feedback, mutes=plan.mutes
     )
     return renewed.as_document() == plan.as_document()
+
+
+def _labelled_in_train(store: Store, plan: Plan) -> bool:
+    """Say whether an anomaly lies in a train range: plans 1.x trained on those."""
+    feedback = in_force(read_statements(store, plan, "feedback"))
+    found = feedback.filter(pc.equal(feedback["verdict"], "anomaly"))
+    for kind, entry in plan.kinds.items():
+        train = entry.ranges.train
+        inside = pc.and_(
+            pc.less(found["start"], pa.scalar(train.end, TIME)), pc.greater(found["end"], pa.scalar(train.start, TIME))
+        )
+        if pc.any(pc.and_(inside, pc.equal(found["kind"], kind))).as_py():
+            return True
+    return False
 
 
 def store_plan(store: Store, plan: Plan) -> str:
@@ -117,7 +133,6 @@ def draft(
         where = f" in {interval.start} to {interval.end}" if interval else ""
         raise BadInput(f"{store.uri}: no validated partition{where}; run ingest and validate first")
     feedback = statements.read_feedback(store, as_of)
-    standing = in_force(feedback)
     mutes = statements.read_mutes(store)
     kinds: dict[str, KindPlan] = {}
     ids_of: dict[str, pa.StringArray] = {}
@@ -125,8 +140,7 @@ def draft(
         mine = [p for p in partitions if p.kind == kind]
         base = reuse.plan.kinds[kind] if reuse else None
         ids = ids_of[kind] = lake.entity_ids(store, mine, kind)
-        stored = pc.and_(pc.equal(standing["kind"], kind), pc.is_in(standing["entity_id"], value_set=ids))
-        entry = plan_kind(config, kind, mine, len(ids), standing.filter(stored), interval, base)
+        entry = plan_kind(config, kind, mine, len(ids), interval, base)
         kinds[kind] = dataclasses.replace(entry, model_id=reuse.models[kind] if reuse else None)
     entities = [
         pa.table({"kind": pa.repeat(pa.scalar(kind), len(ids)), "entity_id": ids}) for kind, ids in ids_of.items()

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from fleetalign.config import Config
 from fleetalign.contracts.plan import KindPlan, Ranges
-from fleetalign.contracts.tables import TIME
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval, format_time
 from fleetalign.storage import lake
@@ -23,11 +20,10 @@ def plan_kind(
     kind: str,
     partitions: Sequence[lake.Partition],
     entities: int,
-    feedback: pa.Table,
     interval: Interval | None,
     base: KindPlan | None,
 ) -> KindPlan:
-    """Plan one kind from its ``partitions`` and the ``feedback`` in force about its entities.
+    """Plan one kind from its ``partitions``.
 
     ``interval`` restricts the time; ``base`` is the kind in the plan whose model is kept.
     Raises BadInput when the partitions have several steps or too little time, ConfigError when ranges do not fit.
@@ -47,7 +43,7 @@ def plan_kind(
     if config.ranges.train is not None:
         ranges = _explicit_ranges(config, kind, gap)
     else:
-        ranges = _default_ranges(config, kind, Interval(start, end), step, gap, feedback, base)
+        ranges = _default_ranges(config, kind, Interval(start, end), step, gap, base)
     metrics = base.metrics if base else tuple(sorted({m for p in partitions for m in p.metrics}))
     return KindPlan(step_seconds=steps[0], metrics=metrics, ranges=ranges, entities=entities)
 
@@ -74,17 +70,11 @@ def _default_ranges(
     telemetry: Interval,
     step: timedelta,
     gap: timedelta,
-    feedback: pa.Table,
     base: KindPlan | None,
 ) -> Ranges:
-    """Cut ``telemetry`` at its first feedback, or earlier so that calibrate has its share."""
+    """Cut ``telemetry`` so that calibrate has its share; feedback moves neither range (contracts 1.4)."""
     steps = int(np.ceil((1 - config.ranges.calibrate_share) * (telemetry.seconds / step.total_seconds())))
     cut = telemetry.start + steps * step
-    # Feedback about time before the telemetry does not say where to calibrate.
-    inside = feedback.filter(pc.greater(feedback["end"], pa.scalar(telemetry.start, TIME)))
-    if inside.num_rows:
-        first = max(pc.min(inside["start"]).as_py(), telemetry.start)
-        cut = min(cut, telemetry.start + ((first - telemetry.start) // step) * step)
     if base is not None:
         train = base.ranges.train
         if telemetry.end <= train.end + gap:
@@ -96,7 +86,7 @@ def _default_ranges(
     if cut - gap < telemetry.start + 2 * gap:
         raise BadInput(
             f"kind {kind}: only {(cut - telemetry.start) / step:.0f} samples lie before the calibrate range "
-            f"(it starts at {format_time(cut)}, with the first feedback or at the last {config.ranges.calibrate_share:.0%}); "
+            f"(it starts at {format_time(cut)}, with the last {config.ranges.calibrate_share:.0%}); "
             f"at least {3 * config.model.window_steps} are needed: give more history, a smaller model.window_steps or explicit ranges"
         )
     return Ranges(train=Interval(telemetry.start, cut - gap), calibrate=Interval(cut, telemetry.end))

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.feedback import Statements
 from fleetalign.contracts.slots import slot_times, slots_of, step_width
 from fleetalign.contracts.tables import KEY_COLUMNS
 from fleetalign.interval import Interval
@@ -133,6 +134,21 @@ def fill(panel: Panel, table: pa.Table) -> None:
             panel.values[entities[seen], steps[seen], m] = column[seen]
     np.minimum.at(panel.first, entities, steps)
     np.maximum.at(panel.last, entities, steps)
+
+
+def without_anomalies(panel: Panel, statements: Statements, after_steps: int) -> int:
+    """Remove labelled anomalies, and ``after_steps`` samples after each, from the values of ``panel``.
+
+    Returns how many entities lost samples. Their first and last rows stay where they are.
+    """
+    touched = 0
+    for entity, entity_id in enumerate(panel.entity_ids):
+        if len(panel.times) > 1 and statements.speaks_of(entity_id):
+            spoiled = statements.spoiled(entity_id, panel.times, after_steps)
+            panel.values[entity, spoiled] = np.nan
+            touched += bool(spoiled.any())
+    forget(panel.values)
+    return touched
 
 
 def read_panel(

@@ -121,7 +121,7 @@ def test_states_and_reasons():
     reduced = reduce(CONFIG, shard(*FLEET, *extra), previous=before(previous, "gone"))
     rows = rows_of(reduced.aligner)
     assert {e: rows[e]["state"] for e in ("quiet", "new", "broken", "gone", "never")} == {
-        "quiet": "shared", "new": "default", "broken": "quarantined", "gone": "carried_over", "never": "default",
+        "quiet": "shared", "new": "new", "broken": "quarantined", "gone": "carried_over", "never": "gone",
     }  # fmt: skip
     assert rows["gone"]["threshold"] == rows_of(previous)["gone"]["threshold"]
     default = rows[DEFAULT_ENTITY]
@@ -131,6 +131,37 @@ def test_states_and_reasons():
     coverage = reduced.coverage
     assert (coverage.entities, coverage.own_rows) == (10, 7)
     assert sum(coverage.by_state.values()) == 10
+    assert coverage.share == 7 / 8
+
+
+def newcomer(entity_id: str, samples: int = 40, kind: str = "web") -> dict[str, Any]:
+    margins = np.random.default_rng(list(entity_id.encode())).normal(size=(len(GRID.conditions), samples))
+    row = {"kind": kind, "observed_steps": samples, "newcomer_margins": margins.ravel().astype(np.float32)}
+    return left_out(entity_id, TOO_LITTLE_HISTORY) | row
+
+
+def test_newcomers_alone_make_the_default_row_together():
+    """100 pods of 40 samples each: the threshold is a quantile of their 4,000 margins, and not the median of their own."""
+    pods = [newcomer(f"pod-{i:03}") for i in range(100)]
+    reduced = reduce(CONFIG, shard(*pods))
+    row = rows_of(reduced.aligner)[DEFAULT_ENTITY]
+    c = GRID.conditions.index(row["condition"])
+    margins = np.concatenate([pod["newcomer_margins"].reshape(len(GRID.conditions), -1)[c] for pod in pods])
+    above = float((margins > row["threshold"]).mean())
+    assert above == pytest.approx(row["tail_probability"], abs=1 / 4000)
+    assert reduced.pages_per_entity_day <= CONFIG.align.pages_per_entity_day
+    assert reduced.coverage.by_state == {"new": 100}
+    assert reduced.coverage.share == 0
+    many = reduce(CONFIG, *(shard(pod) for pod in pods))
+    assert (many.aligner, summary_of(many)) == (reduced.aligner, summary_of(reduced))
+    # An entity with a threshold of its own speaks for the kind, as before.
+    mixed = rows_of(reduce(CONFIG, shard(*FLEET, *pods[:1])).aligner)[DEFAULT_ENTITY]
+    assert mixed["threshold"] == rows_of(reduce(CONFIG, shard(*FLEET)).aligner)[DEFAULT_ENTITY]["threshold"]
+
+
+def test_entities_that_live_for_less_than_a_window_are_named_with_the_way_out():
+    with pytest.raises(BadInput, match="map what outlives them, such as their deployment"):
+        reduce(CONFIG, shard(newcomer("pod", 0)))
 
 
 def test_feedback_on_one_entity_moves_its_row():

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from fleetalign.align.aligner_rows import Reduced, reduce_shards
-from fleetalign.align.shard import NO_TELEMETRY, TOO_LITTLE_HISTORY, align_shard
+from fleetalign.align.shard import NO_SCORE, NO_TELEMETRY, TOO_LITTLE_HISTORY, align_shard
 from fleetalign.config import AlignConfig, AlignGrid, Config, ModelConfig, RangesConfig, ShareADConfig, StorageConfig
 from fleetalign.contracts.feedback import feedback_id
 from fleetalign.contracts.fleet_table import FleetTable
@@ -24,6 +24,7 @@ from fleetalign.contracts.tables import ALIGNER, FEEDBACK, MUTES, NORMALIZER, TI
 from fleetalign.detectors.grid import Grid, upper_quantiles
 from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.roles import FLEET_STATISTICS, SETTLE_STEPS, STATE_SIZE
+from fleetalign.errors import BadInput
 from fleetalign.interval import Interval
 from fleetalign.model import normalizer
 from fleetalign.model.candidate import add_statistics, training_panel
@@ -199,12 +200,20 @@ def test_thresholds_are_quantiles_of_the_margins_that_a_consumer_computes(scene)
 def test_every_entity_has_a_row_and_what_cannot_be_aligned_has_a_reason(rows):
     assert {e: row["reason"] for e, row in rows.items()} == {
         "new": None, "old": None, "other": None, "muted": None,
-        "silent": TOO_LITTLE_HISTORY,
+        "silent": NO_SCORE,
         "gone": NO_TELEMETRY, "younger": TOO_LITTLE_HISTORY,
     }  # fmt: skip
     for row in rows.values():
         assert (row["quantiles"] is None) == (row["reason"] is not None)
         assert row["incident_steps"] == ([2] if row["entity_id"] in ("old", "new") else [])
+
+
+def test_only_what_is_too_young_for_a_row_leaves_its_margins(scene, rows):
+    """One day of 48 samples, of which 33 have a whole window, under every alignment candidate."""
+    assert [e for e, row in rows.items() if row["newcomer_margins"] is not None] == ["younger"]
+    assert len(rows["younger"]["newcomer_margins"]) % scene.grid.shape[0] == 0
+    assert 25 <= len(rows["younger"]["newcomer_margins"]) // scene.grid.shape[0] <= 33
+    assert rows["younger"]["location"] is None
 
 
 def test_only_newcomers_bring_numbers_of_their_own(scene, rows):
@@ -245,3 +254,75 @@ def scene_store_with(scene: Scene, mute: dict[str, Any]) -> MemoryStore:
         store.put(info.key, scene.store.get(info.key))
     statements.append_mutes(store, pa.Table.from_pylist([mute], schema=MUTES.schema))
     return store
+
+
+def scene_said(scene: Scene, *said: tuple[str, float, float]) -> Scene:
+    """The scene with more anomalies: (entity, first day, last day)."""
+    store = MemoryStore()
+    for info in scene.store.list(""):
+        store.put(info.key, scene.store.get(info.key))
+    for entity_id, start, end in said:
+        row = {"kind": "web", "entity_id": entity_id, "start": at(start), "end": at(end), "verdict": "anomaly",
+               "source": "test", "note": "", "recorded_at": at(14)}  # fmt: skip
+        row["feedback_id"] = feedback_id(row)
+        statements.append_feedback(store, pa.Table.from_pylist([row], schema=FEEDBACK.schema))
+    return dataclasses.replace(scene, store=store, plan=draft(store, scene.config))
+
+
+def test_an_incident_of_the_train_range_is_scored_like_those_of_calibrate(scene, rows):
+    """It counts, its page is none of the calibrate range's, and no threshold moves by it."""
+    said = scene_said(scene, ("old", 3, 3.25), ("other", 8.9, 9.25), ("new", 1, 2))
+    found = {row["entity_id"]: row for row in said.rows().to_pylist()}
+    assert found["old"]["incident_steps"] == [12, 2]
+    assert found["old"]["incident_start"][0] == at(3)
+    assert found["old"]["judged_steps"] == 14
+    assert np.shape(found["old"]["detector_hits"]) == (2 * scene.grid.shape[0] * scene.grid.shape[1],)
+    for column in ("quantiles", "points", "observed_steps", "false_points", "detector_false_pages"):
+        assert found["old"][column] == rows["old"][column], column
+    assert found["other"]["incident_steps"] == [17]
+    # Six hours of it lie in the calibrate range, and are not normal.
+    assert found["other"]["points"] == rows["other"]["points"] - 12
+    # Its first row comes later: nothing to hit or to miss.
+    assert found["new"]["incident_steps"] == [2]
+    shards = said.rows()
+    aligned = reduce_shards(said.plan, lambda columns: [shards.select(list(columns))], scene.grid, None)
+    counts = {counts.entity_id: counts.detector for counts in aligned.held_out.leave_one_out}
+    assert counts["old"].hits + counts["old"].missed == 2
+    assert aligned.coverage.by_state == reduced(scene, scene.rows())[0].coverage.by_state
+
+
+def test_a_newcomer_is_fitted_without_its_labelled_anomalies(scene, rows):
+    """Its incident in the calibrate range raised one metric by 4,000 in one sample."""
+    said = scene_said(scene, ("new", 10.25, 10.5)).rows().to_pylist()
+    more = next(row for row in said if row["entity_id"] == "new")
+    values = telemetry("new")[: 14 * PER_DAY]
+    values[: 9 * PER_DAY] = np.nan
+    for start, end in ((10 + 20 / 48, 10 + 22 / 48 + 16 / 48), (10.25, 10.5 + 16 / 48)):
+        values[round(start * PER_DAY) : round(end * PER_DAY)] = np.nan
+    np.testing.assert_allclose(more["location"], np.nanmean(values, axis=0), rtol=1e-3)
+    np.testing.assert_allclose(more["scale"], np.nanstd(values, axis=0), rtol=1e-3)
+
+
+def test_training_sees_no_labelled_anomaly(scene):
+    """Nor the window after it, also where it began before the range or ends behind it."""
+    said = scene_said(scene, ("old", -1, 0.5), ("old", 3, 4), ("other", 7.5, 9))
+    clean = training_panel(scene.store, scene.plan, "web", scene.config)
+    panel = training_panel(said.store, said.plan, "web", said.config)
+    cut = {e: np.isnan(panel.values[i]).all(axis=1) for i, e in enumerate(panel.entity_ids)}
+    expected = np.zeros(8 * PER_DAY, dtype=bool)
+    expected[: PER_DAY // 2 + 16] = expected[3 * PER_DAY : 4 * PER_DAY + 16] = True
+    np.testing.assert_array_equal(cut["old"] & np.isfinite(clean.values[panel.entity_ids.index("old")]).any(axis=1),
+                                  expected & np.isfinite(clean.values[panel.entity_ids.index("old")]).any(axis=1))  # fmt: skip
+    assert cut["other"][round(7.5 * PER_DAY) :].all()
+    for i, entity_id in enumerate(panel.entity_ids):
+        kept = ~cut[entity_id]
+        np.testing.assert_array_equal(panel.values[i, kept], clean.values[i, kept])
+    for entity_id in ("muted", "gone"):
+        i = panel.entity_ids.index(entity_id)
+        np.testing.assert_array_equal(panel.values[i], clean.values[i])
+
+
+def test_feedback_that_leaves_nothing_to_train_on_says_so(scene):
+    said = scene_said(scene, *((entity, 0, 9) for entity in FIRST_DAY))
+    with pytest.raises(BadInput, match="feedback says that every sample is an anomaly"):
+        training_panel(said.store, said.plan, "web", said.config)

@@ -34,6 +34,16 @@ def figures(
         ({"shared": 89, "default": 10, "quarantined": 1}, 0.89, "fail"),
         ({"carried_over": 1}, 1.0, "pass"),
         ({"default": 3}, 0.0, "fail"),
+        ({"default": 1}, 0.0, "fail"),
+        # Nine hosts, one of them new, broken or decommissioned; and two that are broken.
+        ({"shared": 8, "new": 1}, 1.0, "pass"),
+        ({"shared": 8, "gone": 1}, 1.0, "pass"),
+        ({"shared": 8, "default": 1}, 8 / 9, "pass"),
+        ({"shared": 8, "quarantined": 1}, 8 / 9, "pass"),
+        ({"shared": 7, "quarantined": 1, "default": 1}, 7 / 9, "fail"),
+        ({"shared": 4, "new": 50, "quarantined": 2}, 4 / 6, "fail"),
+        ({"new": 120}, None, "not_applicable"),
+        ({"new": 3, "gone": 84}, None, "not_applicable"),
         ({}, None, "fail"),
     ],
 )
@@ -110,6 +120,12 @@ def test_coverage_against_the_champion() -> None:
     assert gates.coverage_vs_champion({"shared": 96, "default": 4}, champion).verdict == "pass"
     assert gates.coverage_vs_champion({"shared": 94, "default": 6}, champion).verdict == "fail"
     assert gates.coverage_vs_champion({"shared": 1}, None).verdict == "not_applicable"
+    assert gates.coverage_vs_champion({"shared": 4, "default": 1}, {"shared": 4}).verdict == "pass"
+    assert gates.coverage_vs_champion({"shared": 4, "new": 4}, {"shared": 4}).verdict == "pass"
+    assert gates.coverage_vs_champion({"shared": 4, "default": 2}, {"shared": 4}).verdict == "fail"
+    assert gates.coverage_vs_champion({"new": 4}, {"shared": 4}).verdict == "not_applicable"
+    assert gates.coverage_vs_champion({"shared": 4}, {"new": 4}).verdict == "not_applicable"
+    assert gates.coverage_vs_champion({}, {"shared": 4}).verdict == "fail"
 
 
 @pytest.mark.parametrize(

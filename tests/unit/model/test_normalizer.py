@@ -151,6 +151,19 @@ def test_a_newcomer_has_no_rows_but_the_default_knows_it(as_panel):
     assert np.isfinite(normalizer.lookup(only_newcomers, "web", ["e000"], ["m00"])[0]).all()
 
 
+def test_where_all_are_newcomers_the_default_is_that_of_all_samples_together(as_panel):
+    """Pods of six hours: the scale of one is 1, that of the day is 10."""
+    rng = np.random.default_rng(3)
+    values = rng.normal(0, 1, (40, 50, 1)) + rng.normal(50, 10, (40, 1, 1))
+    location, scale = normalizer.build(as_panel(values), CONFIG, 200).default
+    assert location[0] == pytest.approx(values.mean(), rel=1e-3)
+    assert scale[0] == pytest.approx(values.std(), rel=1e-3)
+    values[:20, 10:] = np.nan
+    location, scale = normalizer.build(as_panel(values), CONFIG, 200).default
+    assert location[0] == pytest.approx(np.nanmean(values), rel=1e-3)
+    assert scale[0] == pytest.approx(np.nanstd(values), rel=1e-3)
+
+
 def test_lookup_keeps_the_order_it_is_asked_for_and_the_kind(as_panel):
     panel = as_panel(np.random.default_rng(2).normal(5, 1, (3, 50, 2)))
     table = from_parquet(to_parquet(normalizer.build(panel, CONFIG, 10).table()), "t")

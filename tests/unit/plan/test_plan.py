@@ -68,18 +68,27 @@ def test_default_ranges_keep_the_last_share_and_one_window_of_gap():
     assert plan.kinds["web"].ranges.judge is None
 
 
-def test_calibrate_starts_at_the_first_feedback_when_that_is_earlier():
+@pytest.mark.parametrize("verdict", ["anomaly", "normal"])
+@pytest.mark.parametrize("hours", [0, 2, 4 * 24, 7 * 24 - 1])
+def test_feedback_moves_no_range_and_never_makes_a_plan_impossible(verdict, hours):
     store = lake_of()
-    say(store, START + 4 * DAY, START + 4 * DAY + timedelta(hours=1))
+    say(store, START + timedelta(hours=hours), START + timedelta(hours=hours + 2), verdict)
     _, plan = write_plan(store, CONFIG)
-    assert plan.kinds["web"].ranges.calibrate.start == START + 4 * DAY
+    assert plan.kinds["web"].ranges == write_plan(lake_of(), CONFIG)[1].kinds["web"].ranges
 
 
-def test_feedback_that_leaves_nothing_to_train_on_is_refused_with_the_way_out():
-    store = lake_of()
-    say(store, START + timedelta(hours=2), START + timedelta(hours=3))
-    with pytest.raises(BadInput, match=r"kind web: only 12 samples .* explicit ranges"):
-        write_plan(store, CONFIG)
+def test_the_train_range_moves_on_with_the_data_in_spite_of_an_early_label():
+    ends = []
+    for days in (10, 20):
+        store = lake_of(days)
+        say(store, START + 3 * DAY, START + 3 * DAY + timedelta(hours=1))
+        ends.append(write_plan(store, CONFIG)[1].kinds["web"].ranges.train.end)
+    assert ends[1] - ends[0] == 7 * DAY
+
+
+def test_too_little_telemetry_is_rejected_with_the_way_out():
+    with pytest.raises(BadInput, match=r"kind web: only 42 samples .* the last 30%.* explicit ranges"):
+        write_plan(lake_of(1, step_seconds=1440), CONFIG)
 
 
 def test_equal_content_gives_an_equal_plan_on_any_store_and_new_feedback_another():
@@ -177,17 +186,6 @@ def test_neither_how_entities_are_cut_into_shards_nor_an_upgrade_makes_inputs_ne
     assert same_inputs(config_of(older), plan)
     assert not same_inputs(config_of({**align, "grid": align["grid"] | {"smooth": align["grid"]["smooth"] + 1}}), plan)
     assert not same_inputs(config_of({**align, "of_tomorrow": 1}), plan)
-
-
-def test_feedback_about_strangers_or_about_time_before_the_telemetry_moves_no_range():
-    store = lake_of()
-    say(store, START - 30 * DAY, START - 29 * DAY)
-    row = {"kind": "web", "entity_id": "ghost", "start": START, "end": START + DAY, "verdict": "anomaly",
-           "source": "test", "note": "", "recorded_at": START + DAY}  # fmt: skip
-    row["feedback_id"] = feedback_id(row)
-    statements.append_feedback(store, pa.Table.from_pylist([row], schema=FEEDBACK.schema))
-    _, plan = write_plan(store, CONFIG)
-    assert plan.kinds["web"].ranges.calibrate.start == START + 7 * DAY
 
 
 def test_what_was_recorded_after_the_as_of_time_does_not_exist():
