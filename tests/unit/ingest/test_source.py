@@ -118,7 +118,9 @@ def test_a_table_outside_the_contract_is_refused_by_column() -> None:
 
 
 def test_an_unknown_type_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"source\.type is 'kafka'; must be one of simulator, files, spans, prometheus"):
+    with pytest.raises(
+        ConfigError, match=r"source\.type is 'kafka'; must be one of simulator, files, spans, prometheus"
+    ):
         open_source(Config(source=SourceConfig(type="kafka")))
 
 
