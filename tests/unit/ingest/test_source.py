@@ -118,7 +118,9 @@ def test_a_table_outside_the_contract_is_refused_by_column() -> None:
 
 
 def test_an_unknown_type_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"source\.type is 'kafka'; must be one of simulator, files, prometheus"):
+    with pytest.raises(
+        ConfigError, match=r"source\.type is 'kafka'; must be one of simulator, files, spans, prometheus"
+    ):
         open_source(Config(source=SourceConfig(type="kafka")))
 
 
@@ -129,7 +131,7 @@ def test_a_built_in_source_opens_by_its_name(name: str, tmp_path: Path) -> None:
             open_source(Config(source=SourceConfig(type=name)))
         return
     source = open_source(Config(source=SourceConfig(type=name, path=str(tmp_path / "t.csv"))))
-    assert source.name == {"simulator": "simulator", "files": str(tmp_path / "t.csv")}[name]
+    assert source.name == ("simulator" if name == "simulator" else str(tmp_path / "t.csv"))
 
 
 # --- a source of another package -----------------------------------------------------------------------------------
@@ -196,4 +198,4 @@ def test_a_source_of_another_package_is_ingested_by_name(environment: dict[str, 
 def test_an_unknown_source_is_refused_with_the_installed_ones(environment: dict[str, str]) -> None:
     done = fleetalign(environment, "--source", "kafka")
     assert done.returncode == 2
-    assert "must be one of simulator, files, prometheus, gateway" in done.stderr
+    assert "must be one of simulator, files, spans, prometheus, gateway" in done.stderr

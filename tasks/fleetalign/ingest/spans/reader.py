@@ -231,10 +231,12 @@ def _add_document(sorter: Sorter, place: str, value: Any, text: str) -> None:
 def _add_records(
     sorter: Sorter, records: list[tuple[str, dict[str, Any]]], columns: RecordColumns | None
 ) -> RecordColumns | None:
-    """Sort request records of JSON lines; the columns are those of the first records."""
+    """Sort request records of JSON lines; ``columns`` are those of the records before."""
     names = list(dict.fromkeys(name for _, record in records for name in record))
     try:
-        columns = columns or record_columns(sorter.mapping, names, sorter.origin)
+        # Again for each batch: a column such as the status of errors may begin late.
+        seen = list(dict.fromkeys([*(columns.names if columns else ()), *names]))
+        columns = record_columns(sorter.mapping, seen, sorter.origin)
     except UsageError:
         if not sorter.counts["read"]:
             raise

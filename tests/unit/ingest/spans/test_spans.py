@@ -20,6 +20,7 @@ from fleetalign.contracts.tables import to_parquet
 from fleetalign.errors import BadInput, ConfigError, UsageError
 from fleetalign.ingest.listing import list_files
 from fleetalign.ingest.run import ingest_partition
+from fleetalign.ingest.spans import reader
 from fleetalign.ingest.spans.aggregate import aggregate
 from fleetalign.ingest.spans.mapping import SpanMapping, status_class
 from fleetalign.ingest.spans.reader import read_spans
@@ -271,6 +272,13 @@ def test_request_records(tmp_path: Path, form: str) -> None:
     assert found.rows["rule"].to_pylist() == rules
     place = "row" if form == "parquet" else "line"
     assert found.rows["origin"].to_pylist() == [f"r.{form} {place} {n}" for n in (4, 5, 6)]
+
+
+def test_a_column_may_begin_late(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(reader, "RECORDS_AT_ONCE", 1)
+    without = [{k: v for k, v in record.items() if k != "status_code"} for record in RECORDS[:1]]
+    (tmp_path / "r.json").write_bytes(lines(*without, RECORDS[1], *without))
+    assert [row[2:5] for row in rows(read(tmp_path / "r.json"))] == [("5xx", "12:00", 1), ("unknown", "12:00", 2)]
 
 
 def test_columns_of_request_records_are_named_in_a_mapping(tmp_path: Path) -> None:
