@@ -28,7 +28,7 @@ def summary(rows: list[tuple], quarantined: list[str] = ()) -> dict[str, dict]:
         )
     )
     lost = pa.Table.from_pylist([{"kind": "web", "entity_id": e} for e in quarantined], schema=QUARANTINED_ROWS.schema)
-    table = summarise(fill_gaps(measured, HOUR)[0], lost, DAY, HOUR, measured)
+    table = summarise(fill_gaps(measured, HOUR)[0], lost, DAY, HOUR, measured, measured.slice(0, 0))
     assert table.schema.names == list(SUMMARY_COLUMNS)
     return {row["entity_id"]: row for row in table.to_pylist()}
 
