@@ -215,7 +215,7 @@ def _keys(columns: AnyMapping[str, pa.ChunkedArray], mapping: Mapping, interval:
 
 
 def with_labels(names: pa.ChunkedArray, labels: AnyMapping[str, pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Write metric ``names`` with their labels, as in ``cpu{mode=idle}``; an empty label is left out."""
+    """Write ``names`` with their labels, as in ``cpu{mode=idle}``, but for empty ones."""
     filled = [_between(f"{label}=", column, ",") for label, column in labels.items()]
     joined = pc.utf8_rtrim(pc.binary_join_element_wise(*filled, ""), ",")
     bare = names.combine_chunks()

@@ -60,7 +60,7 @@ def sniff(head: bytes, named: CsvFormat) -> CsvFormat:
 
 
 def column_name(name: str) -> str:
-    """Return the name of a column as it is used: without blanks, nor the mark of a comment before it."""
+    """Return the name of a column without blanks, nor the mark of a comment."""
     return name.strip().removeprefix("# ").strip()
 
 
@@ -72,7 +72,7 @@ def holds_values(names: list[str]) -> bool:
 
 
 def names_nothing(names: list[str], first_row: Sequence[str]) -> bool:
-    """Whether a file has no header: its first line holds values, and no name above a value of ``first_row``."""
+    """Whether the first line of a file holds values, and no name above a value."""
     named = any(
         not VALUE.fullmatch(n.strip()) and VALUE.fullmatch(f.strip()) for n, f in zip(names, first_row, strict=False)
     )
@@ -80,7 +80,7 @@ def names_nothing(names: list[str], first_row: Sequence[str]) -> bool:
 
 
 def _header(lines: list[str], start: int, delimiter: str) -> int:
-    """Return the number of the header's line: the last comment where values follow it, else what follows comments."""
+    """Return the header's line: the last comment where values follow it, else the next."""
     comment = -1
     for i in range(start, len(lines)):
         line = lines[i]

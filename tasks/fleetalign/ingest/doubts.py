@@ -1,4 +1,4 @@
-"""Doubts about files, grouped by kind, so that a thousand of one kind do not hide the others."""
+"""Doubts about files by kind, so that a thousand of one do not hide the others."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def read_file(
 
 
 def _read_whole(file: SourceFile, mapping: Mapping, interval: Interval | None) -> Batch:
-    """Read ``file`` as one batch: only all rows of a series tell the hours of an autumn night apart."""
+    """Read ``file`` as one batch: only all rows tell the hours of an autumn night apart."""
     parts = list(read_batches(file, mapping.csv_format))
     table = with_path_columns(pa.concat_tables([part.table for part in parts]), file, mapping.key_columns)
     broken = tuple(line for part in parts for line in part.broken_lines)

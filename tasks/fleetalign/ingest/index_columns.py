@@ -1,4 +1,4 @@
-"""Recognises columns that number rows or tables: they only grow, and no detector can use them."""
+"""Recognises columns that number rows or tables: no detector can use them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INFLUX_COLUMNS = frozenset({"result", "table", "_start", "_stop"})
 
 
 def index_columns(sample: pa.Table) -> dict[str, str]:
-    """Return the columns of a file that are no measurement, with the reason; ``sample`` has its first rows."""
+    """Return the columns of ``sample`` that number its rows, each with the reason."""
     named = _named_by_pandas(sample.schema)
     found = {}
     for name in sample.schema.names:

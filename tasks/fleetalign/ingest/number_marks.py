@@ -55,7 +55,7 @@ def evidence(column: pa.ChunkedArray) -> Evidence:
 
 
 def _of_one_group(texts: pa.ChunkedArray, mark: str, example: str) -> Evidence:
-    """Judge a column whose numbers have three digits behind each mark: whole numbers below a thousand beside them."""
+    """Judge a column by its whole numbers below a thousand."""
     num_marked = _count(texts, rf"[{mark}]")
     num_grouped = _count(texts, rf"^[+-]?[1-9]\d{{0,2}}[{mark}]\d{{3}}$")
     num_small = _count(texts, r"^[+-]?\d{1,3}$")
@@ -71,7 +71,7 @@ def _of_one_group(texts: pa.ChunkedArray, mark: str, example: str) -> Evidence:
 
 
 def propose_marks(mapping: Mapping, columns: dict[str, pa.ChunkedArray], doubts: Doubts) -> dict[str, str]:
-    """Return the marks that the texts of ``columns`` prove, as fields of a mapping, and doubt what they do not."""
+    """Return the marks that ``columns`` prove, as fields of a mapping; doubt the others."""
     found = {name: evidence(column) for name, column in columns.items()}
     decimal = mapping.decimal
     commas = [name for name, e in found.items() if e.decimal_comma]

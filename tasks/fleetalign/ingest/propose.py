@@ -212,7 +212,7 @@ def _entity(found: Proposal, sample: pa.Table, names: list[str]) -> None:
 
 
 def _repeating_text(sample: pa.Table, taken: set[str], time: str, metric: str) -> str:
-    """Return the text column that repeats fewest times; of equals the finest: a region repeats more often than a host."""
+    """Return the text column that repeats fewest times; of equals the finest."""
     ranked: list[tuple[int, int, int, str]] = []
     for position, name in enumerate(sample.schema.names):
         column = plain(sample.column(name))
@@ -287,7 +287,7 @@ def _metric(found: Proposal, name: str, column: pa.ChunkedArray) -> Column:
 
 
 def _told_apart(found: Proposal, sample: pa.Table) -> None:
-    """Propose columns that tell apart rows of one entity, time and metric which ingest would take for repeats."""
+    """Propose columns that tell apart what ingest would take for repeats."""
     mapping = found.mapping
     keys = [mapping.entity_column, mapping.time_column, mapping.metric_column, *mapping.label_columns]
     metrics = [name for name, column in found.columns.items() if column.role == "metric"]

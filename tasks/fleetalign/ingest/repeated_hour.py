@@ -1,4 +1,4 @@
-"""Local times of the hour that a clock repeats in autumn, told apart by the order of the file."""
+"""Local times of the hour that a clock repeats, told apart by the order of the file."""
 
 from __future__ import annotations
 

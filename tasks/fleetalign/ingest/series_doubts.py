@@ -38,7 +38,7 @@ def doubt_ids(entities: list[str], doubts: Doubts) -> None:
 
 
 def num_repeats(table: pa.Table) -> int:
-    """Count the times of an entity at which one metric has two values; rows that complete each other are merged."""
+    """Count the times of an entity at which one metric has two values."""
     keys = ["entity_id", "timestamp", *(["metric"] if "metric" in table.schema.names else [])]
     counted = table.select(keys).group_by(keys).aggregate([([], "count_all")])
     twice = counted.filter(pc.greater(counted["count_all"], 1)).select(keys)
@@ -55,7 +55,7 @@ def num_repeats(table: pa.Table) -> int:
 
 
 def doubt_metrics(table: pa.Table, step_seconds: int | None, doubts: Doubts) -> None:
-    """Doubt metrics that only grow, and those that end before the telemetry does or begin after it."""
+    """Doubt metrics that only grow, and those that end early or begin late."""
     times = times_of(table)
     start, end = times.min(), times.max()
     least = max((end - start) * LEAST_END, np.timedelta64(3 * (step_seconds or 0), "s"))
@@ -82,7 +82,7 @@ def doubt_metrics(table: pa.Table, step_seconds: int | None, doubts: Doubts) -> 
 
 
 def _metrics(table: pa.Table, times: Times) -> Iterator[tuple[str, Ints, Times, Floats]]:
-    """Yield each metric with series, time and value of its rows, in the order of series and time."""
+    """Yield each metric with series, time and value of its rows, by series and time."""
     is_long = "metric" in table.schema.names
     series = series_of(table, is_long)
     order = np.lexsort((times, series))

@@ -17,7 +17,7 @@ LEAST_SHARE = 0.3
 
 
 def usual_entity(sample: pa.Table, usual: Sequence[str], time: str, metric: str) -> str:
-    """Return the first of the ``usual`` names that makes times unique, else the one with fewest repeats.
+    """Return the first of the ``usual`` names that repeats fewest times.
 
     A column of fractions names no entity. Columns that are not in ``sample`` come from the path and are the same in
     all rows. Empty without a name.
@@ -48,7 +48,7 @@ def conflicts(sample: pa.Table, keys: Sequence[str], values: Sequence[str]) -> i
 
 
 def telling_apart(sample: pa.Table, keys: Sequence[str], candidates: Sequence[str]) -> tuple[str, ...]:
-    """Return the fewest of ``candidates`` that make rows with equal ``keys`` unique; none if they cannot.
+    """Return the fewest of ``candidates`` that make ``keys`` unique; none if they cannot.
 
     Each series that they make must have a good share of the times, which the values of a measurement do not.
     """
@@ -67,7 +67,7 @@ def telling_apart(sample: pa.Table, keys: Sequence[str], candidates: Sequence[st
 
 
 def makes_series(sample: pa.Table, time: str, names: Sequence[str]) -> bool:
-    """Whether the series that ``names`` make have several rows each, and a good share of all times."""
+    """Whether the series of ``names`` have several rows and a good share of all times."""
     table = _plain(sample, names)
     num_series = table.group_by(table.schema.names).aggregate([]).num_rows
     rows_each = sample.num_rows / max(1, num_series)
@@ -78,6 +78,8 @@ def makes_series(sample: pa.Table, time: str, names: Sequence[str]) -> bool:
 def _plain(sample: pa.Table, names: Sequence[str]) -> pa.Table:
     present = list(dict.fromkeys(name for name in names if name in sample.schema.names))
     columns = {f"key {name}": plain(sample.column(name)) for name in present}
+    # Arrow groups by neither lists nor structs; they tell nothing apart.
+    columns = {key: c for key, c in columns.items() if pa.types.is_primitive(c.type) or is_text(c.type)}
     return pa.table(columns or {"key": pa.nulls(sample.num_rows, pa.int8())})
 
 

@@ -1,4 +1,4 @@
-"""Warnings about a raw partition as a whole: metrics that end, and values that ingest took for repeats."""
+"""Warnings about a raw partition: metrics that end, and values taken for repeats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_REPEATS = 0.01
 
 
 def raw_warnings(store: Store, raw: Partition, table: pa.Table, granularity: Granularity) -> list[str]:
-    """Return one sentence per metric that the partition before had and ``raw`` lacks, and one about repeats.
+    """Return a sentence per metric that ended with the partition before, one on repeats.
 
     ``table`` is the content of ``raw``.
     """
