@@ -105,6 +105,14 @@ class Graph:
         return arrays
 
 
+def versions(model: bytes) -> tuple[int, int]:
+    """Return the ONNX IR version and the opset of a graph: what a runtime must know to read it."""
+    import onnx
+
+    proto = onnx.load_model_from_string(model)
+    return proto.ir_version, max(entry.version for entry in proto.opset_import if not entry.domain)
+
+
 def expose(model: bytes) -> bytes:
     """Return the same graph with its internal values as additional outputs."""
     import onnx

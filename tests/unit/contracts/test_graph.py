@@ -12,7 +12,7 @@ from fleetalign.testing.graphs import toy_golden, toy_model
 
 WINDOW = 8
 
-STATEFUL = """<ir_version: 10, opset_import: ["" : 20]>
+STATEFUL = """<ir_version: 8, opset_import: ["" : 18]>
 stateful (double[batch,metric,16] values, float[batch,3] state)
  => (float[batch] score, float[batch] margin, float[batch,metric] contribution, float[batch,3] next_state)
 <int64[1] axis1 = {1}, int64[1] axis2 = {2}>
