@@ -5,7 +5,8 @@ The scoring DAG and the command ``score`` share it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,11 +17,14 @@ import pyarrow.compute as pc
 from fleetalign.config import Config
 from fleetalign.emit.incidents import Incident, report_lines
 from fleetalign.emit.send import emit, incidents_of
+from fleetalign.emit.silence import Silence, find_silences
 from fleetalign.emit.targets import Target
 from fleetalign.ingest.telemetry_files import TelemetryFiles
 from fleetalign.interval import format_time
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Scored:
     """Number of samples without a score, by reason."""
     incidents: tuple[Incident, ...]
     """In order of start."""
+    silences: tuple[Silence, ...]
+    """Silent and frozen entities, sorted by kind, entity and start."""
     targets: tuple[Target, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -44,6 +50,7 @@ class Scored:
             "alarms": self.alarms,
             "without_score": self.without_score,
             "incidents": [_incident(incident) for incident in self.incidents],
+            "silences": [_silence(one) for one in self.silences],
             "targets": [{"name": target.name, "where": target.where} for target in self.targets],
         }
 
@@ -68,19 +75,26 @@ def score_and_send(
     targets: Sequence[Target],
     start: datetime | None,
     now: datetime,
+    end: datetime | None = None,
+    unread: Collection[str] = (),
 ) -> Scored:
-    """Score ``telemetry`` and send the scores to ``targets``.
+    """Score ``telemetry`` and send the scores to ``targets``; log a line for what is silent.
 
-    Rows before ``start`` are context only. Raises what ``Scorer.score`` and ``emit`` raise.
+    Rows before ``start`` are context only. ``end`` and ``unread`` are those of ``find_silences``. Raises what
+    ``Scorer.score`` and ``emit`` raise.
     """
     scores = scorer.score(telemetry, start=start, contributions="alarms")
-    emit(store, scorer, scores, targets, config, now)
+    silences = find_silences(scorer, telemetry, config.emit.silent_steps, start, end, unread)
+    for line in silences.lines():
+        _log.warning("%s", line)
+    emit(store, scorer, scores, silences, targets, config, now)
     return Scored(
         release_id=scorer.release_id,
         samples=scores.num_rows,
         alarms=pc.sum(scores["alarm"]).as_py() or 0,
         without_score={c["values"]: c["counts"] for c in pc.value_counts(scores["reason"].drop_null()).to_pylist()},
         incidents=tuple(incidents_of(scorer, scores, config)),
+        silences=tuple(silences.found),
         targets=tuple(targets),
     )
 
@@ -113,4 +127,14 @@ def _incident(incident: Incident) -> dict[str, Any]:
         "end": format_time(incident.end),
         "pages": [page.page_id for page in incident.pages],
         "metrics": dict(incident.worst.metrics),
+    }
+
+
+def _silence(one: Silence) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "entity_id": one.entity_id,
+        "reason": one.reason,
+        "start": format_time(one.start),
+        "end": None if one.lasts else format_time(one.end),
     }

@@ -142,6 +142,10 @@ class KindScorer:
         row = self._rows.of(entity_id)
         return np.where(row.usable, row.scale, np.nan)
 
+    def maintenance(self, entity_id: str, times: np.ndarray) -> np.ndarray:
+        """Return whether a maintenance window of the entity holds at ``times`` (datetime64 [t]), bool [t]."""
+        return self._mutes.weights(entity_id, (), times)[1]
+
     def has_own_location(self, entity_id: str) -> bool:
         """Return whether the entity has a location of its own rather than the default's."""
         return self._rows.has_own_location(entity_id)
