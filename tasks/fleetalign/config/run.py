@@ -77,6 +77,9 @@ class SourceConfig:
     """Server of the ``prometheus`` source; empty = ``FLEETALIGN_PROMETHEUS_URL``, which suits passwords better."""
     prometheus_token_file: str = ""
     """File with the bearer token of the ``prometheus`` source."""
+    prometheus_headers: dict[str, str] = field(default_factory=dict)
+    """Headers of each request of the ``prometheus`` source, such as ``{"X-Scope-OrgID": "team-a"}`` for a tenant of Mimir,
+    Cortex or Thanos; no secrets."""
     simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
 
 

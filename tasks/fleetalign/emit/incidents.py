@@ -89,7 +89,7 @@ def describe(incident: Incident) -> str:
 
 
 def describe_silence(incident: Incident, reason: str) -> str:
-    """Describe an incident of missing telemetry (``silent`` or ``frozen``) in one line: kind, entities and since when."""
+    """Describe an incident of telemetry that is ``silent`` or ``frozen`` in one line."""
     what = "no telemetry" if reason == "silent" else "the same values of all metrics again and again"
     return f"{incident.first.kind}: {_who(incident)}: {what} since {format_time(incident.start)}"
 

@@ -21,7 +21,10 @@ Samples = Iterable[tuple[dict[str, str], float]]
 
 
 def render(scores: pa.Table, aligner: FleetTable, release_id: str, silences: Sequence[Silence] = ()) -> bytes:
-    """Write OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) with their aligner rows, and of lasting silences."""
+    """Write OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) and of lasting silences.
+
+    Each scored entity has values of its aligner row.
+    """
     newest = _newest(scores)
     scored = [row for row in newest if row["reason"] is None]
     judged = [row for row in newest if row["reason"] != "unknown_kind"]

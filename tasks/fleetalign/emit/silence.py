@@ -1,4 +1,6 @@
-"""Finds entities that no longer send telemetry, or the same values again and again, while others of their kind go on.
+"""Finds entities that are silent or frozen while others of their kind go on.
+
+A silent one sends no telemetry, a frozen one the same values again and again.
 
 A score needs a sample, so none of these has an alarm. What is usual is no event: an entity that was off at the same
 time a day or a week before is off by plan, and one whose values often stay the same is idle.
@@ -252,13 +254,13 @@ def _look(scorer: Scorer, heard: _Heard, since: int | None, newest: int, result:
 
 
 def _gaps(times: Ints, least: float) -> Iterator[tuple[int, int]]:
-    """Yield the last time before and the first time after each gap of at least ``least`` seconds."""
+    """Yield the times around each gap of at least ``least`` seconds."""
     for index in np.flatnonzero(np.diff(times) >= least):
         yield int(times[index]), int(times[index + 1])
 
 
 def _is_event(heard: _Heard, entity_id: str, begin: int, end: int, usual: float, known: bool) -> bool:
-    """Tell whether others were heard between the samples at ``begin`` and ``end``, and the entity usually is then."""
+    """Tell whether others were heard between ``begin`` and ``end``, and the entity usually is."""
     if 2 * heard.slots_within(begin, end - 1 if end < heard.newest else end) < heard.least:
         return False
     times = heard.entities[entity_id]
@@ -272,7 +274,10 @@ def _is_event(heard: _Heard, entity_id: str, begin: int, end: int, usual: float,
 
 
 def _never_heard(heard: _Heard, since: int | None, known: Collection[Key]) -> list[tuple[str, tuple[int, int]]]:
-    """List the entities of the release without any sample, unless the telemetry is of a few entities only."""
+    """List the entities of the release without any sample.
+
+    None if the telemetry is of a few entities only.
+    """
     of_kind = {entity_id for kind, entity_id in known if kind == heard.kind and entity_id != ANY}
     absent = sorted(of_kind - heard.entities.keys())
     begin = int(heard.slots[0]) if since is None else max(since, int(heard.slots[0]))
@@ -282,7 +287,7 @@ def _never_heard(heard: _Heard, since: int | None, known: Collection[Key]) -> li
 
 
 def _changes(values: Floats) -> Bools:
-    """Tell of each sample after the first whether any metric differs from the sample before, bool [time - 1]."""
+    """Tell whether any metric differs from the sample before, bool [time - 1]."""
     with np.errstate(invalid="ignore"):
         same = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
     changed: Bools = ~same.all(axis=1)
@@ -290,7 +295,10 @@ def _changes(values: Floats) -> Bools:
 
 
 def _frozen(changed: Bools, values: Floats, least: int) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last index of each run of equal samples that an entity never had otherwise."""
+    """Yield the first and the last index of each run of equal samples.
+
+    Only runs that the entity never had otherwise count.
+    """
     if changed.sum() < 2 * least:
         return
     edges = np.concatenate(([-1], np.flatnonzero(changed), [len(changed)]))

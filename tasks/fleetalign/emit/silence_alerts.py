@@ -1,6 +1,6 @@
-"""Alerts about silent and frozen entities, from one run to the next: they last until the entity is heard again.
+"""Alerts about silent and frozen entities, from one run to the next.
 
-A silence is kept as a page whose only metric is its reason, so that those of one moment are grouped as pages are.
+They last until the entity is heard again. A silence is kept as a page whose only metric is its reason, so that those of one moment are grouped as pages are.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ class KindScorer:
         return np.where(row.usable, row.scale, np.nan)
 
     def maintenance(self, entity_id: str, times: np.ndarray) -> np.ndarray:
-        """Return whether a maintenance window of the entity holds at ``times`` (datetime64 [t]), bool [t]."""
+        """Return whether the entity is in maintenance at ``times`` (datetime64 [t]), bool [t]."""
         return self._mutes.weights(entity_id, (), times)[1]
 
     def has_own_location(self, entity_id: str) -> bool:
