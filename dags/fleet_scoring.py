@@ -1,7 +1,8 @@
 """### Example: score the newest interval and send alerts
 
 **What** Scores each validated partition with the champion and sends scores and alarms to `emit.targets`: Parquet,
-OpenMetrics, Alertmanager. All pages of one fault are one alert.
+OpenMetrics, Alertmanager. All pages of one fault are one alert. So are entities that fall silent together, or repeat
+their values.
 
 **When** Off by default: set `emit.targets` and unpause it. Then once per validated partition, under the same key. With
 `partition: day` it learns of a fault a day late; for alerts use `partition: hour`, or score live.
@@ -11,7 +12,7 @@ OpenMetrics, Alertmanager. All pages of one fault are one alert.
 
 **Rerun** Clear the task: files are replaced, and firing alerts are renewed without duplicates.
 
-**Paged** The receiver of `FleetalignIncident` in your Alertmanager. Platform on-call when the task fails.
+**Paged** The receiver of `FleetalignIncident` and `FleetalignSilent` in your Alertmanager. Platform on-call when the task fails.
 """
 
 from __future__ import annotations

@@ -166,3 +166,23 @@ def test_the_scheduled_step_scores_what_the_store_holds(store: Store, tmp_path: 
     result = steps.score(config, store.uri, DAY)
     assert (result["samples"], result["incidents"]) == (3 * STEPS, 1)
     assert pq.read_table(tmp_path / "scores.parquet").num_rows == 3 * STEPS
+
+
+def test_a_dead_entity_fires_as_silent_until_it_is_heard(alertmanager: str, store: Store, tmp_path: Path) -> None:
+    path = telemetry(tmp_path / "all.parquet", ())
+    rows = pq.read_table(path).to_pylist()
+    dies = datetime(2026, 3, 9, 0, 30, tzinfo=UTC)
+    alive = [row for row in rows if row["entity_id"] != "c" or row["timestamp"] < dies]
+    dead = tmp_path / "dead.parquet"
+    pq.write_table(pa.Table.from_pylist(alive, schema=pq.read_table(path).schema), dead)
+    emit = ["--store", store.uri, "--emit", f"alertmanager={alertmanager}", "--emit", f"openmetrics={tmp_path}/om"]
+    done = fleetalign("score", *emit, "--telemetry", dead)
+    assert done.stderr == (
+        "fleetalign: warning: kind 'service': 1 of 3 entities silent: c since 2026-03-09T00:30:00Z\n"
+    )
+    (alert,) = firing(alertmanager)
+    assert alert["labels"].items() >= {"alertname": "FleetalignSilent", "entity_id": "c", "reason": "silent"}.items()
+    assert 'fleetalign_silent{kind="service",entity_id="c",reason="silent"} 1.0' in (tmp_path / "om").read_text()
+    fleetalign("score", *emit, "--telemetry", path)
+    assert firing(alertmanager) == []
+    assert "fleetalign_silent{" not in (tmp_path / "om").read_text()

@@ -77,6 +77,9 @@ class SourceConfig:
     """Server of the ``prometheus`` source; empty = ``FLEETALIGN_PROMETHEUS_URL``, which suits passwords better."""
     prometheus_token_file: str = ""
     """File with the bearer token of the ``prometheus`` source."""
+    prometheus_headers: dict[str, str] = field(default_factory=dict)
+    """Headers of each request of the ``prometheus`` source, such as ``{"X-Scope-OrgID": "team-a"}`` for a tenant of Mimir,
+    Cortex or Thanos; no secrets."""
     simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
 
 
@@ -127,8 +130,13 @@ class EmitConfig:
     hold_hours: float = 26.0
     """How long a firing alert lasts if no run renews it or its entity sends no telemetry. Set it to more than the time
     between two runs."""
+    silent_steps: dict[str, int] = field(default_factory=lambda: {"*": 12})
+    """Samples that must be missing, or equal in all metrics, before an entity counts as silent or frozen, by kind. ``*``
+    stands for all other kinds; 0 for kinds whose entities are short-lived, which are not watched."""
 
     def __post_init__(self) -> None:
+        for kind, steps in self.silent_steps.items():
+            check(steps >= 0, f"emit.silent_steps.{kind} is {steps}; must be 0 (not watched) or more")
         check(self.group_minutes >= 0, f"emit.group_minutes is {self.group_minutes}; must not be negative")
         check(0 <= self.min_overlap <= 1, f"emit.min_overlap is {self.min_overlap}; must be in [0, 1]")
         check(self.hold_hours > 0, f"emit.hold_hours is {self.hold_hours}; must be above 0")

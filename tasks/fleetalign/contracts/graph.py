@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fleetalign.errors import BadInput
+
 ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "values": ("float64", ("batch", "metric", "window")),
     "location": ("float64", ("batch", "metric")),
@@ -69,14 +71,24 @@ class Graph:
     """
 
     def __init__(self, model: bytes, threads: int = 1) -> None:
-        """Open a session over the ONNX bytes ``model``."""
+        """Open a session over the ONNX bytes ``model``.
+
+        Raises:
+            BadInput: This onnxruntime cannot read them.
+        """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors have no common class
+            raise BadInput(
+                f"onnxruntime {onnxruntime.__version__} cannot read the model's graph "
+                f"({str(error).rpartition('&) ')[2].strip() or type(error).__name__}); install a newer onnxruntime"
+            ) from None
         self.inputs: tuple[str, ...] = tuple(i.name for i in self._session.get_inputs())
         self.sizes: dict[str, int] = {
             axis: size
@@ -103,6 +115,14 @@ class Graph:
             list(outputs), {name: np.ascontiguousarray(feeds[name], dtype=ROLES[name][0]) for name in self.inputs}
         )
         return arrays
+
+
+def versions(model: bytes) -> tuple[int, int]:
+    """Return the ONNX IR version and the opset of a graph: what a runtime must know to read it."""
+    import onnx
+
+    proto = onnx.load_model_from_string(model)
+    return proto.ir_version, max(entry.version for entry in proto.opset_import if not entry.domain)
 
 
 def expose(model: bytes) -> bytes:

@@ -11,7 +11,7 @@ from fleetalign.contracts.document import Document
 from fleetalign.contracts.plan import Ranges
 from fleetalign.errors import Corrupt
 
-MANIFEST_VERSION = "1.1"
+MANIFEST_VERSION = "1.2"
 Verdict = Literal["pass", "fail", "not_applicable"]
 
 
@@ -82,6 +82,10 @@ class KindManifest(Document):
     inputs: tuple[str, ...]
     """Roles that the graph reads."""
     condition_used: bool
+    ir_version: int | None = None
+    """Version of ONNX's file format that the graph is written in; None: a release before 1.2, whose graph says it."""
+    opset: int | None = None
+    """Version of ONNX's operators that the graph uses; None likewise."""
     seasonal_lags_steps: tuple[int, ...] = ()
     """Steps before the newest sample that the role ``seasonal`` reads."""
     statistics_columns: tuple[str, ...] = ()

@@ -14,11 +14,12 @@ from typing import Any
 import urllib3
 
 from fleetalign.emit.firing import Alert
-from fleetalign.emit.incidents import describe, metrics_text
+from fleetalign.emit.incidents import describe, describe_silence, metrics_text
 from fleetalign.errors import StoreError, UsageError
 from fleetalign.interval import format_time
 
 ALERTNAME = "FleetalignIncident"
+SILENT_ALERTNAME = "FleetalignSilent"
 MEMBERS_SHOWN = 50
 ALERTS_PER_POST = 500
 TIMEOUT = urllib3.Timeout(connect=5.0, read=20.0)
@@ -32,20 +33,25 @@ def as_json(alert: Alert, release_id: str, hold_until: datetime) -> dict[str, An
     While its incident continues it ends at ``hold_until`` unless posted again.
     """
     incident = alert.incident
-    return {
-        "labels": {
-            "alertname": ALERTNAME,
-            "kind": incident.first.kind,
-            "entity_id": incident.first.entity_id,
-            "incident": incident.incident_id,
-        },
-        "annotations": {
+    labels = {
+        "alertname": SILENT_ALERTNAME if alert.silence else ALERTNAME,
+        "kind": incident.first.kind,
+        "entity_id": incident.first.entity_id,
+        "incident": incident.incident_id,
+    }
+    annotations = {"members": _listed(incident.members), "release": release_id}
+    if alert.silence:
+        labels["reason"] = alert.silence
+        annotations["summary"] = describe_silence(incident, alert.silence)
+    else:
+        annotations |= {
             "summary": describe(incident),
-            "members": _listed(incident.members),
             "margin": f"{incident.worst.margin:.4g}",
             "metrics": metrics_text(incident),
-            "release": release_id,
-        },
+        }
+    return {
+        "labels": labels,
+        "annotations": annotations,
         "startsAt": format_time(incident.start),
         "endsAt": format_time(incident.end if alert.ended else hold_until),
     }

@@ -24,7 +24,7 @@ from fleetalign.interval import format_time, parse_time
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
-FIRING_VERSION = "1.0"
+FIRING_VERSION = "1.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Firing:
     """Time of the newest sample seen so far, of any entity; None before the first run."""
     version: str | None = None
     """Version of the object in the store; None before the first run."""
+    silences: tuple[Page, ...] = ()
+    """Silent and frozen entities of the alerts that have not ended (``emit.silence_alerts``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Alert:
     incident: Incident
     ended: bool
     """Whether the incident has ended."""
+    silence: str | None = None
+    """``silent`` or ``frozen`` for an alert about missing telemetry; None: about alarms."""
 
 
 def read_firing(store: Store, name: str) -> Firing:
@@ -64,12 +68,13 @@ def read_firing(store: Store, name: str) -> Firing:
         if document["schema_version"].split(".")[0] != FIRING_VERSION.split(".")[0]:
             raise ValueError(f"schema_version {document['schema_version']}")
         pages = tuple(_page(entry) for entry in document["pages"])
+        silences = tuple(_page(entry) for entry in document.get("silences", ()))
         newest = parse_time(document["newest"]) if document["newest"] else None
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise Corrupt(
             f"{store.uri}/{key}: not a record of what is firing ({error}); delete it, alerts then end by themselves"
         ) from None
-    return Firing(pages, newest, found.version)
+    return Firing(pages, newest, found.version, silences)
 
 
 def write_firing(store: Store, name: str, firing: Firing) -> None:
@@ -82,6 +87,7 @@ def write_firing(store: Store, name: str, firing: Firing) -> None:
         "schema_version": FIRING_VERSION,
         "newest": format_time(firing.newest) if firing.newest else None,
         "pages": [_entry(page) for page in firing.pages],
+        "silences": [_entry(page) for page in firing.silences],
     }
     store.swap(layout.firing(name), readable_json(document), firing.version)
 
@@ -121,7 +127,7 @@ def advance(
         for incident in group_pages(pages, timedelta(minutes=settings.group_minutes), settings.min_overlap)
     ]
     going_on = tuple(page for alert in alerts if not alert.ended for page in alert.incident.pages)
-    return alerts, Firing(going_on, newest, before.version)
+    return alerts, Firing(going_on, newest, before.version, before.silences)
 
 
 def _last_observed(scores: pa.Table) -> dict[tuple[str, str], datetime]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fleetalign.contracts.hashing import content_id
+from fleetalign.contracts.mutes import ANY
 from fleetalign.contracts.pages import Page
 from fleetalign.interval import format_time
 
@@ -84,9 +85,20 @@ def overlap(one: Page, other: Page) -> float:
 
 def describe(incident: Incident) -> str:
     """Describe an incident in one line: kind, entities and top metrics."""
+    return f"{incident.first.kind}: {_who(incident)}: {metrics_text(incident)}"
+
+
+def describe_silence(incident: Incident, reason: str) -> str:
+    """Describe an incident of telemetry that is ``silent`` or ``frozen`` in one line."""
+    what = "no telemetry" if reason == "silent" else "the same values of all metrics again and again"
+    return f"{incident.first.kind}: {_who(incident)}: {what} since {format_time(incident.start)}"
+
+
+def _who(incident: Incident) -> str:
     members = incident.members
-    who = members[0] if len(members) == 1 else f"{len(members)} entities, {members[0]} first"
-    return f"{incident.first.kind}: {who}: {metrics_text(incident)}"
+    if ANY in members:
+        return "all entities"
+    return members[0] if len(members) == 1 else f"{len(members)} entities, {members[0]} first"
 
 
 def metrics_text(incident: Incident) -> str:

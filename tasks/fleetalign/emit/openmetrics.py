@@ -7,7 +7,7 @@ Gauges only: the text is valid in the older Prometheus format too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,16 @@ import pyarrow as pa
 
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import DEFAULT_ENTITY
+from fleetalign.emit.silence import Silence
 
 Samples = Iterable[tuple[dict[str, str], float]]
 
 
-def render(scores: pa.Table, aligner: FleetTable, release_id: str) -> bytes:
-    """Write OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) with their aligner rows."""
+def render(scores: pa.Table, aligner: FleetTable, release_id: str, silences: Sequence[Silence] = ()) -> bytes:
+    """Write OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) and of lasting silences.
+
+    Each scored entity has values of its aligner row.
+    """
     newest = _newest(scores)
     scored = [row for row in newest if row["reason"] is None]
     judged = [row for row in newest if row["reason"] != "unknown_kind"]
@@ -46,6 +50,15 @@ def render(scores: pa.Table, aligner: FleetTable, release_id: str) -> bytes:
             "threshold_state",
             "1 for the state of the entity's aligner row.",
             (({**_key(r), "state": a["state"]}, 1) for r, a in aligned),
+        ),
+        _family(
+            "silent",
+            "1 while an entity, or with * its whole kind, sends nothing (silent) or the same values (frozen).",
+            (
+                ({"kind": one.kind, "entity_id": one.entity_id, "reason": one.reason}, 1)
+                for one in silences
+                if one.lasts
+            ),
         ),
         _family("release", "1 for the release that scored.", [({"release": release_id}, 1)]),
     ]

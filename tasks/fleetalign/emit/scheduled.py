@@ -33,13 +33,20 @@ def score_interval(store: Store, config: Config, interval: Interval, now: dateti
     targets = parse_all(config.emit.targets)
     scorer = Scorer.open(store, config.release.channel)
     telemetry = _telemetry(store, scorer, interval)
-    scored = score_and_send(store, config, scorer, telemetry, targets, interval.start, now)
+    unread = [
+        kind
+        for kind in scorer.kinds
+        if lake.list_partitions(store, "raw", kind, interval)
+        and not lake.list_partitions(store, "validated", kind, interval)
+    ]
+    scored = score_and_send(store, config, scorer, telemetry, targets, interval.start, now, interval.end, unread)
     return {
         "release_id": scored.release_id,
         **interval.as_json(),
         "samples": scored.samples,
         "alarms": scored.alarms,
         "incidents": len(scored.incidents),
+        "silences": len(scored.silences),
     }
 
 

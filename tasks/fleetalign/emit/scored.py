@@ -6,7 +6,7 @@ The scoring DAG and the command ``score`` share it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from fleetalign.config import Config
 from fleetalign.emit.incidents import Incident, report_lines
 from fleetalign.emit.send import emit, incidents_of
+from fleetalign.emit.silence import Silence, find_silences
 from fleetalign.emit.targets import Target
 from fleetalign.errors import BadInput
 from fleetalign.ingest.mapping import DEFAULT_KIND
@@ -41,6 +42,8 @@ class Scored:
     """Number of samples without a score, by reason."""
     incidents: tuple[Incident, ...]
     """In order of start."""
+    silences: tuple[Silence, ...]
+    """Silent and frozen entities, sorted by kind, entity and start."""
     targets: tuple[Target, ...]
     notes: tuple[str, ...] = ()
     """What does not fit the release, and how much history is missing."""
@@ -66,6 +69,7 @@ class Scored:
             "without_score": self.without_score,
             "incidents": [_incident(incident) for incident in self.incidents],
             "notes": list(self.notes),
+            "silences": [_silence(one) for one in self.silences],
             "targets": [{"name": target.name, "where": target.where} for target in self.targets],
         }
 
@@ -90,11 +94,13 @@ def score_and_send(
     targets: Sequence[Target],
     start: datetime | None,
     now: datetime,
+    end: datetime | None = None,
+    unread: Collection[str] = (),
 ) -> Scored:
-    """Score ``telemetry`` and send the scores to ``targets``.
+    """Score ``telemetry`` and send the scores to ``targets``; log a line for what is silent.
 
     Rows before ``start`` are context only, and so is the validated telemetry of ``store`` before the first row. What does
-    not fit the release is logged.
+    not fit the release is logged. ``end`` and ``unread`` are those of ``find_silences``.
 
     Raises:
         BadInput: No row is of a kind of the release with one of its metrics; and as ``Scorer.score`` and ``emit``.
@@ -102,18 +108,22 @@ def score_and_send(
     found = fit(scorer, telemetry)
     if not found.usable:
         raise BadInput("; ".join(found.doubts) or "there is no row to score")
-    context = earlier(store, scorer, telemetry)
+    context = earlier(store, scorer, telemetry, start)
     notes = (*found.doubts, *context.missing)
     for note in notes:
-        _log.warning(note)
+        _log.warning("%s", note)
     scores = scorer.score(telemetry, start=start, contributions="alarms", context=context.rows)
-    emit(store, scorer, scores, targets, config, now)
+    silences = find_silences(scorer, telemetry, config.emit.silent_steps, start, end, unread)
+    for line in silences.lines():
+        _log.warning("%s", line)
+    emit(store, scorer, scores, silences, targets, config, now)
     return Scored(
         release_id=scorer.release_id,
         samples=scores.num_rows,
         alarms=pc.sum(scores["alarm"]).as_py() or 0,
         without_score={c["values"]: c["counts"] for c in pc.value_counts(scores["reason"].drop_null()).to_pylist()},
         incidents=tuple(incidents_of(scorer, scores, config)),
+        silences=tuple(silences.found),
         targets=tuple(targets),
         notes=notes,
     )
@@ -164,4 +174,14 @@ def _incident(incident: Incident) -> dict[str, Any]:
         "end": format_time(incident.end),
         "pages": [page.page_id for page in incident.pages],
         "metrics": dict(incident.worst.metrics),
+    }
+
+
+def _silence(one: Silence) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "entity_id": one.entity_id,
+        "reason": one.reason,
+        "start": format_time(one.start),
+        "end": None if one.lasts else format_time(one.end),
     }

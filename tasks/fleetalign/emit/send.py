@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ from fleetalign.contracts.tables import SCORES, to_parquet
 from fleetalign.emit import alertmanager, openmetrics
 from fleetalign.emit.firing import advance, read_firing, write_firing
 from fleetalign.emit.incidents import Incident, group_pages
+from fleetalign.emit.silence import Silences
+from fleetalign.emit.silence_alerts import advance_silences
 from fleetalign.emit.targets import Target, write
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage.store import Store
@@ -26,9 +29,15 @@ def incidents_of(scorer: Scorer, scores: pa.Table, config: Config) -> list[Incid
 
 
 def emit(
-    store: Store, scorer: Scorer, scores: pa.Table, targets: Sequence[Target], config: Config, now: datetime
+    store: Store,
+    scorer: Scorer,
+    scores: pa.Table,
+    silences: Silences,
+    targets: Sequence[Target],
+    config: Config,
+    now: datetime,
 ) -> None:
-    """Send ``scores`` (SCORES with contributions, sorted) to every target.
+    """Send ``scores`` (SCORES with contributions, sorted) and ``silences`` to every target.
 
     Repeating a failed call is harmless: files are replaced, alerts renewed, and the firing alerts are stored last.
 
@@ -40,20 +49,28 @@ def emit(
         if target.name == "parquet":
             write(_file(target.where, scores), to_parquet(scores.select(SCORES.schema.names)))
         elif target.name == "openmetrics":
-            write(target.where, openmetrics.render(scores, scorer.aligner, scorer.release_id))
+            write(target.where, openmetrics.render(scores, scorer.aligner, scorer.release_id, silences.found))
     urls = [target.where for target in targets if target.name == "alertmanager"]
     if urls:
-        _alert(store, scorer, scores, urls, config, now)
+        _alert(store, scorer, scores, silences, urls, config, now)
 
 
-def _alert(store: Store, scorer: Scorer, scores: pa.Table, urls: Sequence[str], config: Config, now: datetime) -> None:
+def _alert(
+    store: Store,
+    scorer: Scorer,
+    scores: pa.Table,
+    silences: Silences,
+    urls: Sequence[str],
+    config: Config,
+    now: datetime,
+) -> None:
     name = scorer.pointer.channel if scorer.pointer else scorer.release_id
-    alerts, after = advance(
-        read_firing(store, name), scores, _steps(scorer), config.align.merge_steps, config.emit, now
-    )
+    before = read_firing(store, name)
+    alerts, after = advance(before, scores, _steps(scorer), config.align.merge_steps, config.emit, now)
+    silent, pages = advance_silences(before.silences, silences, after.newest, config.emit)
     for url in urls:
-        alertmanager.post(url, alerts, scorer.release_id, now, timedelta(hours=config.emit.hold_hours))
-    write_firing(store, name, after)
+        alertmanager.post(url, [*alerts, *silent], scorer.release_id, now, timedelta(hours=config.emit.hold_hours))
+    write_firing(store, name, replace(after, silences=pages))
 
 
 def _steps(scorer: Scorer) -> dict[str, int]:

@@ -63,6 +63,7 @@ def export(network: Network, window_steps: int) -> bytes:
         )
     assert program is not None, "dynamo=True returns a program"
     model = program.model_proto
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)  # the exporter takes the newest it knows
     _hide(model, detector.internals)
     _strip(model)
     _check(model, network)

@@ -13,6 +13,7 @@ from typing import Any
 
 from fleetalign.config import Config
 from fleetalign.contracts.golden import MAX_PARITY
+from fleetalign.contracts.graph import versions
 from fleetalign.contracts.hashing import ID_LENGTH, data_version, readable_json
 from fleetalign.contracts.manifest import Gate, KindManifest, Manifest, ReleaseFile
 from fleetalign.contracts.plan import KindPlan, Plan
@@ -129,6 +130,7 @@ def _draft(store: Store, built: Built) -> Manifest:
 
 def _kind(store: Store, model_id: str, entry: KindPlan) -> KindManifest:
     card = receipts.card(store, model_id)
+    ir_version, opset = versions(store.get(layout.model(model_id, "model.onnx")))
     return KindManifest(
         model_id=model_id,
         model=layout.model(model_id, "model.onnx"),
@@ -139,6 +141,8 @@ def _kind(store: Store, model_id: str, entry: KindPlan) -> KindManifest:
         metrics=entry.metrics,
         inputs=card.inputs,
         condition_used=card.condition_used,
+        ir_version=ir_version,
+        opset=opset,
         seasonal_lags_steps=card.seasonal_lags_steps,
         statistics_columns=card.statistics_columns,
         state_size=card.state_size,

@@ -26,8 +26,10 @@ class Context:
     """A sentence for each kind whose history is too short."""
 
 
-def earlier(store: Store, scorer: Scorer, telemetry: pa.Table) -> Context:
+def earlier(store: Store, scorer: Scorer, telemetry: pa.Table, start: datetime | None = None) -> Context:
     """Read what precedes ``telemetry`` in the validated partitions of ``store``, as far as scores depend on it.
+
+    Rows of ``telemetry`` before ``start`` are history too; the store is read only for what they lack.
 
     Raises:
         BadInput: As ``Scorer.score``.
@@ -36,36 +38,44 @@ def earlier(store: Store, scorer: Scorer, telemetry: pa.Table) -> Context:
     tables, missing = [], []
     for kind, rows in kinds_of(telemetry):
         known = scorer.kind(kind)
-        if known is None or not rows.num_rows:
+        times = rows["timestamp"]
+        scored = times if start is None else times.filter(pc.greater_equal(times, pa.scalar(start, TIME)))
+        if known is None or not len(scored):
             continue
-        first: datetime = pc.min(rows["timestamp"]).as_py()
+        window = timedelta(seconds=known.window_steps * known.step_seconds)
+        first, given = pc.min(scored).as_py(), pc.min(times).as_py()
         span = timedelta(seconds=scorer.history_steps(kind) * known.step_seconds)
         reach = Interval(first - span, first)
-        begin, newest = first, reach.start
-        for partition in lake.list_partitions(store, "validated", kind, reach):
-            part = lake.read_partition(store, partition)
-            time = part["timestamp"]
-            part = part.filter(
-                pc.and_(
-                    pc.and_(
-                        pc.less(time, pa.scalar(first, TIME)), pc.greater_equal(time, pa.scalar(reach.start, TIME))
-                    ),
-                    pc.is_in(part["entity_id"], value_set=pc.unique(rows["entity_id"])),
-                )
-            )
-            if part.num_rows:
-                begin = min(begin, pc.min(part["timestamp"]).as_py())
-                newest = max(newest, pc.max(part["timestamp"]).as_py())
-                tables.append(part)
-        window = timedelta(seconds=known.window_steps * known.step_seconds)
-        if begin < first and first - newest > window:
+        found = _stored(store, kind, Interval(reach.start, given), rows["entity_id"]) if given > reach.start else []
+        tables += found
+        begin = min([given, *(pc.min(part["timestamp"]).as_py() for part in found)])
+        before = times.filter(pc.less(times, pa.scalar(first, TIME)))
+        newest = max(
+            (pc.max(seen).as_py() for seen in (before, *(p["timestamp"] for p in found)) if len(seen)), default=None
+        )
+        if newest is not None and first - newest > window:
             missing.append(
-                f"kind {kind}: the store has nothing from {format_time(newest)} to {format_time(first)}, longer than a window "
+                f"kind {kind}: there is nothing from {format_time(newest)} to {format_time(first)}, longer than a window "
                 f"({_hours(window)}): no score before {format_time(first + window)}; give the rows in between too"
             )
         elif begin > reach.start + timedelta(seconds=known.step_seconds):
             missing.append(_short(kind, window, span, first, begin))
     return Context(pa.concat_tables(tables, promote_options="default") if tables else None, tuple(missing))
+
+
+def _stored(store: Store, kind: str, within: Interval, entity_ids: pa.ChunkedArray) -> list[pa.Table]:
+    """Read the validated rows of these entities inside ``within``."""
+    wanted, found = pc.unique(entity_ids), []
+    for partition in lake.list_partitions(store, "validated", kind, within):
+        part = lake.read_partition(store, partition)
+        time = part["timestamp"]
+        inside = pc.and_(
+            pc.greater_equal(time, pa.scalar(within.start, TIME)), pc.less(time, pa.scalar(within.end, TIME))
+        )
+        part = part.filter(pc.and_(inside, pc.is_in(part["entity_id"], value_set=wanted)))
+        if part.num_rows:
+            found.append(part)
+    return found
 
 
 def _short(kind: str, window: timedelta, span: timedelta, first: datetime, begin: datetime) -> str:

@@ -156,6 +156,10 @@ class KindScorer:
         """Return whether the release has a row of the entity."""
         return self._rows.is_aligned(entity_id)
 
+    def maintenance(self, entity_id: str, times: np.ndarray) -> np.ndarray:
+        """Return whether the entity is in maintenance at ``times`` (datetime64 [t]), bool [t]."""
+        return self._mutes.weights(entity_id, (), times)[1]
+
     def has_own_location(self, entity_id: str) -> bool:
         """Return whether the entity has a location of its own rather than the default's."""
         return self._rows.has_own_location(entity_id)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from fleetalign.contracts.golden import to_table
 from fleetalign.contracts.graph import Graph
 
-_HEADER = """<ir_version: 10, opset_import: ["" : 20]>
+_HEADER = """<ir_version: 8, opset_import: ["" : 18]>
 toy (double[batch,metric,window] values, double[batch,metric] location, double[batch,metric] scale,
      float[batch,metric] weight, int32[batch] condition, float[batch] threshold)
  => (float[batch] score, float[batch] margin, float[batch,metric] contribution)

@@ -52,6 +52,8 @@ def toy_kind_manifest(**changes: Any) -> KindManifest:
         metrics=METRICS,
         inputs=("values", "location", "scale", "weight", "condition", "threshold"),
         condition_used=True,
+        ir_version=8,
+        opset=18,
     )
     return dataclasses.replace(entry, **changes)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from fleetalign.contracts.golden import cases
 from fleetalign.contracts.graph import Graph, expose, margins
+from fleetalign.errors import BadInput
 from fleetalign.testing.graphs import toy_golden, toy_model
 
 WINDOW = 8
 
-STATEFUL = """<ir_version: 10, opset_import: ["" : 20]>
+STATEFUL = """<ir_version: 8, opset_import: ["" : 18]>
 stateful (double[batch,metric,16] values, float[batch,3] state)
  => (float[batch] score, float[batch] margin, float[batch,metric] contribution, float[batch,3] next_state)
 <int64[1] axis1 = {1}, int64[1] axis2 = {2}>
@@ -69,3 +71,10 @@ def test_internal_values_become_outputs_and_the_published_ones_stay(feeds) -> No
 def test_what_a_graph_has_not_is_not_exposed() -> None:
     model = fixed_sizes(STATEFUL)
     assert Graph(expose(model)).outputs == Graph(model).outputs
+
+
+def test_a_graph_that_the_runtime_cannot_read_is_rejected_with_the_version_it_needs() -> None:
+    model = onnx.load_model_from_string(toy_model(8))
+    model.ir_version = 99
+    with pytest.raises(BadInput, match=rf"onnxruntime {onnxruntime.__version__} cannot read .*IR version: 99.*newer"):
+        Graph(model.SerializeToString())

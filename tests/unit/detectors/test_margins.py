@@ -83,7 +83,7 @@ def sample(signal: Margins, one: EntitySeries, end: int, candidate) -> dict[str,
     earlier = end - np.array(getattr(signal, "lags", ()), dtype=np.int64)
     seasonal = np.where((earlier >= 0)[:, None], one.values[np.maximum(earlier, 0)], np.nan)
     return {
-        "values": one.values[end - WINDOW + 1 : end + 1].T[None],
+        "values": np.concatenate([np.full((WINDOW, METRICS), np.nan), one.values])[end + 1 : end + 1 + WINDOW].T[None],
         "location": np.where(known, one.location, 0)[None],
         "scale": np.where(known, one.scale, 1)[None],
         "weight": (one.weight[end] * known)[None],
@@ -96,12 +96,14 @@ def sample(signal: Margins, one: EntitySeries, end: int, candidate) -> dict[str,
 
 
 def row_by_row(graph: Graph, signal: Margins, one: EntitySeries, candidate) -> np.ndarray:
-    """Margins [t], each from the state that the sample before left."""
+    """Margins [t], each from the state that the sample before left; windows that are not full only warm it."""
     found = np.full(len(one.values), np.nan, dtype=np.float32)
     state = np.zeros((1, STATE_SIZE), dtype=np.float32)
-    for end in range(one.first + WINDOW - 1, len(one.values)):
+    full = one.first + WINDOW - 1
+    for end in range(one.first if "state" in graph.inputs else full, len(one.values)):
         scored = graph.run(sample(signal, one, end, candidate) | {"state": state})
-        found[end] = scored.margin[0]
+        if end >= full:
+            found[end] = scored.margin[0]
         state = scored.state
     return found
 

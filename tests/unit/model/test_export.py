@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetalign.contracts.golden import RELATIVE_FLOOR, STATE_FLOOR
-from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES, Graph, expose, margins
+from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES, Graph, expose, margins, versions
 from fleetalign.detectors.views.roles import STATISTICS
+from fleetalign.model.export import OPSET
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -245,6 +246,10 @@ def test_inputs_and_outputs_are_the_roles(example):
     exposed = {o.name for o in onnx.load_model_from_string(expose(example.exported)).graph.output}
     assert exposed == {*outputs, *network.detector.internals}
     assert set(network.detector.internals) <= set(INTERNALS)
+
+
+def test_written_in_the_oldest_format_that_its_operators_allow(example):
+    assert versions(example.exported) == (8, OPSET) == (8, 18)
 
 
 def test_small_standard_and_without_traces(example):

@@ -111,7 +111,7 @@ def test_a_store_without_the_rows_in_between_says_so(store: MemoryStore, scorer:
     write_partition(store, "validated", "service", DAY, "day", day.slice(0, 45), 60, {})
     assert earlier(store, scorer, day.slice(45)).missing == ()
     (missing,) = earlier(store, scorer, day.slice(54)).missing
-    assert "the store has nothing from 2026-03-09T00:44:00Z to 2026-03-09T00:54:00Z, longer than a window" in missing
+    assert "there is nothing from 2026-03-09T00:44:00Z to 2026-03-09T00:54:00Z, longer than a window" in missing
     (nothing,) = earlier(MemoryStore(), scorer, day).missing
     assert nothing.startswith(
         "kind service: scores look back 0.233 h, and 0.233 h before 2026-03-09T00:00:00Z are missing"

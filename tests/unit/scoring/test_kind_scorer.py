@@ -124,7 +124,7 @@ def test_a_mute_without_an_end_stays_and_without_a_start_always_was() -> None:
     assert weight[:, 0].tolist() == [1, 1, 1, 1, 0, 0] and weight[:, 1].tolist() == [0, 1, 1, 1, 1, 1]
 
 
-ALL_ROLES = """<ir_version: 10, opset_import: ["" : 20]>
+ALL_ROLES = """<ir_version: 8, opset_import: ["" : 18]>
 all (double[batch,metric,window] values, double[batch,metric] location, double[batch,metric] scale,
      float[batch,metric] weight, int32[batch] condition, float[batch] threshold, double[batch,metric,lag] seasonal,
      float[batch,metric,statistic] statistics, float[batch,one] state)

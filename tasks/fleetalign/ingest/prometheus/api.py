@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import numpy as np
@@ -30,6 +32,8 @@ ATTEMPTS = 5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 RETRIED = (408, 429, 500, 502, 503, 504)
 READ_BYTES = 1 << 20
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+OWN_HEADERS = ("authorization", "connection", "content-length", "content-type", "host", "transfer-encoding")
 
 
 class AnswerTooLarge(Exception):
@@ -66,12 +70,12 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class PrometheusApi:
     """A Prometheus server; ``url`` and messages hold no credentials."""
 
-    def __init__(self, url: str, token_file: str = "") -> None:
-        """Raise ConfigError when ``url`` is no URL or ``token_file`` cannot be read."""
+    def __init__(self, url: str, token_file: str = "", headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Raise ConfigError when ``url`` is no URL, or ``token_file`` or ``headers`` are bad."""
         parts = _checked(url)
         host = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
-        self._headers = _authorization(parts, token_file)
+        self._headers = _authorization(parts, token_file) | _checked_headers(headers)
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def version(self) -> str:
@@ -133,6 +137,18 @@ def _checked(url: str) -> urllib.parse.SplitResult:
         # Not shown: it may hold a password.
         raise ConfigError("source.prometheus_url must be like http://host:9090; set it or FLEETALIGN_PROMETHEUS_URL")
     return parts
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not HEADER_NAME.fullmatch(name) or name.lower() in OWN_HEADERS:
+            raise ConfigError(
+                f"source.prometheus_headers: {name!r} is no header to set; give one such as X-Scope-OrgID, and "
+                "credentials by source.prometheus_token_file"
+            )
+        if not value.isascii() or not value.isprintable():
+            raise ConfigError(f"source.prometheus_headers: the value of {name} must be printable ASCII text")
+    return dict(headers)
 
 
 def _authorization(parts: urllib.parse.SplitResult, token_file: str) -> dict[str, str]:

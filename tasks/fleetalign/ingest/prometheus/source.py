@@ -31,7 +31,8 @@ class PrometheusSource:
             )
         self._config = config
         self._mapping: PrometheusMapping = load_prometheus_mapping(config.source.mapping_path)
-        self._api = PrometheusApi(prometheus_url(config.source), config.source.prometheus_token_file)
+        source = config.source
+        self._api = PrometheusApi(prometheus_url(source), source.prometheus_token_file, source.prometheus_headers)
         self._version = self._api.version()
 
     @property

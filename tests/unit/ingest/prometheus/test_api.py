@@ -134,6 +134,23 @@ def test_an_answer_beyond_memory_is_told_apart(server: Scripted, monkeypatch: py
         PrometheusApi(server.url).query_range("up", POINTS)
 
 
+def test_a_tenants_header_is_sent_with_every_request(server: Scripted) -> None:
+    prometheus = PrometheusApi(server.url, headers={"X-Scope-OrgID": "team-a|team-b"})
+    prometheus.version()
+    prometheus.query_range("up", POINTS)
+    sent = [{name.lower(): value for name, value in asked.items()} for asked in server.asked]
+    assert [headers["x-scope-orgid"] for headers in sent] == ["team-a|team-b"]
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": "Bearer s3cret"}, {"X-A": "a\r\nX-B: s3cret"}, {"X A": "s3cret"}, {"": "s3cret"}]
+)
+def test_a_header_that_cannot_be_set_is_refused_without_its_value(headers: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"source\.prometheus_headers") as refused:
+        PrometheusApi("http://localhost:9090", headers=headers)
+    assert "s3cret" not in str(refused.value)
+
+
 def test_credentials_are_sent_and_never_shown(server: Scripted, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("s3cret\n")

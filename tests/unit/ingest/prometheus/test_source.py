@@ -122,7 +122,7 @@ class FakeApi:
     most = MAX_POINTS
     asked: list[range]
 
-    def __init__(self, url: str, token_file: str) -> None:
+    def __init__(self, url: str, token_file: str, headers: object = ()) -> None:
         self.url, FakeApi.asked = url, []
 
     def version(self) -> str:
