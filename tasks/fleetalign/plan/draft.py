@@ -64,8 +64,10 @@ def write_plan(
 
 def _says_the_same(store: Store, older: Plan, plan: Plan) -> bool:
     """Say whether a plan of an older version would be ``plan`` today, and its model would be trained alike."""
-    if older.schema_version.partition(".")[0] == FIRST_PLANS and _labelled_in_train(store, older):
-        return False
+    if older.schema_version.partition(".")[0] == FIRST_PLANS:
+        if _labelled_in_train(store, older):
+            return False
+        older = _cut_as(older, plan)
     try:
         settings = plan_config(older).build_settings()
     except ConfigError:
@@ -77,6 +79,16 @@ def _says_the_same(store: Store, older: Plan, plan: Plan) -> bool:
         older, schema_version=plan.schema_version, config=settings, feedback=plan.feedback, mutes=plan.mutes
     )
     return renewed.as_document() == plan.as_document()
+
+
+def _cut_as(older: Plan, plan: Plan) -> Plan:
+    """Return a plan 1.x with the ranges of ``plan`` where both cut the same time: feedback moved the cut then."""
+    kinds = dict(older.kinds)
+    for kind, entry in older.kinds.items():
+        today = plan.kinds[kind].ranges if kind in plan.kinds else entry.ranges
+        if (today.train.start, today.calibrate.end) == (entry.ranges.train.start, entry.ranges.calibrate.end):
+            kinds[kind] = dataclasses.replace(entry, ranges=today)
+    return dataclasses.replace(older, kinds=kinds, shards=plan.shards if kinds == plan.kinds else older.shards)
 
 
 def _labelled_in_train(store: Store, plan: Plan) -> bool:
