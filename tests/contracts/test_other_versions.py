@@ -25,6 +25,7 @@ from fleetalign.storage import lake, layout, statements
 from fleetalign.storage.connect import open_store
 from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.store import Store
+from fleetalign.testing.releases import toy_telemetry
 
 FIRST = Path(__file__).parent / "store-1.0"
 PLAN, RELEASE = "cba866a6e88d0159", "28e1334f771859b6"
@@ -50,9 +51,13 @@ def store(tmp_path: Path) -> Store:
 def test_a_release_of_the_first_version_serves_and_can_be_moved_to(store: Store) -> None:
     assert verify(store, RELEASE) == []
     (telemetry,) = lake.read_parts(store, lake.list_partitions(store, "validated")[0])
-    scores = Scorer.open(store).score(telemetry)
+    scorer = Scorer.open(store)
+    scores = scorer.score(telemetry)
     assert scores.num_rows == telemetry.num_rows
-    assert scores["score"].null_count < scores.num_rows
+    assert set(scores["reason"].to_pylist()) == {"warming_up", "short_history"}, (
+        "its rows are 30 minutes apart, its step is 60 s"
+    )
+    assert scorer.score(toy_telemetry("service", "a", 48))["score"].null_count == 7
     moved = channels.move(store, "champion", RELEASE, "ops", "back", 48.0, DAY)
     assert (moved.sequence, channels.read(store, "champion").release_id) == (2, RELEASE)
 

@@ -1,4 +1,6 @@
-"""The default row of a kind whose entities are all new: pods that live for hours, or a fleet on its first day.
+"""The default row of a kind whose entities are all new.
+
+They are pods that live for hours, or a fleet on its first day.
 
 None of them has enough samples for a threshold of its own. Together they have: their margins are tabulated one after the
 other, as if they were one entity.

@@ -261,7 +261,9 @@ def _incident_columns(times: np.ndarray, incidents: Ints) -> dict[str, Any]:
 def _published(
     scene: _Scene, series: EntitySeries, entity_id: str, earlier: Ints, labels: np.ndarray, maintenance: np.ndarray
 ) -> dict[str, Any]:
-    """Return what the published aligner fits on ``earlier`` incidents and ``labels`` from the calibrate range's start on."""
+    """Return what the published aligner fits on.
+
+    These are the ``earlier`` incidents, and ``labels`` from the calibrate range's start on."""
     from fleetalign.align.tpe import fit
 
     start = scene.calibrate[0]

@@ -38,7 +38,9 @@ def slot_times(slots: Ints, step_seconds: int, start: np.datetime64 = EPOCH) -> 
 
 
 def merge_rows(table: pa.Table, slots: Ints, metrics: Sequence[str]) -> tuple[pa.Table, Bools, dict[str, Bools]]:
-    """Merge the rows of ``table`` (sorted by entity, then time) that share an entity and a slot of ``slots`` [row].
+    """Merge the rows of ``table`` that share an entity and a slot of ``slots`` [row].
+
+    The table is sorted by entity, then time.
 
     Returns:
         The merged rows, each with the keys of the last row of its slot; which rows these are, bool [row]; and for each

@@ -63,7 +63,7 @@ def write_plan(
 
 
 def _says_the_same(store: Store, older: Plan, plan: Plan) -> bool:
-    """Say whether a plan of an older version would be ``plan`` today, and its model would be trained alike."""
+    """Say whether a plan of an older version would be ``plan`` today, trained alike."""
     if older.schema_version.partition(".")[0] == FIRST_PLANS:
         if _labelled_in_train(store, older):
             return False
@@ -82,7 +82,10 @@ def _says_the_same(store: Store, older: Plan, plan: Plan) -> bool:
 
 
 def _cut_as(older: Plan, plan: Plan) -> Plan:
-    """Return a plan 1.x with the ranges of ``plan`` where both cut the same time: feedback moved the cut then."""
+    """Return a plan 1.x with the ranges of ``plan`` where both cut the same time.
+
+    Feedback moved the cut then.
+    """
     kinds = dict(older.kinds)
     for kind, entry in older.kinds.items():
         today = plan.kinds[kind].ranges if kind in plan.kinds else entry.ranges

@@ -72,7 +72,10 @@ def _default_ranges(
     gap: timedelta,
     base: KindPlan | None,
 ) -> Ranges:
-    """Cut ``telemetry`` so that calibrate has its share; feedback moves neither range (contracts 1.4)."""
+    """Cut ``telemetry`` so that calibrate has its share; feedback moves neither range.
+
+    Defined in contracts 1.4.
+    """
     steps = int(np.ceil((1 - config.ranges.calibrate_share) * (telemetry.seconds / step.total_seconds())))
     cut = telemetry.start + steps * step
     if base is not None:

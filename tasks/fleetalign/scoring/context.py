@@ -1,4 +1,4 @@
-"""Earlier telemetry of a store, for the windows and earlier periods of the rows that are to be scored."""
+"""Earlier telemetry of a store, for the windows and earlier periods of new rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Context:
 
 
 def earlier(store: Store, scorer: Scorer, telemetry: pa.Table, start: datetime | None = None) -> Context:
-    """Read what precedes ``telemetry`` in the validated partitions of ``store``, as far as scores depend on it.
+    """Read what precedes ``telemetry`` in the validated partitions of ``store``.
+
+    It reads as far back as scores depend on.
 
     Rows of ``telemetry`` before ``start`` are history too; the store is read only for what they lack.
 

@@ -137,7 +137,7 @@ def fill(panel: Panel, table: pa.Table) -> None:
 
 
 def without_anomalies(panel: Panel, statements: Statements, after_steps: int) -> int:
-    """Remove labelled anomalies, and ``after_steps`` samples after each, from the values of ``panel``.
+    """Remove labelled anomalies, and ``after_steps`` samples after each, from ``panel``.
 
     Returns how many entities lost samples. Their first and last rows stay where they are.
     """

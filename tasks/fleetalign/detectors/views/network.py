@@ -248,7 +248,9 @@ class _Graph(nn.Module):
     def _errors(
         self, c: Tensor, seasonal: Tensor | None, location: Tensor, scale: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return |c - f(recent)| and (c - f(seasonal))^2 of the newest sample, and whether the second counts.
+        """Return the forecast errors of the newest sample, and whether the second counts.
+
+        They are |c - f(recent)| and (c - f(seasonal))^2.
 
         Each is [B, M]. A kind without a period has no earlier one to lack, so its second error always counts.
         """
