@@ -142,7 +142,8 @@ def _add(found: Counted, table: pa.Table, false_column: str, grid: Grid, adjuste
 def _add_newcomers(found: Counted, tables: EntityTables, kind: KindPlan, grid: Grid, adjusted: bool) -> None:
     """Add the new entities of a kind to the fleet's sums.
 
-    All their pages are in unlabelled time."""
+    All their pages are in unlabelled time.
+    """
     for row in (1, 4):
         found.detector[row] += tables.false_points if adjusted else tables.detector.false_pages
         found.random[row] += grid.tails * tables.points if adjusted else tables.random.false_pages[:1]

@@ -263,7 +263,8 @@ def _published(
 ) -> dict[str, Any]:
     """Return what the published aligner fits on.
 
-    These are the ``earlier`` incidents, and ``labels`` from the calibrate range's start on."""
+    These are the ``earlier`` incidents, and ``labels`` from the calibrate range's start on.
+    """
     from fleetalign.align.tpe import fit
 
     start = scene.calibrate[0]
