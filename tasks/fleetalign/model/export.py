@@ -8,10 +8,15 @@ model is named by its bytes and two checkouts must give the same ones (contracts
 from __future__ import annotations
 
 import contextlib
+import copy
+import hashlib
 import io
 import logging
+import pickle
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,6 +45,88 @@ def export(network: Network, window_steps: int) -> bytes:
     import onnx
 
     detector = network.detector
+    model = _weighted(_traced(network, window_steps), network)
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)  # the exporter takes the newest it knows
+    _hide(model, detector.internals)
+    _strip(model)
+    _check(model, network)
+    onnx.checker.check_model(model, full_check=True)
+    exported: bytes = model.SerializeToString(deterministic=True)
+    return exported
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What the exporter made of a network before its weights were folded into constants."""
+
+    program: torch.onnx.ONNXProgram
+    model: onnx.ModelProto
+    """With every weight as an initializer of its own, by its name in the module."""
+
+
+_TRACES: OrderedDict[str, _Trace] = OrderedDict()
+"""By structure. Tracing takes some 15 s of CPU and depends on no weight, yet each kind has a trained and an untrained
+network, and most kinds have the same structure."""
+_MOST_TRACES = 8
+
+
+def _traced(network: Network, window_steps: int) -> _Trace:
+    """Trace ``network``, or return the trace of one with the same structure."""
+    import onnx_ir
+
+    structure = _structure(network, window_steps)
+    found = _TRACES.get(structure)
+    if found is None:
+        program = _program(network, window_steps)
+        found = _Trace(program, onnx_ir.to_proto(program.model))
+        _TRACES[structure] = found
+        while len(_TRACES) > _MOST_TRACES:
+            _TRACES.popitem(last=False)
+    return found
+
+
+def _structure(network: Network, window_steps: int) -> str:
+    """Return a digest of everything that a trace depends on: all of the module but the values of its parameters."""
+    published = network.published.cpu()
+    shell = copy.deepcopy(published).to("meta")
+    buffers = {name: (str(b.dtype), tuple(b.shape), b.numpy().tobytes()) for name, b in published.named_buffers()}
+    parts = (
+        pickle.dumps(shell),
+        buffers,
+        window_steps,
+        network.inputs,
+        network.detector.outputs,
+        network.detector.internals,
+    )
+    return hashlib.sha256(pickle.dumps(parts)).hexdigest()
+
+
+def _weighted(trace: _Trace, network: Network) -> onnx.ModelProto:
+    """Put the weights of ``network`` into a trace of its structure, and fold constants."""
+    import onnx_ir
+    from onnx import numpy_helper
+
+    model = type(trace.model)()
+    model.CopyFrom(trace.model)
+    weights = {name: value.detach().numpy() for name, value in network.published.named_parameters()}
+    for initializer in model.graph.initializer:
+        if initializer.name in weights:
+            initializer.CopyFrom(numpy_helper.from_array(weights.pop(initializer.name), initializer.name))
+    if weights:
+        raise NotReproducible(
+            f"the exporter gave the graph no weight {min(weights)!r}; it changed: use the locked torch, or remove a "
+            "weight that the network does not use"
+        )
+    trace.program.model = onnx_ir.from_proto(model)
+    with _quiet():
+        trace.program.optimize()
+    folded: onnx.ModelProto = trace.program.model_proto
+    return folded
+
+
+def _program(network: Network, window_steps: int) -> torch.onnx.ONNXProgram:
+    """Run the exporter, without folding."""
+    detector = network.detector
     sizes = {
         "window": window_steps,
         "lag": len(network.lags),
@@ -59,17 +146,10 @@ def export(network: Network, window_steps: int) -> bytes:
             input_names=list(network.inputs),
             output_names=[*detector.outputs, *detector.internals],
             dynamic_shapes=shapes,
-            optimize=True,
+            optimize=False,
         )
     assert program is not None, "dynamo=True returns a program"
-    model = program.model_proto
-    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)  # the exporter takes the newest it knows
-    _hide(model, detector.internals)
-    _strip(model)
-    _check(model, network)
-    onnx.checker.check_model(model, full_check=True)
-    exported: bytes = model.SerializeToString(deterministic=True)
-    return exported
+    return program
 
 
 def _example(name: str, sizes: Mapping[str, int]) -> torch.Tensor:

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,9 +16,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleetalign.config import ModelConfig
 from fleetalign.contracts.golden import RELATIVE_FLOOR, STATE_FLOOR
 from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES, Graph, expose, margins, versions
+from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.roles import STATISTICS
+from fleetalign.model import export as export_module
 from fleetalign.model.export import OPSET
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -309,3 +314,23 @@ def test_two_checkouts_give_the_same_bytes(tmp_path, repository):
     for exported in exports[0].values():
         for trace in (str(tmp_path).encode(), b"much-longer-place", str(repository).encode()):
             assert trace not in exported
+
+
+def test_a_trace_is_used_for_other_weights_and_for_no_other_structure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tracing costs most of an export; what it gives depends on no weight."""
+    traced = []
+    program = export_module._program
+    monkeypatch.setattr(export_module, "_TRACES", OrderedDict())
+    monkeypatch.setattr(export_module, "_program", lambda *given: traced.append(given) or program(*given))
+
+    def exported(seed: int, **changes) -> bytes:
+        model = replace(ModelConfig(window_steps=16), **changes)
+        torch.manual_seed(seed)
+        return export_module.export(detector("views").network(model, None), 16)
+
+    first, second = exported(1), exported(2)
+    assert (len(traced), first != second) == (1, True)
+    assert exported(2, clip=5.0) != second, "a constant of the graph is part of its structure"
+    assert len(traced) == 2
+    export_module._TRACES.clear()
+    assert exported(2) == second, "as traced with its own weights"
