@@ -86,7 +86,10 @@ def _traced(network: Network, window_steps: int) -> _Trace:
 
 
 def _structure(network: Network, window_steps: int) -> str:
-    """Return a digest of everything that a trace depends on: all of the module but the values of its parameters."""
+    """Return a digest of everything that a trace depends on.
+
+    That is all of the module but the values of its parameters.
+    """
     published = network.published.cpu()
     shell = copy.deepcopy(published).to("meta")
     buffers = {name: (str(b.dtype), tuple(b.shape), b.numpy().tobytes()) for name, b in published.named_buffers()}
