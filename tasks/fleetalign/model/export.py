@@ -75,33 +75,32 @@ def _traced(network: Network, window_steps: int) -> _Trace:
     import onnx_ir
 
     structure = _structure(network, window_steps)
-    found = _TRACES.get(structure)
-    if found is None:
-        program = _program(network, window_steps)
-        found = _Trace(program, onnx_ir.to_proto(program.model))
-        _TRACES[structure] = found
+    if structure is not None and (found := _TRACES.get(structure)):
+        return found
+    program = _program(network, window_steps)
+    made = _Trace(program, onnx_ir.to_proto(program.model))
+    if structure is not None:
+        _TRACES[structure] = made
         while len(_TRACES) > _MOST_TRACES:
             _TRACES.popitem(last=False)
-    return found
+    return made
 
 
-def _structure(network: Network, window_steps: int) -> str:
+def _structure(network: Network, window_steps: int) -> str | None:
     """Return a digest of everything that a trace depends on.
 
-    That is all of the module but the values of its parameters.
+    That is all of the module but the values of its parameters. None for a module that cannot be pickled, such as one of a
+    class that a function defines: nothing tells whether another one is the same.
     """
     published = network.published.cpu()
     shell = copy.deepcopy(published).to("meta")
     buffers = {name: (str(b.dtype), tuple(b.shape), b.numpy().tobytes()) for name, b in published.named_buffers()}
-    parts = (
-        pickle.dumps(shell),
-        buffers,
-        window_steps,
-        network.inputs,
-        network.detector.outputs,
-        network.detector.internals,
-    )
-    return hashlib.sha256(pickle.dumps(parts)).hexdigest()
+    outside = (window_steps, network.inputs, network.detector.outputs, network.detector.internals)
+    try:
+        parts = pickle.dumps((pickle.dumps(shell), buffers, outside))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+    return hashlib.sha256(parts).hexdigest()
 
 
 def _weighted(trace: _Trace, network: Network) -> onnx.ModelProto:
