@@ -10,7 +10,7 @@ import sys
 import hypothesis
 import pytest
 
-ABSENT = {"airflow", "dvc", "great_expectations", "onnxscript", "pandas", "safetensors", "torch"}
+ABSENT = {"airflow", "dvc", "great_expectations", "onnxscript", "pandas", "safetensors", "scipy", "torch"}
 EXAMPLES = 10
 """Of each property: its arithmetic is tried at length in the environment that has everything."""
 

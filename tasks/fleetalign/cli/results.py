@@ -159,6 +159,7 @@ RESULTS: dict[str, dict[str, str]] = {
         "alarms": "number of samples with an alarm",
         "without_score": "number of samples without a score, by reason",
         "incidents": "`incident_id`, `kind`, `entities`, `start`, `end`, `pages` and top `metrics` of each incident",
+        "notes": "what does not fit the release, and how much history is missing",
         "silences": "`kind`, `entity_id` (`*`: the whole kind), `reason` (`silent` or `frozen`), `start` and `end` (null while it lasts)",
         "targets": "`name` and `where` of each target",
     },
