@@ -62,9 +62,9 @@ def test_rank_one_is_the_smoothed_residual_across_batches_and_from_any_start(pan
     direction = first_direction(np.nan_to_num((history - np.nanmean(history, axis=0)) / np.nanstd(history, axis=0)))
     squares = np.where(seen, residuals(np.nan_to_num(z), seen, direction) ** 2, np.nan)
     expected, total, weight = np.full(STEPS, np.nan), 0.0, 0.0
-    for step in range(WINDOW - 1, STEPS):
+    for step in range(STEPS):  # windows that are not full yet warm the mean
         if seen[step].any():
             total = (1 - SMOOTHING) * total + SMOOTHING * np.nanmean(squares[step])
             weight = (1 - SMOOTHING) * weight + SMOOTHING
-            expected[step] = total / weight
+            expected[step] = total / weight if step >= WINDOW - 1 else np.nan
     np.testing.assert_allclose(found, expected[start:], rtol=1e-4, atol=1e-5)
