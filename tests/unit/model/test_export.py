@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections import OrderedDict
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -16,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetalign.config import ModelConfig
+from fleetalign.config import ModelConfig, ShareADConfig
 from fleetalign.contracts.golden import RELATIVE_FLOOR, STATE_FLOOR
 from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES, Graph, expose, margins, versions
 from fleetalign.detectors.registry import detector
@@ -282,7 +281,7 @@ def test_small_standard_and_without_traces(example):
 EXPORT = """
 import sys, torch
 import fleetalign
-from fleetalign.config import ModelConfig
+from fleetalign.config import ModelConfig, ShareADConfig
 from fleetalign.model.export import export
 from fleetalign.detectors.registry import detector
 assert fleetalign.__file__.startswith(sys.argv[1]), fleetalign.__file__
@@ -324,9 +323,9 @@ def test_a_trace_is_used_for_other_weights_and_for_no_other_structure(monkeypatc
     monkeypatch.setattr(export_module, "_program", lambda *given: traced.append(given) or program(*given))
 
     def exported(seed: int, **changes) -> bytes:
-        model = replace(ModelConfig(window_steps=16), **changes)
+        model = ModelConfig(network="sharead", window_steps=16, sharead=ShareADConfig(latent_size=3), **changes)
         torch.manual_seed(seed)
-        return export_module.export(detector("views").network(model, None), 16)
+        return export_module.export(detector("sharead").network(model, None), 16)
 
     first, second = exported(1), exported(2)
     assert (len(traced), first != second) == (1, True)
