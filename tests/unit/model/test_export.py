@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from fleetalign.config import ModelConfig, ShareADConfig
 from fleetalign.contracts.golden import RELATIVE_FLOOR, STATE_FLOOR
 from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES, Graph, expose, margins, versions
+from fleetalign.detectors.detector import Network
 from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.roles import STATISTICS
 from fleetalign.model import export as export_module
@@ -283,6 +284,7 @@ import sys, torch
 import fleetalign
 from fleetalign.config import ModelConfig, ShareADConfig
 from fleetalign.model.export import export
+from fleetalign.detectors.detector import Network
 from fleetalign.detectors.registry import detector
 assert fleetalign.__file__.startswith(sys.argv[1]), fleetalign.__file__
 for name, model, period in (
@@ -322,14 +324,16 @@ def test_a_trace_is_used_for_other_weights_and_for_no_other_structure(monkeypatc
     monkeypatch.setattr(export_module, "_TRACES", OrderedDict())
     monkeypatch.setattr(export_module, "_program", lambda *given: traced.append(given) or program(*given))
 
-    def exported(seed: int, **changes) -> bytes:
+    def network(seed: int, **changes) -> Network:
         model = ModelConfig(network="sharead", window_steps=16, sharead=ShareADConfig(latent_size=3), **changes)
         torch.manual_seed(seed)
-        return export_module.export(detector("sharead").network(model, None), 16)
+        return detector("sharead").network(model, None)
 
-    first, second = exported(1), exported(2)
+    first, second = (export_module.export(network(seed), 16) for seed in (1, 2))
     assert (len(traced), first != second) == (1, True)
-    assert exported(2, clip=5.0) != second, "a constant of the graph is part of its structure"
-    assert len(traced) == 2
+    structure = export_module._structure(network(1), 16)
+    assert structure == export_module._structure(network(2), 16)
+    assert structure != export_module._structure(network(1, clip=5.0), 16), "a constant of the graph"
+    assert structure != export_module._structure(network(1), 17)
     export_module._TRACES.clear()
-    assert exported(2) == second, "as traced with its own weights"
+    assert export_module.export(network(2), 16) == second, "as traced with its own weights"
