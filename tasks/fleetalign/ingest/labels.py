@@ -53,7 +53,20 @@ LABEL_NAMES = frozenset(
 LABEL_WORDS = re.compile(r"label|lable|anomal|attack|outlier|truth|fault|incident|target|class")
 """A name that contains one of these is a label when the column also holds nothing but two classes."""
 CLASS_WORDS = frozenset(
-    {"label", "lable", "anomaly", "attack", "outlier", "truth", "fault", "failure", "class", "severity", "cause"}
+    {
+        "label",
+        "lable",
+        "anomaly",
+        "attack",
+        "outlier",
+        "truth",
+        "fault",
+        "failure",
+        "incident",
+        "class",
+        "severity",
+        "cause",
+    }
 )
 """A name with one of these words is a label when the column also holds few whole numbers."""
 COUNTING_WORDS = frozenset({"count", "total", "num", "number", "rate", "per", "sum", "seconds", "bytes", "percent"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fleetalign.contracts.arrays import Ints
+from fleetalign.contracts.arrays import Bools, Ints
 from fleetalign.contracts.slots import slots_of
 from fleetalign.contracts.tables import QUARANTINED_CELLS, TELEMETRY
 from fleetalign.storage.quarantine import Rule
@@ -15,7 +15,7 @@ from fleetalign.storage.quarantine import Rule
 
 @dataclass(frozen=True, slots=True)
 class Pivoted:
-    """Telemetry rows, and the quarantined cells of samples that came twice."""
+    """Telemetry rows, and the quarantined cells of samples that another, unequal one replaced."""
 
     wide: pa.Table
     duplicates: pa.Table
@@ -33,8 +33,8 @@ def series_of(table: pa.Table, is_long: bool) -> Ints:
 def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
     """Turn samples (kind, entity_id, timestamp, metric, value) of one kind into telemetry rows.
 
-    Rows come by entity and time. Samples of one entity in one slot become one row, timed at its first sample; of two samples of one metric there,
-    the last in file order is kept and the other goes to the quarantined cells.
+    Rows come by entity and time. Samples of one entity in one slot become one row, timed at its first sample; of two values of one metric there,
+    the last in file order is kept; an unequal other one goes to the quarantined cells.
     """
     entities = samples["entity_id"].combine_chunks().dictionary_encode()
     metrics = samples["metric"].combine_chunks().dictionary_encode()
@@ -44,11 +44,12 @@ def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
     slots = slots_of(times, step_seconds)
     _, first, rows = np.unique(np.stack([entity_codes, slots]), axis=1, return_index=True, return_inverse=True)
     rows = rows.reshape(-1)
-    cells = rows * num_metrics + metric_codes
-    _, last_reversed = np.unique(cells[::-1], return_index=True)
-    kept = len(cells) - 1 - last_reversed
+    given = samples["value"].to_numpy()
+    seen = np.flatnonzero(~np.isnan(given))
     values = np.full((len(first), num_metrics), np.nan)
-    values[rows[kept], metric_codes[kept]] = samples["value"].to_numpy()[kept]
+    values[rows[seen], metric_codes[seen]] = given[seen]  # numpy lets the last of several win
+    lost = np.zeros(len(given), dtype=bool)
+    lost[seen] = given[seen] != values[rows[seen], metric_codes[seen]]
     row_times = np.full(len(first), np.iinfo(np.int64).max)
     np.minimum.at(row_times, rows, times.astype(np.int64))
     key = samples.select(["kind", "entity_id"]).take(pa.array(first))
@@ -63,7 +64,7 @@ def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
             },
         }
     )
-    return Pivoted(wide, _duplicates(samples, kept))
+    return Pivoted(wide, _conflicts(samples, lost))
 
 
 def _codes(encoded: pa.DictionaryArray) -> Ints:
@@ -71,9 +72,7 @@ def _codes(encoded: pa.DictionaryArray) -> Ints:
     return codes
 
 
-def _duplicates(samples: pa.Table, kept: Ints) -> pa.Table:
-    lost = np.ones(samples.num_rows, dtype=bool)
-    lost[kept] = False
+def _conflicts(samples: pa.Table, lost: Bools) -> pa.Table:
     part = samples.filter(pa.array(lost))
     return pa.table(
         [

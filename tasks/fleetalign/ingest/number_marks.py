@@ -13,6 +13,8 @@ from fleetalign.ingest.numbers import grouped_pattern
 
 ENOUGH = 5
 """Numbers of a column whose marks can be trusted."""
+MANY = 100
+"""Numbers with three decimals each, of which some would end in a zero that is not written."""
 KIND = "marks in numbers"
 MARKED_PATTERN = r"\d(,|[.' \x{a0}\x{2009}\x{202f}]\d{3})|^[+-]?,\d"
 """Only these numbers have marks that could mean something else than a decimal point."""
@@ -60,8 +62,9 @@ def _of_one_group(texts: pa.ChunkedArray, mark: str, example: str) -> Evidence:
     num_grouped = _count(texts, rf"^[+-]?[1-9]\d{{0,2}}[{mark}]\d{{3}}$")
     num_small = _count(texts, r"^[+-]?\d{1,3}$")
     if mark == ".":
-        # Three decimals are usual; only beside whole numbers they are strange.
-        doubtful = num_grouped == num_marked and num_grouped >= ENOUGH and num_small >= ENOUGH
+        # Three decimals are usual, but not beside whole numbers, nor in every one of many numbers: writers drop last zeros.
+        every = num_grouped == len(texts) >= MANY
+        doubtful = num_grouped == num_marked and num_grouped >= ENOUGH and (num_small >= ENOUGH or every)
         return Evidence(unclear=example) if doubtful else Evidence()
     other_point = _count(texts, r"^[+-]?\d+\.\d+$") > 0
     is_thousand = other_point or (

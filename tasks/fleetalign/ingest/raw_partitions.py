@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.config import Config
+from fleetalign.contracts.slots import slots_of
 from fleetalign.contracts.tables import KEY_COLUMNS, QUARANTINED_CELLS, TIME
 from fleetalign.errors import BadInput, NotReproducible
 from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch, without_rows
@@ -119,7 +120,7 @@ class RawPartitionWriter:
         if not replace:
             for name, kind in kinds.items():
                 for part in parts:
-                    _refuse_loss(store, name, part, config, _between(kind.wide, "timestamp", part))
+                    _refuse_loss(store, name, part, config, kind)
         for part in parts:
             part_cells = _between(cells, "timestamp", part)
             part_rows = _between(rows, "at", part)
@@ -234,23 +235,43 @@ def _check_divides(step_seconds: int, kind: str, config: Config) -> None:
         )
 
 
-def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, table: pa.Table) -> None:
+def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, kept: _Kind) -> None:
+    """Raise BadInput when the stored partition holds an entity, a metric or a sample that the new one lacks."""
+    table = _measured(_between(kept.wide, "timestamp", part))
     stored = get_partition(store, "raw", kind, part, config.partition)
     if stored is None or table.num_rows == 0:
         return
     held = read_partition(store, stored, ["entity_id", "timestamp"])
-    lost = sorted(set(pc.unique(held["entity_id"]).to_pylist()) - set(pc.unique(table["entity_id"]).to_pylist()))
-    old, new = pc.min_max(held["timestamp"]).as_py(), pc.min_max(table["timestamp"]).as_py()
+    entities = sorted(set(pc.unique(held["entity_id"]).to_pylist()) - set(pc.unique(table["entity_id"]).to_pylist()))
+    metrics = sorted(set(stored.metrics) - set(table.schema.names))
+    lost = _samples(held, stored.step_seconds).join(
+        _samples(table, stored.step_seconds), ["entity_id", "slot"], join_type="left anti"
+    )
     missing = ""
-    if lost:
-        missing = f"{len(lost)} entities such as {lost[0]!r}"
-    elif old["min"] < new["min"] or old["max"] > new["max"]:
-        missing = f"rows from {format_time(old['min'])} to {format_time(old['max'])}"
+    if entities:
+        missing = f"{len(entities)} entities such as {entities[0]!r}"
+    elif metrics:
+        missing = f"{len(metrics)} metrics such as {metrics[0]!r}"
+    elif lost.num_rows:
+        entity_id, first = min(zip(lost["entity_id"].to_pylist(), lost["first"].to_pylist(), strict=True))
+        missing = f"{lost.num_rows} samples such as that of {entity_id!r} at {format_time(first)}"
     if missing:
         raise BadInput(
             f"kind {kind}, {partition_key(part, config.partition)}: the stored partition holds {missing} that these files lack, "
-            "and ingesting them would replace it whole; give files of the whole partition, or --replace"
+            "and ingesting them would replace it whole; give all files of the partition at once (rows of one time are merged), "
+            "or --replace"
         )
+
+
+def _samples(rows: pa.Table, step_seconds: int) -> pa.Table:
+    """Return ``entity_id``, ``slot`` and the ``first`` time of every slot with a row."""
+    slots = slots_of(rows["timestamp"].to_numpy().astype("datetime64[us]"), step_seconds)
+    table = pa.table({"entity_id": rows["entity_id"], "slot": slots, "first": rows["timestamp"]})
+    return (
+        table.group_by(["entity_id", "slot"])
+        .aggregate([("first", "min")])
+        .rename_columns(["entity_id", "slot", "first"])
+    )
 
 
 def _between(table: pa.Table, column: str, part: Interval) -> pa.Table:

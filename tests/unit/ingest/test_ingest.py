@@ -146,7 +146,15 @@ def test_ingesting_again_changes_no_byte_and_a_repaired_source_clears_the_quaran
     ("lines", "lost"),
     [
         ([f"b,2024-05-01T0{hour}:00:00Z,1,1" for hour in range(6)], "1 entities such as 'a'"),
-        (["a,2024-05-01T00:00:00Z,1,1", "a,2024-05-01T01:00:00Z,1,1"], "rows from 2024-05-01T00:00:00Z"),
+        (
+            ["a,2024-05-01T00:00:00Z,1,1", "a,2024-05-01T01:00:00Z,1,1"],
+            "4 samples such as that of 'a' at 2024-05-01T02:00:00Z",
+        ),
+        (
+            [f"a,2024-05-01T0{hour}:00:00Z,1,1" for hour in (0, 1, 2, 4, 5)],
+            "1 samples such as that of 'a' at 2024-05-01T03",
+        ),
+        ([f"a,2024-05-01T0{hour}:00:00Z,1," for hour in range(6)], "1 metrics such as 'mem'"),
     ],
 )
 def test_a_fragment_of_a_stored_partition_is_refused_and_nothing_changes(tmp_path: Path, lines, lost) -> None:
@@ -322,7 +330,7 @@ def test_every_row_read_is_kept_quarantined_or_outside(rows: list[tuple], long: 
     assert (
         result.read == len(lines) == result.kept + sum(result.quarantined_rows.values()) + duplicates + result.outside
     )
-    assert stored == result.kept
+    assert stored <= result.kept if long else stored == result.kept, "samples of one slot are one row"
     kept = sum(
         read_quarantine(store, "rows", kind, day, "day").num_rows
         for kind in ("web", "unknown")

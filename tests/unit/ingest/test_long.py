@@ -61,13 +61,13 @@ def test_of_two_samples_in_a_step_the_last_in_file_order_is_kept() -> None:
         min_size=1,
     )
 )
-def test_every_sample_is_a_cell_or_a_duplicate(rows: list[tuple[str, int, str, float | None]]) -> None:
+def test_every_value_is_that_of_its_cell_or_a_conflict(rows: list[tuple[str, int, str, float | None]]) -> None:
     table = samples(*rows)
     out = pivot(table, 60)
-    cells = {(e, s // 60, m) for e, s, m, _ in rows}
-    assert table.num_rows == len(cells) + out.duplicates.num_rows
-    assert out.wide.num_rows == len({c[:2] for c in cells})
-    last = {(e, s // 60, m): v for e, s, m, v in rows}
+    assert out.wide.num_rows == len({(e, s // 60) for e, s, _, _ in rows})
+    last = {(e, s // 60, m): v for e, s, m, v in rows if v is not None}
+    unequal = [v for e, s, m, v in rows if v is not None and v != last[e, s // 60, m]]
+    assert sorted(map(float, out.duplicates["value_text"].to_pylist())) == sorted(unequal)
     for row in out.wide.to_pylist():
         slot = int((row["timestamp"] - START).total_seconds()) // 60
         for metric in ("x", "y"):
