@@ -19,7 +19,7 @@ from fleetalign.contracts.feedback import in_force
 from fleetalign.contracts.hashing import content_id, readable_json, sha256
 from fleetalign.contracts.plan import FrozenStatements, FrozenTable, KindPlan, Plan, ReusedModel, Shard
 from fleetalign.contracts.tables import TIME, to_parquet
-from fleetalign.errors import BadInput, ConfigError
+from fleetalign.errors import BadInput, ConfigError, NotFound
 from fleetalign.interval import Interval
 from fleetalign.plan import receipts
 from fleetalign.plan.cost import entities_per_shard
@@ -56,18 +56,21 @@ def write_plan(
     plan = draft(store, config, interval, as_of=as_of)
     trained_id = receipts.latest(store, "pretrain")
     if trained_id is not None:
-        trained = read_plan(store, trained_id)
-        if trained.schema_version != plan.schema_version and _says_the_same(store, trained, plan):
+        try:
+            trained = read_plan(store, trained_id)
+            kept = _says_the_same(store, trained, plan)
+        except (BadInput, NotFound):  # a newer fleetalign wrote it, or what it froze is gone: it decides nothing here
+            kept = False
+        if kept:
             return trained_id, trained
     return store_plan(store, plan), plan
 
 
 def _says_the_same(store: Store, older: Plan, plan: Plan) -> bool:
-    """Say whether a plan of an older version would be ``plan`` today, trained alike."""
-    if older.schema_version.partition(".")[0] == FIRST_PLANS:
-        if _labelled_in_train(store, older):
-            return False
-        older = _cut_as(older, plan)
+    """Say whether a plan 1.x would be ``plan`` today, trained alike."""
+    if older.schema_version.partition(".")[0] != FIRST_PLANS or _labelled_in_train(store, older):
+        return False
+    older = _cut_as(older, plan)
     try:
         settings = plan_config(older).build_settings()
     except ConfigError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.contracts.tables import TIME
+from fleetalign.contracts.tables import KEY_COLUMNS, TIME
 from fleetalign.interval import Interval, format_time
 from fleetalign.scoring.score_table import kinds_of
 from fleetalign.scoring.scorer import Scorer
@@ -48,7 +49,9 @@ def earlier(store: Store, scorer: Scorer, telemetry: pa.Table, start: datetime |
         first, given = pc.min(scored).as_py(), pc.min(times).as_py()
         span = timedelta(seconds=scorer.history_steps(kind) * known.step_seconds)
         reach = Interval(first - span, first)
-        found = _stored(store, kind, Interval(reach.start, given), rows["entity_id"]) if given > reach.start else []
+        found = []
+        if given > reach.start:
+            found = _stored(store, kind, Interval(reach.start, given), rows["entity_id"], known.metrics)
         tables += found
         begin = min([given, *(pc.min(part["timestamp"]).as_py() for part in found)])
         before = times.filter(pc.less(times, pa.scalar(first, TIME)))
@@ -65,18 +68,22 @@ def earlier(store: Store, scorer: Scorer, telemetry: pa.Table, start: datetime |
     return Context(pa.concat_tables(tables, promote_options="default") if tables else None, tuple(missing))
 
 
-def _stored(store: Store, kind: str, within: Interval, entity_ids: pa.ChunkedArray) -> list[pa.Table]:
-    """Read the validated rows of these entities inside ``within``."""
+def _stored(
+    store: Store, kind: str, within: Interval, entity_ids: pa.ChunkedArray, metrics: Sequence[str]
+) -> list[pa.Table]:
+    """Read the validated rows of these entities inside ``within``, part by part."""
     wanted, found = pc.unique(entity_ids), []
+    ends = pc.min_max(wanted).as_py()
     for partition in lake.list_partitions(store, "validated", kind, within):
-        part = lake.read_partition(store, partition)
-        time = part["timestamp"]
-        inside = pc.and_(
-            pc.greater_equal(time, pa.scalar(within.start, TIME)), pc.less(time, pa.scalar(within.end, TIME))
-        )
-        part = part.filter(pc.and_(inside, pc.is_in(part["entity_id"], value_set=wanted)))
-        if part.num_rows:
-            found.append(part)
+        columns = [*KEY_COLUMNS, *(metric for metric in metrics if metric in partition.metrics)]
+        for part in lake.read_parts(store, partition, columns, (ends["min"], ends["max"])):
+            time = part["timestamp"]
+            inside = pc.and_(
+                pc.greater_equal(time, pa.scalar(within.start, TIME)), pc.less(time, pa.scalar(within.end, TIME))
+            )
+            part = part.filter(pc.and_(inside, pc.is_in(part["entity_id"], value_set=wanted)))
+            if part.num_rows:
+                found.append(part)
     return found
 
 
