@@ -80,21 +80,10 @@ class Mapping:
     def __post_init__(self) -> None:
         if self.kind:
             checked_kind(self.kind)
-        for name, allowed in (
-            ("layout", get_args(Layout)),
-            ("time_unit", get_args(TimeUnit)),
-            ("decimal", get_args(Decimal)),
-        ):
-            if getattr(self, name) not in allowed:
-                choices = ", ".join(allowed[1:])
-                raise ConfigError(f"mapping: {name} is {getattr(self, name)!r}; must be one of {choices}")
-        if self.time_zone:
-            try:
-                ZoneInfo(self.time_zone)
-            except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones, a name too long for a file
-                raise ConfigError(
-                    f"mapping: time_zone {self.time_zone!r} is unknown; use an IANA name such as Europe/Berlin or UTC"
-                ) from None
+        check_choice("layout", self.layout, get_args(Layout))
+        check_choice("time_unit", self.time_unit, get_args(TimeUnit))
+        check_choice("decimal", self.decimal, get_args(Decimal))
+        check_zone(self.time_zone)
         if self.thousands and self.thousands not in THOUSANDS:
             raise ConfigError(
                 f"mapping: thousands is {self.thousands!r}; must be one of {' '.join(map(repr, THOUSANDS))}"
@@ -132,6 +121,24 @@ class Mapping:
         """The resolved columns that are no metric."""
         names = (self.entity_column, self.time_column, self.kind_column, self.metric_column, self.value_column)
         return (*(n for n in names if n), *self.label_columns)
+
+
+def check_choice(field: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise ConfigError unless the field of a mapping has one of the ``allowed`` values, the first of which is empty."""
+    if value not in allowed:
+        raise ConfigError(f"mapping: {field} is {value!r}; must be one of {', '.join(allowed[1:])}")
+
+
+def check_zone(zone: str) -> None:
+    """Raise ConfigError unless ``zone`` is empty or an IANA time zone."""
+    if not zone:
+        return
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones, a name too long for a file
+        raise ConfigError(
+            f"mapping: time_zone {zone!r} is unknown; use an IANA name such as Europe/Berlin or UTC"
+        ) from None
 
 
 def load_mapping(path: str | Path) -> Mapping:

@@ -10,7 +10,7 @@ from typing import get_args
 
 from fleetalign.config import from_plain, read_yaml
 from fleetalign.errors import ConfigError, UsageError
-from fleetalign.ingest.mapping import ENTITY_NAMES, TIME_NAMES, TimeUnit, first_of
+from fleetalign.ingest.mapping import ENTITY_NAMES, TIME_NAMES, TimeUnit, check_choice, check_zone, first_of
 from fleetalign.storage.layout import checked_kind
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
@@ -60,9 +60,9 @@ class SpanMapping:
     def __post_init__(self) -> None:
         if self.kind:
             checked_kind(self.kind)
-        for name in ("time_unit", "duration_unit"):
-            if getattr(self, name) not in get_args(TimeUnit):
-                raise ConfigError(f"mapping: {name} is {getattr(self, name)!r}; must be one of s, ms, us, ns")
+        check_choice("time_unit", self.time_unit, get_args(TimeUnit))
+        check_choice("duration_unit", self.duration_unit, get_args(TimeUnit))
+        check_zone(self.time_zone)
         for kind in self.span_kinds:
             if kind not in SPAN_KINDS:
                 raise ConfigError(f"mapping: span_kinds has {kind!r}; must be among {', '.join(SPAN_KINDS)}")

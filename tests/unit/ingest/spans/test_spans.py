@@ -343,6 +343,8 @@ def test_wrong_mappings_are_rejected() -> None:
         SpanMapping(span_kinds=("srv",))
     with pytest.raises(ConfigError, match="duration_unit is 'h'"):
         SpanMapping(duration_unit="h")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="time_zone 'Mars/Base' is unknown; use an IANA name"):
+        SpanMapping(time_zone="Mars/Base")
 
 
 def test_status_classes() -> None:
