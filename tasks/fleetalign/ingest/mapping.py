@@ -124,7 +124,10 @@ class Mapping:
 
 
 def check_choice(field: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise ConfigError unless the field of a mapping has one of the ``allowed`` values, the first of which is empty."""
+    """Raise ConfigError unless a mapping's field has one of the ``allowed`` values.
+
+    The first of them is the empty one.
+    """
     if value not in allowed:
         raise ConfigError(f"mapping: {field} is {value!r}; must be one of {', '.join(allowed[1:])}")
 

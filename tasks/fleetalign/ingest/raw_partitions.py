@@ -236,7 +236,10 @@ def _check_divides(step_seconds: int, kind: str, config: Config) -> None:
 
 
 def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, kept: _Kind) -> None:
-    """Raise BadInput when the stored partition holds an entity, a metric or a sample that the new one lacks."""
+    """Raise BadInput when the new partition lacks something of the stored one.
+
+    That is an entity, a metric or a sample.
+    """
     table = _measured(_between(kept.wide, "timestamp", part))
     stored = get_partition(store, "raw", kind, part, config.partition)
     if stored is None or table.num_rows == 0:
