@@ -1,7 +1,8 @@
 PYTHON ?= $(shell for version in 3.11 3.12 3.13; do python$$version -c '' 2> /dev/null && echo python$$version && break; done)
 PORT ?= 8080
 EXAMPLES ?= 10000
-WORKERS ?= 2
+WORKERS ?= 3
+DURATIONS ?= 15
 BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 
@@ -23,12 +24,9 @@ stack: env  ## The same on PostgreSQL, Redis and Celery workers, one of them for
 down: env  ## Stop the Airflow of the demo or of the stack
 	@$(BIN)/python infra/local/demo.py --down
 
-test: env  ## Lint, then every test on WORKERS=2 processes, what runs a real Airflow afterwards on one; seconds per folder
+test: env  ## Lint, then every test on WORKERS=3 processes, one of which runs a real Airflow; seconds per folder
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy
-	@status=0; \
-	$(BIN)/python -m pytest -m "not airflow" --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report= --durations=15 || status=$$?; \
-	$(BIN)/python -m pytest -m airflow --durations=15 tests/e2e || status=$$?; \
-	exit $$status
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder --cov --cov-report= --durations=$(DURATIONS)
 
 fuzz: env  ## Generated inputs at every reader, EXAMPLES=10000 at each of eleven (half an hour of one core)
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/fuzz

@@ -28,6 +28,15 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put each file on one worker, and all that run a real Airflow on the same one: they begin first and mostly wait."""
+    items.sort(key=lambda item: item.get_closest_marker("airflow") is None)
+    for item in items:
+        group = "airflow" if item.get_closest_marker("airflow") else item.location[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print what each folder took, summed over the workers, where the slowest tests are asked for."""
     if not config.option.durations:
