@@ -28,7 +28,7 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put each file on one worker, and all that run a real Airflow on the same one: they begin first and mostly wait."""
     items.sort(key=lambda item: item.get_closest_marker("airflow") is None)
