@@ -26,7 +26,7 @@ down: env  ## Stop the Airflow of the demo or of the stack
 
 test: env  ## Lint, then every test on WORKERS=3 processes, one of which runs a real Airflow; seconds per folder
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder --cov --cov-report= --durations=$(DURATIONS)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report= --durations=$(DURATIONS)
 
 fuzz: env  ## Generated inputs at every reader, EXAMPLES=10000 at each of eleven (half an hour of one core)
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/fuzz

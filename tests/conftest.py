@@ -13,6 +13,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -28,13 +30,21 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put each file on one worker, and all that run a real Airflow on the same one: they begin first and mostly wait."""
+    """Begin with what runs a real Airflow: it takes longest, and mostly waits."""
     items.sort(key=lambda item: item.get_closest_marker("airflow") is None)
-    for item in items:
-        group = "airflow" if item.get_closest_marker("airflow") else item.location[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    return OneAirflow(config, log)
+
+
+class OneAirflow(LoadFileScheduling):
+    """Gives each file to one worker, and all that run a real Airflow to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "airflow" if "pytestmark = pytest.mark.airflow" in (REPOSITORY / file).read_text() else file
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
