@@ -13,8 +13,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -35,16 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("airflow") is None)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+@pytest.hookimpl(optionalhook=True)  # environments of single tests lack pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from scheduler import OneAirflow
+
     return OneAirflow(config, log)
-
-
-class OneAirflow(LoadFileScheduling):
-    """Gives each file to one worker, and all that run a real Airflow to the same one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return "airflow" if "pytestmark = pytest.mark.airflow" in (REPOSITORY / file).read_text() else file
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
