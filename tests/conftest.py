@@ -29,8 +29,9 @@ def skip_or_fail(reason: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what runs a real Airflow: it takes longest, and mostly waits."""
-    items.sort(key=lambda item: item.get_closest_marker("airflow") is None)
+    """Begin with what takes longest: what runs a real Airflow, which mostly waits, and what builds images."""
+    first = ("airflow", "images")
+    items.sort(key=lambda item: next((i for i, name in enumerate(first) if item.get_closest_marker(name)), len(first)))
 
 
 @pytest.hookimpl(optionalhook=True)  # environments of single tests lack pytest-xdist

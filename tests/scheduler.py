@@ -13,5 +13,5 @@ class OneAirflow(LoadFileScheduling):
     """Gives each file to one process, and all that run a real Airflow to the same one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
+        file: str = super()._split_scope(nodeid)
         return "airflow" if "pytestmark = pytest.mark.airflow" in (REPOSITORY / file).read_text() else file

@@ -49,6 +49,10 @@ class Interval:
         """Return whether the two ranges share an instant."""
         return self.start < other.end and other.start < self.end
 
+    def widened(self, by: timedelta) -> Interval:
+        """Return the range that begins ``by`` earlier and ends ``by`` later."""
+        return Interval(self.start - by, self.end + by)
+
     def as_json(self) -> dict[str, str]:
         """Return ``start`` and ``end`` as ISO 8601 text."""
         return {"start": format_time(self.start), "end": format_time(self.end)}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fleetalign.ingest.mapping import Mapping
+    from fleetalign.ingest.source import Stored
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def run(
     feedback_path: str | None = None,
     interval: Interval | None = None,
     as_of: datetime | None = None,
-    replace: bool = False,
+    stored: Stored = "keep",
     promote_by: str | None,
     progress: Progress | None = None,
 ) -> Run:
@@ -82,7 +83,7 @@ def run(
     from fleetalign.validate.stored import validate_intervals
 
     ingested = steps.ingest_files(
-        config, store_uri, path, mapping, interval, feedback_path=feedback_path, replace=replace, progress=progress
+        config, store_uri, path, mapping, interval, feedback_path=feedback_path, stored=stored, progress=progress
     )
     intervals = (partition.interval for partition in ingested.partitions)
     validated = validate_intervals(open_store(store_uri), config, intervals, progress)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fleetalign.explain.explanation import EntityExplanation, ReleaseExplanation
     from fleetalign.ingest.mapping import Mapping as FileMapping
     from fleetalign.ingest.raw_partitions import IngestResult
+    from fleetalign.ingest.source import Stored
     from fleetalign.validate.stored import Validated
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def ingest_files(
     interval: Interval | None = None,
     *,
     feedback_path: str | None = None,
-    replace: bool = False,
+    stored: Stored = "keep",
     progress: Progress | None = None,
 ) -> IngestResult:
     """Bring files into raw partitions, and their feedback into the store.
@@ -89,7 +90,7 @@ def ingest_files(
     store = open_store(store_uri)
     # Before telemetry is written, so that a wrong feedback file stops the run early.
     feedback = read_feedback_file(feedback_path, mapping.kind or DEFAULT_KIND, store=store) if feedback_path else None
-    result = ingest(store, config, path, mapping, interval, progress, replace=replace)
+    result = ingest(store, config, path, mapping, interval, progress, stored=stored)
     if feedback_path and feedback is not None:
         for warning in import_files(store, feedback, feedback_path, _now()).warnings:
             _log.warning(warning)

@@ -17,7 +17,7 @@ import pytest
 from conftest import skip_or_fail
 from e2e.local_airflow import module
 
-pytestmark = pytest.mark.airflow
+pytestmark = pytest.mark.images
 STEP_SECONDS = 600
 # As Airflow's images are: pip runs as a user without rights outside its home, in an environment that is on PATH.
 BASE = """
@@ -27,7 +27,7 @@ RUN useradd --uid 50000 --gid 0 --create-home airflow
 ENV PATH=/home/airflow/.local/bin:/usr/bin:/bin
 COPY constraints.txt /constraints.txt
 USER airflow
-RUN python3.11 -m venv /home/airflow/.local && pip install --no-cache-dir --no-compile --constraint /constraints.txt apache-airflow
+RUN python3.11 -m venv /home/airflow/.local && pip install --no-cache-dir --constraint /constraints.txt apache-airflow
 """
 ABOUT = """
 import importlib.util, json, os
@@ -73,7 +73,7 @@ def pip_options(folder: Path) -> tuple[str, ...]:
     environment.VENV = venv
     lines = (f"{option} = {' '.join(values)}" for option, values in settings.items())
     configuration = folder / "pip.conf"
-    configuration.write_text("\n".join(["[global]", "timeout = 120", *lines, ""]))
+    configuration.write_text("\n".join(["[global]", "timeout = 120", *lines, "[install]", "no-compile = yes", ""]))
     volumes = [f"{configuration}:/etc/pip.conf:ro"]
     for option, values in settings.items():
         for place in (Path(value.removeprefix("file://")) for value in values):

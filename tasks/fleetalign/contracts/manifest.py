@@ -11,7 +11,7 @@ from fleetalign.contracts.document import Document
 from fleetalign.contracts.plan import Ranges
 from fleetalign.errors import Corrupt
 
-MANIFEST_VERSION = "1.2"
+MANIFEST_VERSION = "1.3"
 Verdict = Literal["pass", "fail", "not_applicable"]
 
 
@@ -110,7 +110,8 @@ class KindManifest(Document):
 class Manifest(Document):
     """A release. Its id is the hash of everything else in it, the hashes of its files included."""
 
-    schema_version: str = MANIFEST_VERSION
+    schema_version: str = "1.2"
+    """1.3, if it has ``phases``."""
     release_id: str
     files: tuple[ReleaseFile, ...]
     kinds: Mapping[str, KindManifest]
@@ -121,6 +122,8 @@ class Manifest(Document):
     aligner_id: str
     mutes: str | None
     """None: nothing is muted."""
+    phases: str | None = None
+    """Key of the table; None: every entity reports on the grid."""
     data_version: str
     """Id of the telemetry that the release was built from."""
     ranges: Mapping[str, Ranges]
@@ -133,9 +136,14 @@ class Manifest(Document):
     """sha256 of the stored bytes; empty while the release is not published."""
 
     def as_document(self) -> dict[str, Any]:
-        """Return the JSON object without ``digest``, which follows from it."""
+        """Return the JSON object without what follows from it or is absent.
+
+        That is ``digest``, and ``phases`` where there are none.
+        """
         document = Document.as_document(self)
         del document["digest"]
+        if self.phases is None:
+            del document["phases"]
         return document
 
     def file(self, key: str) -> ReleaseFile:

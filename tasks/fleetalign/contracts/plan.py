@@ -75,6 +75,15 @@ class PartitionEntry(Document):
     metrics: tuple[str, ...]
     rows: int
     files: tuple[PartitionFile, ...]
+    phases: PartitionFile | None = None
+    """The phases of its entities; None: every row lies on the grid."""
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the JSON object; a partition without phases has no such field."""
+        document = Document.as_document(self)
+        if self.phases is None:
+            del document["phases"]
+        return document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,4 +143,13 @@ class Plan(Document):
     reuse: ReusedModel | None = None
     """The model that is aligned anew; None: this plan trains one."""
     shards: tuple[Shard, ...]
+    phases: FrozenTable | None = None
+    """The phases of the entities that have one; None: all report on the grid."""
     seeds: Mapping[str, int]
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the JSON object, without ``phases`` where all entities report on the grid."""
+        document = Document.as_document(self)
+        if self.phases is None:
+            del document["phases"]
+        return document

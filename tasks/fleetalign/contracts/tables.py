@@ -241,6 +241,12 @@ SCORES = TableContract(
     ),
     ("kind", "entity_id", "timestamp"),
 )
+PHASES = TableContract(
+    "phases",
+    "1.0",
+    pa.schema([*_KEY, ("phase_us", pa.int64())]),
+    ("kind", "entity_id"),
+)
 SPAN_STATS = TableContract(
     "span_stats",
     "1.0",
@@ -272,5 +278,16 @@ CONTRIBUTIONS = pa.field("contributions", pa.map_(pa.string(), pa.float32()))
 
 TABLES: dict[str, TableContract] = {
     t.name: t
-    for t in (TELEMETRY, QUARANTINED_CELLS, QUARANTINED_ROWS, FEEDBACK, MUTES, NORMALIZER, ALIGNER, SCORES, SPAN_STATS)
+    for t in (
+        TELEMETRY,
+        QUARANTINED_CELLS,
+        QUARANTINED_ROWS,
+        FEEDBACK,
+        MUTES,
+        NORMALIZER,
+        ALIGNER,
+        PHASES,
+        SCORES,
+        SPAN_STATS,
+    )
 }

@@ -97,7 +97,9 @@ def score_and_send(
     end: datetime | None = None,
     unread: Collection[str] = (),
 ) -> Scored:
-    """Score ``telemetry`` and send the scores to ``targets``; log a line for what is silent.
+    """Score ``telemetry`` (timed at its slots) and send the scores to ``targets``.
+
+    It logs a line for what is silent.
 
     Rows before ``start`` are context only, and so is the validated telemetry of ``store`` before the first row. What does
     not fit the release is logged. ``end`` and ``unread`` are those of ``find_silences``.
@@ -112,7 +114,7 @@ def score_and_send(
     notes = (*found.doubts, *context.missing)
     for note in notes:
         _log.warning("%s", note)
-    scores = scorer.score(telemetry, start=start, contributions="alarms", context=context.rows)
+    scores = scorer.score(telemetry, start=start, contributions="alarms", context=context.rows, on_grid=True)
     silences = find_silences(scorer, telemetry, config.emit.silent_steps, start, end, unread)
     for line in silences.lines():
         _log.warning("%s", line)
@@ -150,7 +152,7 @@ def score_files(
     telemetry = files.read(config)
     if not files.mapping.kind:
         telemetry = _of_the_only_kind(scorer, telemetry)
-    return score_and_send(store, config, scorer, telemetry, targets, start, now)
+    return score_and_send(store, config, scorer, scorer.on_grid(telemetry), targets, start, now)
 
 
 def _of_the_only_kind(scorer: Scorer, telemetry: pa.Table) -> pa.Table:

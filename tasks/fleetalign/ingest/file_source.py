@@ -16,7 +16,8 @@ from fleetalign.ingest.header import refuse_other_header
 from fleetalign.ingest.listing import SourceFile, list_files, with_path_columns
 from fleetalign.ingest.mapping import DEFAULT_KIND, Mapping, load_mapping, resolve
 from fleetalign.ingest.numbers import plain
-from fleetalign.ingest.source import READING, Reading, Refused
+from fleetalign.ingest.placing import EDGE
+from fleetalign.ingest.source import READING, Reading, Refused, Stored
 from fleetalign.interval import Interval
 from fleetalign.progress import Progress
 from fleetalign.storage.quarantine import Rule, count_rules
@@ -28,10 +29,10 @@ class FileSource:
     A file is read whole or refused whole: half of a file whose end is damaged must not look like all of it.
     """
 
-    def __init__(self, path: str | Path, mapping: Mapping, *, replace: bool = True) -> None:
+    def __init__(self, path: str | Path, mapping: Mapping, *, stored: Stored = "replace") -> None:
         self.name = str(path)
         self._mapping = mapping
-        self._replace = replace
+        self._stored = stored
 
     @classmethod
     def from_config(cls, config: Config) -> FileSource:
@@ -46,11 +47,13 @@ class FileSource:
         Raises UsageError when the columns of a file do not fit the mapping, or when a metric or an ignored column
         that the mapping names is in none of them.
         """
+        # Late rows are placed with what is stored, beyond the ends of the range too.
+        reach = interval if interval is None or self._stored == "merge" else interval.widened(EDGE)
         yield Reading(
-            interval=interval,
+            interval=None if self._stored == "merge" else interval,
             origin=Path(self.name).name,
-            objects=self._objects(list_files(self.name), interval, progress),
-            replace=self._replace,
+            objects=self._objects(list_files(self.name), reach, progress),
+            stored=self._stored,
         )
 
     def _objects(

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.arrays import Bools, Ints
-from fleetalign.contracts.slots import slots_of
 from fleetalign.contracts.tables import QUARANTINED_CELLS, TELEMETRY
+from fleetalign.ingest.placing import SLOT
 from fleetalign.storage.quarantine import Rule
 
 
@@ -30,18 +30,20 @@ def series_of(table: pa.Table, is_long: bool) -> Ints:
     return _codes(entities) * max(1, len(metrics.dictionary)) + _codes(metrics)
 
 
-def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
-    """Turn samples (kind, entity_id, timestamp, metric, value) of one kind into telemetry rows.
+def pivot(samples: pa.Table) -> Pivoted:
+    """Turn samples of one kind into telemetry rows.
 
-    Rows come by entity and time. Samples of one entity in one slot become one row, timed at its first sample; of two values of one metric there,
-    the last in file order is kept; an unequal other one goes to the quarantined cells.
+    ``samples`` has the columns kind, entity_id, timestamp, metric, value and SLOT, the rows have SLOT too.
+
+    Rows come by entity and time. Samples of one entity in one slot become one row, timed at its first sample; of two
+    values of one metric there, the last in file order is kept; an unequal other one goes to the quarantined cells.
     """
     entities = samples["entity_id"].combine_chunks().dictionary_encode()
     metrics = samples["metric"].combine_chunks().dictionary_encode()
     entity_codes, metric_codes = _codes(entities), _codes(metrics)
     times = samples["timestamp"].to_numpy().astype("datetime64[us]")
     num_metrics = max(1, len(metrics.dictionary))
-    slots = slots_of(times, step_seconds)
+    slots = samples[SLOT].to_numpy().astype(np.int64)
     _, first, rows = np.unique(np.stack([entity_codes, slots]), axis=1, return_index=True, return_inverse=True)
     rows = rows.reshape(-1)
     given = samples["value"].to_numpy()
@@ -52,11 +54,12 @@ def pivot(samples: pa.Table, step_seconds: int) -> Pivoted:
     lost[seen] = given[seen] != values[rows[seen], metric_codes[seen]]
     row_times = np.full(len(first), np.iinfo(np.int64).max)
     np.minimum.at(row_times, rows, times.astype(np.int64))
-    key = samples.select(["kind", "entity_id"]).take(pa.array(first))
+    key = samples.select(["kind", "entity_id", SLOT]).take(pa.array(first))
     wide = pa.table(
         {
             "kind": key["kind"],
             "entity_id": key["entity_id"],
+            SLOT: key[SLOT],
             "timestamp": pa.array(row_times).cast(pa.timestamp("us")).cast(TELEMETRY.schema.field("timestamp").type),
             **{
                 name: pa.array(values[:, i], mask=np.isnan(values[:, i]))

@@ -8,22 +8,36 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.config import Config
-from fleetalign.contracts.slots import slots_of
+from fleetalign.contracts.phases import Phases, nearest_slots
+from fleetalign.contracts.slots import slot_times, slots_of
 from fleetalign.contracts.tables import KEY_COLUMNS, QUARANTINED_CELLS, TIME
 from fleetalign.errors import BadInput, NotReproducible
 from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch, without_rows
 from fleetalign.ingest.long import pivot, series_of
+from fleetalign.ingest.merging import as_samples, held_partitions, held_rows, without_repeats
+from fleetalign.ingest.placing import EDGE, SLOT, in_partition, place, starts_of, with_slots
 from fleetalign.ingest.sampling import infer_step_seconds, split_by_clock, times_of
+from fleetalign.ingest.source import Stored
 from fleetalign.ingest.times import within
 from fleetalign.interval import LENGTHS, Interval, format_time, partition_key, split
-from fleetalign.storage.lake import Partition, get_partition, read_partition, write_partition
-from fleetalign.storage.quarantine import Rule, count_rules, first_taken_out, write_quarantine
+from fleetalign.storage.lake import Partition, get_partition, read_partition, read_phases, write_partition
+from fleetalign.storage.quarantine import (
+    Rule,
+    What,
+    count_rules,
+    first_taken_out,
+    read_quarantine,
+    without_equal,
+    write_quarantine,
+)
 from fleetalign.storage.store import Store
 
+KEPT = (*KEY_COLUMNS, SLOT)
 NO_TIME_AT_ALL = Interval(datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 2, tzinfo=UTC))
 """Quarantined rows go here when the run has no range and not one row has a usable time."""
 
@@ -66,7 +80,25 @@ def merged(results: Sequence[IngestResult]) -> IngestResult:
 @dataclass(slots=True)
 class _Kind:
     wide: pa.Table
+    """Telemetry rows with SLOT."""
     step_seconds: int
+    phases: dict[np.datetime64, pa.Table]
+    """By the start of a partition those of its entities; none where all its rows lie on the grid."""
+    touched: frozenset[np.datetime64] | None = None
+    """Starts of the partitions that change; None: all that have rows."""
+
+    def part(self, part: Interval) -> pa.Table:
+        """Return the rows of ``part`` if it changes, with the metrics that have a value there.
+
+        The columns of other days of a run must not change this day's bytes.
+        """
+        touched = self.touched is None or np.datetime64(part.start.replace(tzinfo=None), "us") in self.touched
+        table = in_partition(self.wide, part) if touched else self.wide.slice(0, 0)
+        return table.select([n for n in table.schema.names if n in KEPT or table[n].null_count < table.num_rows])
+
+    def phases_of(self, part: Interval) -> pa.Table | None:
+        """Return the phases of the entities of ``part``."""
+        return self.phases.get(np.datetime64(part.start.replace(tzinfo=None), "us"))
 
 
 @dataclass(slots=True)
@@ -97,17 +129,22 @@ class RawPartitionWriter:
             for kind in pc.unique(batch.kept["kind"]).to_pylist():
                 self._kept[kind, batch.is_long].append(batch.kept.filter(pc.equal(batch.kept["kind"], kind)))
 
-    def write(self, store: Store, config: Config, replace: bool) -> IngestResult:
+    def write(self, store: Store, config: Config, how: Stored = "keep") -> IngestResult:
         """Write every raw partition and its quarantine; a kind of unknown step is quarantined.
 
-        Raises BadInput when a step does not divide the partition, and without ``replace`` also when a stored partition
-        holds entities or times that these rows lack: writing would lose them. Nothing is written then.
+        ``how`` says what becomes of stored partitions. Raises BadInput when a step does not divide the partition, and
+        with ``keep`` also when a stored partition holds entities or times that these rows lack: writing would lose
+        them. Nothing is written then.
         """
         duplicates: list[pa.Table] = []
-        kinds = self._assemble(config, duplicates)
+        kinds = self._assemble(config, duplicates, store if how == "merge" else None)
         num_duplicates = sum(t.num_rows for t in duplicates)
-        cells = pa.concat_tables([QUARANTINED_CELLS.empty(), *self._cells, *duplicates])
+        cells = self._of_the_range(pa.concat_tables([QUARANTINED_CELLS.empty(), *self._cells]), "timestamp")
+        cells = pa.concat_tables([cells, *duplicates])
         rows = pa.concat_tables([ROWS_WITH_TIME.empty_table(), *self._rows])
+        all_rows = rows.num_rows
+        rows = self._of_the_range(rows, "at")
+        self.outside += all_rows - rows.num_rows
         kept = self._kept_rows - num_duplicates
         if self.read != kept + rows.num_rows + num_duplicates + self.outside:
             raise NotReproducible(
@@ -117,26 +154,25 @@ class RawPartitionWriter:
         partitions: list[Partition] = []
         first, *_ = split(self._range(kinds, rows), config.partition)
         parts = self._parts(kinds, [rows["at"], cells["timestamp"]], first, config)
-        if not replace:
+        if how == "keep":
             for name, kind in kinds.items():
                 for part in parts:
                     _refuse_loss(store, name, part, config, kind)
         for part in parts:
-            part_cells = _between(cells, "timestamp", part)
+            part_cells = _between(cells, "timestamp", self._filing(part, parts))
             part_rows = _between(rows, "at", part)
             untimed = rows.filter(pc.is_null(rows["at"])) if part == first else rows.slice(0, 0)
             for name in sorted({*kinds, *pc.unique(rows["kind"]).to_pylist(), UNKNOWN_KIND}):
                 own_cells, own_rows = _of_kind(part_cells, name), _of_kind(part_rows, name)
                 filed = pa.concat_tables([own_rows, _of_kind(untimed, name)]).drop_columns(["at"])
+                # Rows without a usable time are not counted: which partition they are filed under depends on the
+                # run's range, and a partition's bytes must not.
+                taken_out = {"quarantined_rows": count_rules(own_rows), "quarantined_cells": count_rules(own_cells)}
+                if how == "merge":
+                    filed, own_cells, taken_out = _with_earlier(store, config, name, part, filed, own_cells, taken_out)
                 write_quarantine(store, "rows", "ingest", name, part, config.partition, filed)
                 write_quarantine(store, "cells", "ingest", name, part, config.partition, own_cells)
                 if name in kinds:
-                    # Rows without a usable time are not counted: which partition they are filed under depends on the
-                    # run's range, and a partition's bytes must not.
-                    taken_out = {
-                        "quarantined_rows": count_rules(own_rows),
-                        "quarantined_cells": count_rules(own_cells),
-                    }
                     partitions += _write_part(store, name, kinds[name], part, config, taken_out)
         return IngestResult(
             partitions=tuple(sorted(partitions, key=lambda p: (p.kind, p.interval))),
@@ -148,37 +184,75 @@ class RawPartitionWriter:
             first_quarantined=self._first or first_taken_out(rows, cells, self.origin),
         )
 
-    def _assemble(self, config: Config, duplicates: list[pa.Table]) -> dict[str, _Kind]:
-        """Build one wide table per kind; what the long layout had twice goes to ``duplicates``."""
+    def _assemble(self, config: Config, duplicates: list[pa.Table], merged_into: Store | None) -> dict[str, _Kind]:
+        """Build one wide table per kind; what the long layout had twice goes to ``duplicates``.
+
+        What ``merged_into`` holds of the same time is part of it.
+        """
         assembled: dict[str, _Kind] = {}
         for name in sorted({kind for kind, _ in self._kept}):
             layouts = (False, True)
             read = {long: _joined(parts) for long in layouts if (parts := self._kept.pop((name, long), None))}
-            step_seconds = config.steps.get(name) or _step_of(read, name)
+            held: list[Partition] = []
+            if merged_into is not None:
+                columns = (table["timestamp"] for table in read.values())
+                held = held_partitions(merged_into, name, columns, config.partition)
+            step_seconds = config.steps.get(name) or next((p.step_seconds for p in held), None) or _step_of(read, name)
             if step_seconds is None:
                 self._rows += [without_rows(t, Rule.UNKNOWN_STEP, self.origin, t["timestamp"]) for t in read.values()]
                 continue
             _check_divides(step_seconds, name, config)
-            tables = []
-            for is_long in list(read):
-                table = read.pop(is_long)
-                if self.interval is None:
-                    table, strays = split_by_clock(table, self.origin)
+            if self.interval is None:
+                for is_long, table in read.items():
+                    read[is_long], strays = split_by_clock(table, self.origin)
                     self._rows.append(strays)
+            came = sum(table.num_rows for table in read.values())
+            times = [times_of(table) for table in read.values()]
+            if held and merged_into is not None:
+                _put_before(read, held_rows(merged_into, held))
+            keys = pa.concat_tables([table.select(["entity_id", "timestamp"]) for table in read.values()])
+            placed, first, tables = place(name, keys, step_seconds, config.partition, self.interval), 0, []
+            self._kept_rows += came - keys.num_rows
+            touched = None
+            if held:
+                touched = starts_of(np.concatenate([*times, placed.at[len(placed.at) - came :]]), config.partition)
+            for is_long in list(read):
+                whole = read.pop(is_long)
+                table = with_slots(whole, placed, first)
+                first += whole.num_rows
+                self.outside += whole.num_rows - table.num_rows
                 self._kept_rows += table.num_rows
                 if is_long:
-                    pivoted = pivot(table, step_seconds)
+                    pivoted = pivot(table)
                     duplicates.append(pivoted.duplicates)
                     table = pivoted.wide
                 tables.append(table)
-            assembled[name] = _Kind(pa.concat_tables(tables, promote_options="default"), step_seconds)
+            wide = pa.concat_tables(tables, promote_options="default")
+            assembled[name] = _Kind(wide, step_seconds, placed.phases, touched)
         return assembled
+
+    def _filing(self, part: Interval, parts: list[Interval]) -> Interval:
+        """Return the times of the cells that are filed under ``part``.
+
+        Those of samples that jitter put beyond an end of the range belong to the partition at that end.
+        """
+        if self.interval is None:
+            return part
+        reach = part.widened(EDGE)
+        return Interval(reach.start if part == parts[0] else part.start, reach.end if part == parts[-1] else part.end)
+
+    def _of_the_range(self, table: pa.Table, column: str) -> pa.Table:
+        """Leave out what was quarantined beyond the range: the run of that time quarantines it."""
+        if self.interval is None:
+            return table
+        return table.filter(pc.fill_null(within(table[column], self.interval.start, self.interval.end), True))
 
     def _parts(
         self, kinds: dict[str, _Kind], quarantined: list[pa.ChunkedArray], first: Interval, config: Config
     ) -> list[Interval]:
         """Return the run's first partition and all that hold anything; the range may be decades."""
-        columns = [*(k.wide["timestamp"] for k in kinds.values()), *quarantined]
+        quarantined = [self._of_the_range(pa.table({"at": column}), "at")["at"] for column in quarantined]
+        columns = [*(k.wide[SLOT] for k in kinds.values()), *quarantined]
         times = pa.chunked_array([chunk for column in columns for chunk in column.chunks], TIME)
         floors = pc.unique(pc.floor_temporal(times.drop_null(), unit=config.partition)).to_pylist()
         length = LENGTHS[config.partition]
@@ -188,7 +262,7 @@ class RawPartitionWriter:
         """Return the range of the run, or that of the rows."""
         if self.interval is not None:
             return self.interval
-        times = [k.wide["timestamp"] for k in kinds.values()] + [rows["at"].drop_null()]
+        times = [k.wide[SLOT] for k in kinds.values()] + [rows["at"].drop_null()]
         ends = [pc.min_max(t) for t in times if len(t)]
         if not ends:
             return NO_TIME_AT_ALL
@@ -196,15 +270,50 @@ class RawPartitionWriter:
         return Interval(min(e["min"].as_py() for e in ends), last + timedelta(microseconds=1))
 
 
+def _put_before(read: dict[bool, pa.Table], held: pa.Table) -> None:
+    """Put stored rows before those that were ``read``, in the layout of those.
+
+    A row that is stored already is left out.
+    """
+    if True in read:
+        read[True] = pa.concat_tables([as_samples(held), read[True]])
+    else:
+        read[False] = pa.concat_tables([held, without_repeats(read[False], held)], promote_options="default")
+
+
+def _with_earlier(
+    store: Store,
+    config: Config,
+    kind: str,
+    part: Interval,
+    rows: pa.Table,
+    cells: pa.Table,
+    taken_out: dict[str, dict[str, int]],
+) -> tuple[pa.Table, pa.Table, dict[str, dict[str, int]]]:
+    """Add what an earlier ingest quarantined from a partition, and its counts."""
+    stored = get_partition(store, "raw", kind, part, config.partition)
+    counts = stored.document["counts"] if stored is not None else {}
+    found = []
+    whats: tuple[tuple[What, pa.Table], ...] = (("rows", rows), ("cells", cells))
+    for what, table in whats:
+        earlier = read_quarantine(store, what, "ingest", kind, part, config.partition)
+        fresh = without_equal(table, earlier)
+        name = f"quarantined_{what}"
+        counted = count_rules(fresh) if what == "cells" else taken_out[name] if fresh.num_rows else {}
+        taken_out = {**taken_out, name: dict(sorted((Counter(counts.get(name, {})) + Counter(counted)).items()))}
+        found.append(pa.concat_tables([earlier, fresh]))
+    return found[0], found[1], taken_out
+
+
 def _write_part(
     store: Store, name: str, kind: _Kind, part: Interval, config: Config, taken_out: dict[str, dict[str, int]]
 ) -> list[Partition]:
     """Write the raw partition of ``part`` if it has rows; ``taken_out`` goes into its counts."""
-    table = _measured(_between(kind.wide, "timestamp", part))
+    table = kind.part(part).drop_columns([SLOT])
     if table.num_rows == 0:
         return []
-    counts = {"kept": table.num_rows, **taken_out}
-    return [write_partition(store, "raw", name, part, config.partition, table, kind.step_seconds, counts)]
+    counts, phases = {"kept": table.num_rows, **taken_out}, kind.phases_of(part)
+    return [write_partition(store, "raw", name, part, config.partition, table, kind.step_seconds, counts, phases)]
 
 
 def _joined(parts: list[pa.Table]) -> pa.Table:
@@ -240,16 +349,15 @@ def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, kept: 
 
     That is an entity, a metric or a sample.
     """
-    table = _measured(_between(kept.wide, "timestamp", part))
+    table = kept.part(part)
     stored = get_partition(store, "raw", kind, part, config.partition)
     if stored is None or table.num_rows == 0:
         return
     held = read_partition(store, stored, ["entity_id", "timestamp"])
+    held = held.append_column(SLOT, _slots_held(store, stored, held))
     entities = sorted(set(pc.unique(held["entity_id"]).to_pylist()) - set(pc.unique(table["entity_id"]).to_pylist()))
     metrics = sorted(set(stored.metrics) - set(table.schema.names))
-    lost = _samples(held, stored.step_seconds).join(
-        _samples(table, stored.step_seconds), ["entity_id", "slot"], join_type="left anti"
-    )
+    lost = _samples(held).join(_samples(table), ["entity_id", SLOT], join_type="left anti")
     missing = ""
     if entities:
         missing = f"{len(entities)} entities such as {entities[0]!r}"
@@ -262,32 +370,29 @@ def _refuse_loss(store: Store, kind: str, part: Interval, config: Config, kept: 
         raise BadInput(
             f"kind {kind}, {partition_key(part, config.partition)}: the stored partition holds {missing} that these files lack, "
             "and ingesting them would replace it whole; give all files of the partition at once (rows of one time are merged), "
-            "or --replace"
+            "--merge to add them to it, or --replace"
         )
 
 
-def _samples(rows: pa.Table, step_seconds: int) -> pa.Table:
-    """Return ``entity_id``, ``slot`` and the ``first`` time of every slot with a row."""
-    slots = slots_of(rows["timestamp"].to_numpy().astype("datetime64[us]"), step_seconds)
-    table = pa.table({"entity_id": rows["entity_id"], "slot": slots, "first": rows["timestamp"]})
-    return (
-        table.group_by(["entity_id", "slot"])
-        .aggregate([("first", "min")])
-        .rename_columns(["entity_id", "slot", "first"])
-    )
+def _slots_held(store: Store, stored: Partition, rows: pa.Table) -> pa.Array:
+    """Return where the slot of each of the ``rows`` of a stored partition begins."""
+    phases, times = read_phases(store, stored), times_of(rows)
+    if phases is None:
+        slots = slots_of(times, stored.step_seconds)
+    else:
+        slots = nearest_slots(times, stored.step_seconds, Phases(phases).of(rows["entity_id"]))
+    return pa.array(slot_times(slots, stored.step_seconds)).cast(TIME)
+
+
+def _samples(rows: pa.Table) -> pa.Table:
+    """Return ``entity_id``, SLOT and the ``first`` time of every slot with a row."""
+    table = rows.select(["entity_id", SLOT, "timestamp"]).group_by(["entity_id", SLOT])
+    return table.aggregate([("timestamp", "min")]).rename_columns(["entity_id", SLOT, "first"])
 
 
 def _between(table: pa.Table, column: str, part: Interval) -> pa.Table:
     inside = pc.fill_null(within(table[column], part.start, part.end), False)
     return table if pc.all(inside).as_py() else table.filter(inside)
-
-
-def _measured(table: pa.Table) -> pa.Table:
-    """Drop the metrics that have no value in ``table``.
-
-    The columns of other days of a run must not change this day's bytes.
-    """
-    return table.select([n for n in table.schema.names if n in KEY_COLUMNS or table[n].null_count < table.num_rows])
 
 
 def _of_kind(table: pa.Table, kind: str) -> pa.Table:

@@ -18,8 +18,9 @@ from fleetalign.errors import BadInput
 from fleetalign.ingest.batch import read_telemetry
 from fleetalign.ingest.file_source import FileSource
 from fleetalign.ingest.mapping import Mapping
+from fleetalign.ingest.placing import EDGE
 from fleetalign.ingest.raw_partitions import IngestResult, RawPartitionWriter, merged
-from fleetalign.ingest.source import Reading, Refused, open_source
+from fleetalign.ingest.source import Reading, Refused, Stored, open_source
 from fleetalign.interval import Interval, format_time
 from fleetalign.progress import Progress
 from fleetalign.storage import layout
@@ -46,14 +47,14 @@ def ingest_files(
     interval: Interval | None,
     progress: Progress | None = None,
     *,
-    replace: bool = False,
+    stored: Stored = "keep",
 ) -> IngestResult:
     """Ingest files, a folder or an ``s3://`` prefix; ``interval`` None takes all rows.
 
-    Raises UsageError when a file's columns do not fit ``mapping`` (before anything is written), and without ``replace``
+    Raises UsageError when a file's columns do not fit ``mapping`` (before anything is written), and with ``keep``
     BadInput when a stored partition holds entities or times that the files lack.
     """
-    source = FileSource(path, mapping, replace=replace)
+    source = FileSource(path, mapping, stored=stored)
     return ingest_readings(store, config, source.name, source.read(interval, progress), interval)
 
 
@@ -78,7 +79,8 @@ def ingest_readings(
                 refused.append(found)
                 quarantine_object(store, found.origin, found.content, found.reason)
             elif isinstance(found, pa.Table):
-                writer.add([read_telemetry(found, reading.interval, reading.origin, row)])
+                reach = reading.interval and reading.interval.widened(EDGE)
+                writer.add([read_telemetry(found, reach, reading.origin, row)])
                 row += found.num_rows
             else:
                 writer.add(found)
@@ -99,7 +101,7 @@ def ingest_readings(
 def _written(writer: RawPartitionWriter, reading: Reading, store: Store, config: Config, source: str) -> IngestResult:
     """Write one reading, with the record of its queries beside each partition."""
     stepped = dataclasses.replace(config, steps={**reading.steps, **config.steps})
-    result = writer.write(store, stepped, reading.replace)
+    result = writer.write(store, stepped, reading.stored)
     if not result.partitions:
         raise _unusable(result, source, reading.interval)
     if reading.queries is not None:

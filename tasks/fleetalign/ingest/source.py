@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -33,6 +33,9 @@ BUILT_IN = {
     "spans": "fleetalign.ingest.spans.source:SpanSource",
     "prometheus": "fleetalign.ingest.prometheus.source:PrometheusSource",
 }
+Stored = Literal["keep", "replace", "merge"]
+"""What becomes of a stored partition: ``keep`` refuses to lose entities or times of it that a reading lacks, ``merge``
+adds the reading to it."""
 READING = "read telemetry"
 """What progress is reported as."""
 
@@ -56,13 +59,12 @@ class Reading:
     """Name of the source in the quarantine."""
     objects: Iterable[pa.Table | Sequence[Batch] | Refused]
     """What was read, and what was refused: tables of the telemetry contract, or batches where the source maps columns
-    itself. Nothing is written for a reading without objects."""
+    itself. Rows a little outside ``interval`` are looked at too: jitter puts samples there that belong to it. Nothing is written for a reading without objects."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """``step_seconds`` of the kinds whose step the source knows; the setting ``steps`` wins."""
     queries: Mapping[str, Any] | None = None
     """What a server was asked, as JSON; stored beside each partition, so it must hold no credentials."""
-    replace: bool = True
-    """Whether stored partitions may lose entities or times that this reading lacks."""
+    stored: Stored = "replace"
 
 
 class Source(Protocol):

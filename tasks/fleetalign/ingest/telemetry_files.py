@@ -43,7 +43,9 @@ class TelemetryFiles:
         tables, cells = [], [QUARANTINED_CELLS.empty()]
         for partition in result.partitions:
             table, bad = check_cells(lake.read_partition(scratch, partition))
-            checked = check_rows(table, partition.interval, partition.step_seconds, self.path)
+            checked = check_rows(
+                table, partition.interval, partition.step_seconds, self.path, lake.read_phases(scratch, partition)
+            )
             tables.append(table)
             cells += [bad, checked.conflicts]
         if left_out := taken_out({}, count_rules(pa.concat_tables(cells))):

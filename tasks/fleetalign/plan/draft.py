@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from fleetalign.config import Config
 from fleetalign.contracts.feedback import in_force
 from fleetalign.contracts.hashing import content_id, readable_json, sha256
+from fleetalign.contracts.phases import newest_phases
 from fleetalign.contracts.plan import FrozenStatements, FrozenTable, KindPlan, Plan, ReusedModel, Shard
-from fleetalign.contracts.tables import TIME, to_parquet
+from fleetalign.contracts.tables import PHASES, TIME, to_parquet
 from fleetalign.errors import BadInput, ConfigError, NotFound
 from fleetalign.interval import Interval
 from fleetalign.plan import receipts
@@ -128,7 +129,17 @@ def candidates(store: Store, config: Config, interval: Interval | None = None) -
     if config.ranges.history_days and partitions and interval is None and config.ranges.train is None:
         newest = max(p.interval.end for p in partitions)
         partitions = [p for p in partitions if p.interval.start >= newest - timedelta(days=config.ranges.history_days)]
-    return partitions
+    return [p for p in partitions if not _is_an_edge(p)]
+
+
+def _is_an_edge(partition: lake.Partition) -> bool:
+    """Return whether a partition only holds samples that jitter moved over its edge.
+
+    It has one of each entity at most.
+    """
+    document = partition.document
+    several = partition.interval.seconds > partition.step_seconds
+    return "phases" in document and several and partition.rows <= document.get("entities", 0)
 
 
 def draft(
@@ -163,6 +174,7 @@ def draft(
     entities = [
         pa.table({"kind": pa.repeat(pa.scalar(kind), len(ids)), "entity_id": ids}) for kind, ids in ids_of.items()
     ]
+    phases = pa.concat_tables([PHASES.empty(), *(_phases(store, partitions, kind) for kind in kinds)])
     shards: list[Shard] = []
     for kind, per_shard in entities_per_shard(config, kinds).items():
         shards += _shard_bounds(kind, ids_of[kind], per_shard, len(shards))
@@ -178,8 +190,23 @@ def draft(
         previous_said=reuse.previous_said if reuse else None,
         reuse=ReusedModel(plan_id=reuse.plan_id, normalizer_id=reuse.normalizer_id) if reuse else None,
         shards=tuple(shards),
+        phases=_freeze(store, phases) if phases.num_rows else None,
         seeds={"model": config.model.seed, "align": config.align.seed},
     )
+
+
+def _phases(store: Store, partitions: list[lake.Partition], kind: str) -> pa.Table:
+    """Return the newest phase of each entity of ``kind`` (PHASES).
+
+    Partitions before one without phases do not count.
+    """
+    tables: list[pa.Table] = []
+    for partition in sorted((p for p in partitions if p.kind == kind), key=lambda p: p.interval, reverse=True):
+        table = lake.read_phases(store, partition)
+        if table is None:
+            break
+        tables.append(table)
+    return newest_phases(reversed(tables))
 
 
 def _freeze(store: Store, table: pa.Table) -> FrozenTable:

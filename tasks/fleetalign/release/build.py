@@ -15,7 +15,7 @@ from fleetalign.config import Config
 from fleetalign.contracts.golden import MAX_PARITY
 from fleetalign.contracts.graph import versions
 from fleetalign.contracts.hashing import ID_LENGTH, data_version, readable_json
-from fleetalign.contracts.manifest import Gate, KindManifest, Manifest, ReleaseFile
+from fleetalign.contracts.manifest import MANIFEST_VERSION, Gate, KindManifest, Manifest, ReleaseFile
 from fleetalign.contracts.plan import KindPlan, Plan
 from fleetalign.contracts.receipts import AlignReceipt, PretrainReceipt, ReleaseReceipt
 from fleetalign.detectors.registry import detector
@@ -105,13 +105,19 @@ def _files(store: Store, built: Built) -> tuple[ReleaseFile, ...]:
     entries.append((layout.normalizer(built.aligned.normalizer_id), "normalizer"))
     entries.append((layout.aligner(built.aligned.aligner_id), "aligner"))
     entries.append((layout.plan_input(built.plan.mutes.sha256), "mutes"))
+    if built.plan.phases is not None:
+        entries.append((layout.plan_input(built.plan.phases.sha256), "phases"))
     return tuple(publish.file_entry(key, store.get(key), role) for key, role in entries)
 
 
 def _draft(store: Store, built: Built) -> Manifest:
     """Return the manifest before the release is judged: without gates, evaluation and id."""
     plan, aligned = built.plan, built.aligned
+    phases = {}
+    if plan.phases is not None:
+        phases = {"schema_version": MANIFEST_VERSION, "phases": layout.plan_input(plan.phases.sha256)}
     return Manifest(
+        **phases,
         release_id="draft",
         files=_files(store, built),
         kinds={kind: _kind(store, built.trained.models[kind], entry) for kind, entry in plan.kinds.items()},

@@ -17,7 +17,7 @@ from fleetalign.storage import layout
 from fleetalign.storage.manifest import read_manifest, release_id_of
 from fleetalign.storage.store import Store
 
-ROLES = ("model", "golden", "card", "normalizer", "aligner", "mutes")
+ROLES = ("model", "golden", "card", "normalizer", "aligner", "mutes", "phases")
 
 
 def file_entry(key: str, data: bytes, role: str) -> ReleaseFile:

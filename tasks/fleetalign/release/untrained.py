@@ -31,8 +31,8 @@ def untrained(store: Store, plan_id: str, manifest: Manifest) -> Scorer | None:
         aligner=layout.control_table(plan_id, "aligner"),
         normalizer=layout.control_table(plan_id, "normalizer"),
     )
-    mutes = [control.mutes] if control.mutes is not None else []
-    keys = {control.aligner, control.normalizer, *(entry.model for entry in kinds.values()), *mutes}
+    tables = {control.aligner, control.normalizer, control.mutes, control.phases}
+    keys = {*filter(None, tables), *(entry.model for entry in kinds.values())}
     if not all(store.exists(key) for key in keys):
         return None
     files = tuple(publish.file_entry(key, store.get(key), "control") for key in sorted(keys))

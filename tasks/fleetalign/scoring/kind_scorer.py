@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.graph import ROLES, Graph
 from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.mutes import Mutes
+from fleetalign.contracts.phases import Phases
 from fleetalign.contracts.slots import stretch_starts
 from fleetalign.errors import BadInput
 from fleetalign.scoring.entity_parameters import EntityRow, EntityRows
@@ -89,8 +91,11 @@ class KindScorer:
         normalizer: FleetTable,
         aligner: FleetTable,
         mutes: pa.Table,
+        phases: pa.Table | None = None,
     ) -> None:
         """Load the graph ``model`` of ``kind``; ``entry`` is the manifest's ``kinds[kind]``.
+
+        ``phases`` (PHASES) may hold other kinds too; None: every entity reports on the grid.
 
         Raises:
             BadInput: The graph has an input role that this scorer does not feed.
@@ -105,6 +110,7 @@ class KindScorer:
         self.settle_steps: int | None = entry.state_settle_steps
         self._rows = EntityRows(kind, self.metrics, entry.statistics_columns, normalizer, aligner)
         self._mutes = Mutes(kind, mutes)
+        self._phases = Phases(None if phases is None else phases.filter(pc.equal(phases["kind"], kind)))
         self.graph = Graph(model)
         self.stateful = "state" in self.graph.inputs
         unknown = sorted(set(self.graph.inputs) - set(ROLES)) or sorted(set(self.graph.inputs) ^ set(entry.inputs))
@@ -113,6 +119,10 @@ class KindScorer:
                 f"model of kind {kind!r}: input {unknown[0]!r} is not both in the graph, in the manifest and among the "
                 f"roles this scorer feeds ({', '.join(ROLES)}); install a fleetalign that knows it"
             )
+
+    def on_grid(self, rows: pa.Table) -> pa.Table:
+        """Return ``rows`` (telemetry of the kind by entity and time), each timed at its slot."""
+        return self._phases.on_grid(rows, self.step_seconds)
 
     @property
     def context_steps(self) -> int:

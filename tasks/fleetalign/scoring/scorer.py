@@ -18,7 +18,17 @@ from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.golden import worst_difference
 from fleetalign.contracts.manifest import Manifest
 from fleetalign.contracts.slots import slot_times, slots_of
-from fleetalign.contracts.tables import ALIGNER, CONTRIBUTIONS, MUTES, NORMALIZER, SCORES, TableContract, from_parquet
+from fleetalign.contracts.tables import (
+    ALIGNER,
+    CONTRIBUTIONS,
+    MUTES,
+    NORMALIZER,
+    PHASES,
+    SCORES,
+    TELEMETRY,
+    TableContract,
+    from_parquet,
+)
 from fleetalign.errors import BadInput, NotFound
 from fleetalign.scoring.kind_scorer import KindScorer
 from fleetalign.scoring.score_table import Contributions, grids, kinds_of, measured, score_table, unknown_kind
@@ -48,8 +58,13 @@ class Scorer:
         mutes = MUTES.empty()
         if key := manifest.mutes:
             mutes = MUTES.conform(from_parquet(read_file(store, manifest, key), f"{store.uri}/{key}"))
+        phases = PHASES.empty()
+        if key := manifest.phases:
+            phases = PHASES.conform(from_parquet(read_file(store, manifest, key), f"{store.uri}/{key}"))
         self._kinds = {
-            kind: KindScorer(kind, entry, read_file(store, manifest, entry.model), normalizer, self.aligner, mutes)
+            kind: KindScorer(
+                kind, entry, read_file(store, manifest, entry.model), normalizer, self.aligner, mutes, phases
+            )
             for kind, entry in sorted(manifest.kinds.items())
         }
 
@@ -89,6 +104,21 @@ class Scorer:
         """Return the scorer of one kind, or None if the release does not know the kind."""
         return self._kinds.get(name)
 
+    def on_grid(self, telemetry: pa.Table) -> pa.Table:
+        """Return ``telemetry`` sorted by kind, entity and time, each row timed at its slot.
+
+        The slot is the nearest one after the phase of the entity, which is 0 for an entity that the release does not
+        know. Rows of a kind that it does not know stay as they are.
+
+        Raises:
+            BadInput: As ``score``.
+        """
+        parts = [telemetry.slice(0, 0)]
+        for kind, rows in kinds_of(telemetry):
+            scorer = self._kinds.get(kind)
+            parts.append(rows if scorer is None else scorer.on_grid(TELEMETRY.conform(rows)))
+        return pa.concat_tables(parts, promote_options="permissive")
+
     def score(
         self,
         telemetry: pa.Table,
@@ -97,11 +127,12 @@ class Scorer:
         start: datetime | None = None,
         contributions: Contributions = False,
         context: pa.Table | None = None,
+        on_grid: bool = False,
     ) -> pa.Table:
         """Score every sample of ``telemetry`` (TELEMETRY, raw units).
 
-        Timestamps are floored to the kind's sampling; rows of one slot are merged cell by cell, and the last value in
-        (time, table) order counts. A row without a score has a ``reason``, the first that applies of: ``unknown_kind``, ``maintenance``,
+        Each row belongs to the slot nearest to it after the entity's phase; rows of one slot are merged cell by cell, and
+        the last value in (time, table) order counts. A row without a score has a ``reason``, the first that applies of: ``unknown_kind``, ``maintenance``,
         ``warming_up`` (no full window since the entity's first row in this table), ``short_history`` (none since it came
         back from a gap of a window or more), ``no_metric``. Memory holds the
         table, its scores, one entity's grid and about twice ``batch`` windows.
@@ -110,12 +141,13 @@ class Scorer:
             telemetry: Rows of any number of kinds and entities.
             batch: Windows that are scored at a time.
             start: Rows before this aware time are context only.
-            context: Earlier rows that windows reach back to; they get no score, and none of a kind is later than its first
-                row of ``telemetry``.
+            context: Earlier rows that windows reach back to, such as those of validated partitions: on the grid. They get
+                no score, and none of a kind is later than its first row of ``telemetry``.
             contributions: Add a map column metric -> share of the score; ``"alarms"`` fills it for alarms only.
+            on_grid: The rows are timed at their slots, as those of validated partitions are, or by ``on_grid``.
 
         Returns:
-            One row of SCORES for each sample.
+            One row of SCORES for each slot with a row, timed at the slot.
 
         Raises:
             BadInput: A column is missing, a time has no zone, a key is empty, or an entity's times lie impossibly far
@@ -130,6 +162,7 @@ class Scorer:
                 parts.append(unknown_kind(rows, start).select(schema.names))
             elif rows.num_rows:
                 rows, begin = measured(rows, scorer.metrics), since
+                rows = rows if on_grid else scorer.on_grid(rows)
                 if context is not None:
                     before = measured(context.filter(pc.equal(context["kind"], kind)), scorer.metrics)
                     if before.num_rows:

@@ -58,7 +58,7 @@ class Session:
             if scorer is None:
                 parts.append(unknown_kind(rows).select(SCORES.schema.names))
             elif rows.num_rows:
-                series = self._extended(scorer, measured(rows, scorer.metrics), fresh)
+                series = self._extended(scorer, scorer.on_grid(measured(rows, scorer.metrics)), fresh)
                 parts.append(score_table(scorer, _remembered(scorer, series, batch, fresh)))
         self._memories |= fresh  # only now, so that a rejected piece has no effect
         return pa.concat_tables(parts).combine_chunks()

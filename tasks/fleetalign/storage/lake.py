@@ -20,13 +20,14 @@ import pyarrow.compute as pc
 from fleetalign.contracts.hashing import readable_json, sha256
 from fleetalign.contracts.plan import PartitionEntry
 from fleetalign.contracts.schema import checked_major
-from fleetalign.contracts.tables import KEY_COLUMNS, TELEMETRY, from_parquet, to_parquet
+from fleetalign.contracts.tables import KEY_COLUMNS, TELEMETRY, fleet_parquet, from_parquet, to_parquet
 from fleetalign.errors import ConfigError, NotFound
 from fleetalign.interval import Granularity, Interval, parse_time
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
-PARTITION_VERSION = "1.0"
+PARTITION_VERSION = "1.1"
+"""1.0 has no phases: its rows lie on the grid, or were written when a sample belonged to the slot that it lies in."""
 ROWS_PER_PART = 100_000
 """Small enough that a shard of a large fleet reads few rows of other entities."""
 
@@ -95,10 +96,12 @@ def write_partition(
     table: pa.Table,
     step_seconds: int,
     counts: Mapping[str, Any],
+    phases: pa.Table | None = None,
 ) -> Partition:
     """Write ``table`` (TELEMETRY, rows of ``kind`` inside ``interval``) as one partition.
 
-    ``counts`` is stored unchanged: it holds the numbers of the count laws (contracts 2.2).
+    ``counts`` is stored unchanged: it holds the numbers of the count laws (contracts 2.2). ``phases`` (PHASES) are those
+    of its entities; None: every row lies on the grid.
 
     Raises:
         ConfigError: The day is already partitioned with the other granularity.
@@ -110,13 +113,13 @@ def write_partition(
     files = []
     for start in range(0, max(table.num_rows, 1), ROWS_PER_PART):
         part = table.slice(start, ROWS_PER_PART)
-        data = to_parquet(part)
-        digest = sha256(data)
-        name = f"{digest[:32]}.parquet"
-        store.put_immutable(prefix + name, data)
-        files.append({"name": name, "bytes": len(data), "sha256": digest, "rows": part.num_rows, **_entity_range(part)})
+        files.append({**_put_part(store, prefix, to_parquet(part)), "rows": part.num_rows, **_entity_range(part)})
+    further: dict[str, Any] = {}
+    if phases is not None:
+        listed = _put_part(store, prefix, fleet_parquet(phases))
+        further = {"phases": {**listed, "rows": phases.num_rows, **_entity_range(phases)}}
     document = {
-        "schema_version": PARTITION_VERSION,
+        "schema_version": "1.0" if phases is None else PARTITION_VERSION,
         "layer": layer,
         "kind": kind,
         **interval.as_json(),
@@ -127,6 +130,7 @@ def write_partition(
         "cells": sum(table.num_rows - table[m].null_count for m in metrics),
         "entities": pc.count_distinct(table["entity_id"]).as_py(),
         "files": files,
+        **further,
         "counts": dict(counts),
     }
     data = readable_json(document)
@@ -134,6 +138,13 @@ def write_partition(
     if not (store.exists(key) and store.get(key) == data):
         store.put(key, data)
     return Partition(prefix, sha256(data), document)
+
+
+def _put_part(store: Store, prefix: str, data: bytes) -> dict[str, Any]:
+    digest = sha256(data)
+    name = f"{digest[:32]}.parquet"
+    store.put_immutable(prefix + name, data)
+    return {"name": name, "bytes": len(data), "sha256": digest}
 
 
 def _refuse_other_granularity(
@@ -242,6 +253,21 @@ def read_parts(
         key = partition.prefix + file["name"]
         data = store.get_checked(key, file["sha256"])
         yield from_parquet(data, f"{store.uri}/{key}", list(columns) if columns else None, filters, encoded)
+
+
+def read_phases(store: Store, partition: Partition) -> pa.Table | None:
+    """Read the phases (PHASES) of a partition's entities.
+
+    None: it has none, and a row belongs to the slot that it lies in.
+
+    Raises:
+        Corrupt: The file differs from its sha256.
+    """
+    file = partition.document.get("phases")
+    if file is None:
+        return None
+    key = partition.prefix + file["name"]
+    return from_parquet(store.get_checked(key, file["sha256"]), f"{store.uri}/{key}")
 
 
 def read_partition(store: Store, partition: Partition, columns: Sequence[str] | None = None) -> pa.Table:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.hashing import readable_json, sha256
-from fleetalign.contracts.tables import QUARANTINED_CELLS, QUARANTINED_ROWS, TableContract, to_parquet
+from fleetalign.contracts.tables import QUARANTINED_CELLS, QUARANTINED_ROWS, TableContract, from_parquet, to_parquet
 from fleetalign.interval import Granularity, Interval, format_time
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
@@ -99,6 +99,29 @@ def write_quarantine(
     if not (store.exists(listing_key) and store.get(listing_key) == data):
         store.put(listing_key, data)
     return rules
+
+
+def read_quarantine(
+    store: Store, what: What, stage: Stage, kind: str, interval: Interval, granularity: Granularity
+) -> pa.Table:
+    """Read what ``stage`` quarantined from a partition.
+
+    Raises:
+        Corrupt: A part differs from its sha256.
+    """
+    prefix = layout.quarantine(what, kind, interval, granularity)
+    tables = [CONTRACTS[what].empty()]
+    if store.exists(f"{prefix}_{stage}.json"):
+        for file in store.get_json(f"{prefix}_{stage}.json")["files"]:
+            key = prefix + file["name"]
+            tables.append(from_parquet(store.get_checked(key, file["sha256"]), f"{store.uri}/{key}"))
+    return pa.concat_tables(tables)
+
+
+def without_equal(table: pa.Table, earlier: pa.Table) -> pa.Table:
+    """Leave out the rows of ``table`` that ``earlier`` has too."""
+    known = {tuple(row.values()) for row in earlier.to_pylist()}
+    return table.filter(pa.array([tuple(row.values()) not in known for row in table.to_pylist()], pa.bool_()))
 
 
 def quarantine_object(store: Store, origin: str, data: bytes, reason: str) -> str:

@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.hashing import data_version, files_id, sha256
-from fleetalign.contracts.manifest import Coverage, Gate, KindManifest, Manifest
+from fleetalign.contracts.manifest import MANIFEST_VERSION, Coverage, Gate, KindManifest, Manifest
 from fleetalign.contracts.plan import Ranges
 from fleetalign.contracts.tables import (
     ALIGNER,
     DEFAULT_ENTITY,
     MUTES,
     NORMALIZER,
+    PHASES,
     TELEMETRY,
     TIME,
     fleet_parquet,
@@ -67,6 +68,7 @@ def toy_release(
     step_seconds: int = 60,
     threshold: float = 1.0,
     mutes: pa.Table | None = None,
+    phases: pa.Table | None = None,
     gates: Sequence[Gate] = (),
 ) -> str:
     """Publish a release and return its id.
@@ -81,6 +83,7 @@ def toy_release(
         step_seconds: Seconds between samples.
         threshold: Threshold of the default and of each kind's first entity.
         mutes: Mutes of the release (MUTES).
+        phases: Phases of its entities (PHASES).
         gates: Gates of the manifest.
     """
     kinds = {"service": ("a", "b")} if kinds is None else kinds
@@ -136,8 +139,13 @@ def toy_release(
         ALIGNER.conform(pa.Table.from_pylist(aligner, schema=ALIGNER.schema)), layout.aligner, "aligner"
     )
     mutes_key = None if mutes is None else put(MUTES.conform(mutes), layout.plan_input, "mutes")[0]
+    further = {}
+    if phases is not None:
+        key = put(PHASES.conform(phases), layout.plan_input, "phases")[0]
+        further = {"schema_version": MANIFEST_VERSION, "phases": key}
     count = sum(len(ids) for ids in kinds.values())
     manifest = Manifest(
+        **further,
         release_id="",
         files=tuple(files),
         kinds=entries,

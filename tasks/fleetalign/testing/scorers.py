@@ -22,7 +22,7 @@ import pytest
 
 from fleetalign.contracts.golden import cases
 from fleetalign.contracts.graph import Graph
-from fleetalign.contracts.tables import MUTES, SCORES, from_parquet
+from fleetalign.contracts.tables import MUTES, SCORES, TIME, from_parquet
 from fleetalign.storage.connect import open_store
 from fleetalign.storage.manifest import read_file, read_manifest
 from fleetalign.storage.store import Store
@@ -33,6 +33,12 @@ WINDOW_STEPS, STEPS, RELATIVE = 8, 40, 1e-5
 
 def _with(table: pa.Table, name: str, values: np.ndarray) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), name, pa.array(values))
+
+
+def _late(table: pa.Table, seconds: list[int]) -> pa.Table:
+    times = zip(table["timestamp"].to_pylist(), seconds, strict=True)
+    moved = pa.array([time + timedelta(seconds=late) for time, late in times], TIME)
+    return table.set_column(table.schema.get_field_index("timestamp"), "timestamp", moved)
 
 
 def _close(left: pa.Table, right: pa.Table) -> None:
@@ -113,6 +119,18 @@ class ScorerConformance(ABC):
         parts = [_with(rows, metric, empty) for metric in METRICS[:2]]
         # Each metric is in one part or in both, in which case both agree.
         _close(self.score(store.uri, release_id, pa.concat_tables(parts)), self.score(store.uri, release_id, rows))
+
+    def test_a_row_belongs_to_the_slot_nearest_to_it_after_the_phase_of_its_entity(self, store: Store) -> None:
+        # 40 s late in each minute, and up to 29 s beside that; an entity without a phase has phase 0.
+        phases = pa.table({"kind": ["service"], "entity_id": ["a"], "phase_us": [40_000_000]})
+        release_id = toy_release(store, window_steps=WINDOW_STEPS, phases=phases)
+        for entity, phase in (("a", 40), ("b", 0)):
+            rows = toy_telemetry("service", entity, STEPS)
+            found = self.score(
+                store.uri, release_id, _late(rows, [phase + (-29, 0, 29, 13)[i % 4] for i in range(STEPS)])
+            )
+            assert found["timestamp"].to_pylist() == rows["timestamp"].to_pylist()
+            _close(found, self.score(store.uri, release_id, _late(rows, [phase] * STEPS)))
 
     def test_back_after_a_gap_of_a_window_it_warms_up_again(self, store: Store, release_id: str) -> None:
         rows = toy_telemetry("service", "a", STEPS + WINDOW_STEPS)

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from fleetalign.contracts.arrays import Bools
-from fleetalign.contracts.slots import merge_rows, slot_times, slots_of
+from fleetalign.contracts.phases import Phases, nearest_slots
+from fleetalign.contracts.slots import merge_rows, slot_times, slots_of, step_width
 from fleetalign.contracts.tables import KEY_COLUMNS, QUARANTINED_CELLS, QUARANTINED_ROWS, TIME
 from fleetalign.interval import Interval
 from fleetalign.storage.quarantine import Rule, rows_as_json
@@ -30,23 +31,33 @@ class CheckedRows:
     """The rows of ``conflicts``, one each."""
 
 
-def check_rows(table: pa.Table, interval: Interval, step_seconds: int, origin: str) -> CheckedRows:
+def check_rows(
+    table: pa.Table, interval: Interval, step_seconds: int, origin: str, phases: pa.Table | None = None
+) -> CheckedRows:
     """Keep at most one row per entity and slot of ``table`` (telemetry by entity and time).
 
-    Timestamps are floored to the grid of ``step_seconds`` that starts with the partition. Rows of one slot are merged cell
-    by cell; the later of two unequal values stays, in equal times the last in file order.
+    A row belongs to the slot nearest to it after the phase of its entity (``phases``, PHASES), on the grid of
+    ``step_seconds`` that starts with the partition; without phases to the slot that it lies in. Rows of one slot are
+    merged cell by cell; the later of two unequal values stays, in equal times the last in file order.
     """
     start = np.datetime64(interval.start.replace(tzinfo=None), "us")
     end = np.datetime64(interval.end.replace(tzinfo=None), "us")
     times = table["timestamp"].to_numpy().astype("datetime64[us]")
-    inside = (times >= start) & (times < end)
+    length = (end - start) // step_width(step_seconds)
+    if phases is None:
+        slots = slots_of(times, step_seconds, start)
+        inside = (slots >= 0) & (slots < length)
+    else:
+        slots = nearest_slots(times, step_seconds, Phases(phases).of(table["entity_id"]), start)
+        # Ingest chose the partition, for a row near its end by the phase of the day before.
+        inside = (slots >= -1) & (slots <= length)
+        slots = np.clip(slots, 0, length - 1)
     outside = _quarantined(table, ~inside, Rule.OUTSIDE_PARTITION, origin)
-    table, times = table.filter(pa.array(inside)), times[inside]
-    slots = slots_of(times, step_seconds, start)
+    table, slots = table.filter(pa.array(inside)), slots[inside]
     metrics = [name for name in table.schema.names if name not in KEY_COLUMNS]
     kept, last, replaced = merge_rows(table, slots, metrics)
-    floored = pa.array(slot_times(slots[last], step_seconds, start)).cast(TIME)
-    kept = kept.set_column(kept.schema.get_field_index("timestamp"), "timestamp", floored)
+    at = pa.array(slot_times(slots[last], step_seconds, start)).cast(TIME)
+    kept = kept.set_column(kept.schema.get_field_index("timestamp"), "timestamp", at)
     contradicted = np.zeros(table.num_rows, dtype=np.bool_)
     conflicts = [QUARANTINED_CELLS.empty()]
     for metric, lost in replaced.items():

@@ -19,6 +19,7 @@ from fleetalign.storage.lake import (
     get_partition,
     list_partitions,
     read_partition,
+    read_phases,
     write_partition,
 )
 from fleetalign.storage.quarantine import first_taken_out, write_quarantine
@@ -89,7 +90,8 @@ def validate_partition(store: Store, config: Config, kind: str, interval: Interv
     table = read_partition(store, raw)
     table_rows = table.num_rows
     table, bad = check_cells(table)
-    checked = check_rows(table, interval, raw.step_seconds, raw.prefix)
+    phases = read_phases(store, raw)
+    checked = check_rows(table, interval, raw.step_seconds, raw.prefix, phases)
     measured, rows, cells = checked.kept, checked.outside, pa.concat_tables([bad, checked.conflicts])
     validated, inserted = fill_gaps(measured, raw.step_seconds)
     _check_laws(raw, table_rows, measured.num_rows, checked.merged, rows.num_rows, inserted, validated.num_rows)
@@ -118,8 +120,9 @@ def validate_partition(store: Store, config: Config, kind: str, interval: Interv
             f"{name} is held: {held[0]}{more}; see {store.uri}/{result_key}, repair the source and ingest the "
             "partition again"
         )
+    taken = {**counts, "raw": raw.digest}
     partition = write_partition(
-        store, "validated", kind, interval, granularity, validated, raw.step_seconds, {**counts, "raw": raw.digest}
+        store, "validated", kind, interval, granularity, validated, raw.step_seconds, taken, phases
     )
     return ValidationResult(
         kind=kind,

@@ -101,7 +101,7 @@ def _add(workplace: Workplace, store: Store, plan: Plan, plan_id: str, remote: s
     for entry in plan.partitions:
         folder = checkout / entry.prefix
         folder.mkdir(parents=True)
-        for file in entry.files:
+        for file in (*entry.files, *filter(None, [entry.phases])):
             (folder / file.name).write_bytes(store.get_checked(entry.prefix + file.name, file.sha256))
         (folder / layout.PARTITION_FILE).write_bytes(readable_json(entry.as_document()))
     (checkout / PLAN_FILE).write_bytes(store.get(layout.plan(plan_id)))

@@ -102,7 +102,7 @@ def test_bad_cells_become_null_and_keep_their_text(tmp_path: Path) -> None:
 def test_rows_outside_the_range_are_counted_not_quarantined(tmp_path: Path) -> None:
     store = MemoryStore()
     path = write_csv(
-        tmp_path, *GOOD, "a,2024-05-02T00:00:00Z,1,1", "a,2024-04-30T23:59:59Z,1,1", ",2024-05-03T00:00:00Z,1,1"
+        tmp_path, *GOOD, "a,2024-05-02T00:00:00Z,1,1", "a,2024-04-30T23:29:59Z,1,1", ",2024-05-03T00:00:00Z,1,1"
     )
     result = ingest_files(store, Config(), path, Mapping(kind="web"), DAY)
     assert (result.read, result.kept, result.outside, result.quarantined_rows) == (7, 4, 3, {})
@@ -137,7 +137,7 @@ def test_ingesting_again_changes_no_byte_and_a_repaired_source_clears_the_quaran
     ingest_files(store, Config(), path, Mapping(kind="web"), DAY)
     assert objects(store) == before
     write_csv(tmp_path, *GOOD)
-    ingest_files(store, Config(), path, Mapping(kind="web"), DAY, replace=True)
+    ingest_files(store, Config(), path, Mapping(kind="web"), DAY, stored="replace")
     assert quarantined(store, "rows") == quarantined(store, "cells") == []
     assert [p.rows for p in list_partitions(store, "raw")] == [4]
 
@@ -168,7 +168,7 @@ def test_a_fragment_of_a_stored_partition_is_refused_and_nothing_changes(tmp_pat
     more = [*whole, "a,2024-05-01T06:00:00Z,6,5", "b,2024-05-01T00:00:00Z,1,1"]
     ingest_files(store, Config(), write_csv(tmp_path, *more), Mapping(kind="web"), None)
     assert [p.rows for p in list_partitions(store, "raw")] == [8]
-    ingest_files(store, Config(), write_csv(tmp_path, *lines), Mapping(kind="web"), None, replace=True)
+    ingest_files(store, Config(), write_csv(tmp_path, *lines), Mapping(kind="web"), None, stored="replace")
     assert [p.rows for p in list_partitions(store, "raw")] == [len(lines)]
 
 

@@ -105,7 +105,7 @@ def test_only_a_reading_that_replaces_may_lose_entities() -> None:
     store = MemoryStore()
     ingest(store, Reading(interval=DAY, origin="lab", objects=[telemetry(entities=("a", "b"))]))
     with pytest.raises(BadInput, match="holds 1 entities such as 'b' that these files lack"):
-        ingest(store, Reading(interval=DAY, origin="lab", objects=[telemetry()], replace=False))
+        ingest(store, Reading(interval=DAY, origin="lab", objects=[telemetry()], stored="keep"))
     ingest(store, Reading(interval=DAY, origin="lab", objects=[telemetry()]))
     (partition,) = list_partitions(store, "raw")
     assert set(read_partition(store, partition)["entity_id"].to_pylist()) == {"a"}

@@ -8,7 +8,7 @@ from fleetalign.cli.options import shared
 
 
 def run(p: argparse.ArgumentParser) -> None:
-    shared.replace(p)
+    shared.stored(p)
     shared.as_of(p)
     p.add_argument("--telemetry", required=True, metavar="FILE_OR_DIR", help="Parquet or CSV, wide or long; or s3://…")
     p.add_argument("--feedback", metavar="FILE", help="feedback of operators: entity_id,start,end,verdict")

@@ -81,11 +81,17 @@ def author(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="NAME", help="who makes the change (default: the user's name)")
 
 
-def replace(parser: argparse.ArgumentParser) -> None:
-    """Whether ingest may lose stored rows."""
-    parser.add_argument(
-        "--replace", action="store_true", help="replace stored partitions even if they hold rows that the files lack"
-    )
+def stored(parser: argparse.ArgumentParser) -> None:
+    """Choose what becomes of stored partitions."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--merge", dest="stored", action="store_const", const="merge", default="keep",
+        help="add the rows to stored partitions: what came late",
+    )  # fmt: skip
+    either.add_argument(
+        "--replace", dest="stored", action="store_const", const="replace",
+        help="replace stored partitions even if they hold rows that the files lack",
+    )  # fmt: skip
 
 
 def as_of(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ def inspect(p: argparse.ArgumentParser) -> None:
 
 
 def ingest(p: argparse.ArgumentParser) -> None:
-    shared.replace(p)
+    shared.stored(p)
     p.add_argument(
         "--telemetry",
         metavar="FILE_OR_DIR",

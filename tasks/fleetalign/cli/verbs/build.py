@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
         done = pipeline.run(
             config, store_uri, options.telemetry, inputs.mapping(options),
             feedback_path=options.feedback, interval=inputs.interval(options), as_of=inputs.instant(options.as_of),
-            replace=options.replace, promote_by=None if options.no_promote else inputs.user(), progress=progress,
+            stored=options.stored, promote_by=None if options.no_promote else inputs.user(), progress=progress,
         )  # fmt: skip
     lines = [_release_text(store_uri, done.release)]
     if done.promotion is not None:

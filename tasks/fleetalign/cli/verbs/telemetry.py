@@ -61,7 +61,7 @@ def ingest(options: argparse.Namespace) -> None:
                 raise UsageError("ingest: --telemetry names files; drop it, or drop --source and --prometheus")
             ingested = steps.ingest_files(
                 config, store_uri, options.telemetry, inputs.mapping(options), inputs.interval(options),
-                feedback_path=options.feedback, replace=options.replace, progress=progress,
+                feedback_path=options.feedback, stored=options.stored, progress=progress,
             )  # fmt: skip
             result = steps.ingest_summary(ingested)
         else:

@@ -75,7 +75,7 @@ class PrometheusSource:
                 objects=() if grid.is_empty else grid.tables(),
                 steps=dict.fromkeys(grid.kinds, self.step_seconds),
                 queries=queries,
-                replace=inside == partition,
+                stored="replace" if inside == partition else "keep",
             )
         if not any_found:
             raise BadInput(
