@@ -5,6 +5,7 @@ WORKERS ?= 3
 DURATIONS ?= 15
 BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
+unexport PYTHONDONTWRITEBYTECODE  # hundreds of programs start in the tests
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo stack down test fuzz lint format hooks structure docs docs-site pictures bench lock clean

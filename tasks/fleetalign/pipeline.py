@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,11 @@ from fleetalign.storage.quarantine import quarantined
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from fleetalign.ingest.mapping import Mapping
+    from fleetalign.ingest.mapping import Mapping as FileMapping
     from fleetalign.ingest.source import Stored
 
+MOST_WARNINGS = 10
+"""Lines of a run about what validation warned of; the results hold all of it."""
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +69,7 @@ def run(
     config: Config,
     store_uri: str,
     path: str,
-    mapping: Mapping,
+    mapping: FileMapping,
     *,
     feedback_path: str | None = None,
     interval: Interval | None = None,
@@ -89,6 +92,8 @@ def run(
     validated = validate_intervals(open_store(store_uri), config, intervals, progress)
     for error in validated.held:
         _log.warning("held: %s", error)
+    for sentence in warnings_of(validated.results):
+        _log.warning("%s", sentence)
     planned = steps.plan(config, store_uri, interval=interval, as_of=as_of)
     _log.info("plan %s", planned["plan_id"])
     released = build(config, store_uri, planned["plan_id"], progress)
@@ -106,6 +111,27 @@ def run(
     if left_out:
         _log.warning("set aside: %s", left_out)
     return Run(released, promotion, refused, validated.held, left_out)
+
+
+def warnings_of(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what validation warned of.
+
+    Each line has the first partition, and the number of others that it is true of.
+    """
+    where: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        for warning in result["warnings"]:
+            where.setdefault((result["kind"], warning), []).append(
+                result["partition"].rstrip("/").partition("/date=")[2]
+            )
+    lines = [
+        f"{kind}, {days[0]}{f' and {len(days) - 1} more' if len(days) > 1 else ''}: {warning}"
+        for (kind, warning), days in where.items()
+    ]
+    return [
+        *lines[:MOST_WARNINGS],
+        *([f"… and {len(lines) - MOST_WARNINGS} more warnings"] if len(lines) > MOST_WARNINGS else []),
+    ]
 
 
 def build(config: Config, store_uri: str, plan_id: str, progress: Progress | None = None) -> dict[str, Any]:

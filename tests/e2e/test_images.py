@@ -27,7 +27,8 @@ RUN useradd --uid 50000 --gid 0 --create-home airflow
 ENV PATH=/home/airflow/.local/bin:/usr/bin:/bin
 COPY constraints.txt /constraints.txt
 USER airflow
-RUN python3.11 -m venv /home/airflow/.local && pip install --no-cache-dir --constraint /constraints.txt apache-airflow
+RUN python3.11 -m venv /home/airflow/.local && pip install --no-cache-dir --upgrade pip \\
+    && pip install --no-cache-dir --constraint /constraints.txt apache-airflow
 """
 ABOUT = """
 import importlib.util, json, os

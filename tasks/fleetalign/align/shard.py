@@ -25,6 +25,7 @@ from fleetalign.contracts.feedback import ANOMALY, Statements
 from fleetalign.contracts.graph import Graph, expose
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.plan import Plan
+from fleetalign.contracts.slots import samples_apart
 from fleetalign.contracts.tables import TIME
 from fleetalign.detectors.grid import Grid
 from fleetalign.detectors.margins import EntitySeries, Margins, profile
@@ -237,12 +238,13 @@ def _align_entity(scene: _Scene, position: int) -> dict[str, Any]:
     unscored = [b <= start and bool(np.isnan(scored(a, b)[0]).all()) for a, b in incidents.tolist()]
     incidents = incidents[~np.array(unscored, dtype=bool)]
     row |= _incident_columns(times, incidents)
-    axis = axis_of(labels, incidents, start, config.align.merge_steps)
+    merge_steps = config.align.merge_steps * samples_apart(np.flatnonzero(~np.isnan(d[0])))
+    axis = axis_of(labels, incidents, start, merge_steps)
     if config.align.method == "published_tpe":
         row |= _published(scene, series, entity_id, axis.earlier, labels[: end - start], maintenance)
     d = axis.joined(scored, d)
     tables = tabulate(
-        d, axis.labels, axis.incidents, scene.grid.tails, config.align.merge_steps,
+        d, axis.labels, axis.incidents, scene.grid.tails, merge_steps,
         random_scores=seeded_uniform(config.align.seed, scene.kind, entity_id, d.shape[1]), shifts=scene.shifts,
         recent_steps=round(config.align.quantile_days * 86_400 / panel.step_seconds), rounding=scene.signal.rounding,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Pages of scored telemetry: maximal runs of alarms of one entity (contracts 6.1).
 
-Two runs with fewer than ``merge_steps`` samples between them are one page; a missing sample counts as quiet there.
+Two runs with fewer than ``merge_steps`` samples between them are one page; a missing sample counts as quiet there. The
+samples are the entity's own: where it has one in five slots, a distance is counted in fives.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from fleetalign.contracts.slots import samples_apart
 from fleetalign.contracts.tables import CONTRIBUTIONS
 from fleetalign.interval import format_time
 
@@ -50,6 +53,7 @@ def find_pages(scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: i
         merge_steps: Runs with fewer samples between them are one page.
     """
     alarms = scores.filter(scores["alarm"]).to_pylist()
+    own = own_seconds(scores, step_seconds)
     samples = (
         Page(
             row["kind"],
@@ -61,13 +65,44 @@ def find_pages(scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: i
         )
         for row in alarms
     )
-    return merge_pages(samples, step_seconds, merge_steps)
+    return merge_pages(samples, step_seconds, merge_steps, own)
 
 
-def merge_pages(pages: Iterable[Page], step_seconds: Mapping[str, int], merge_steps: int) -> list[Page]:
+def own_seconds(scores: pa.Table, step_seconds: Mapping[str, int]) -> dict[tuple[str, str], int]:
+    """Return the sampling interval of each entity with a longer one than its kind.
+
+    Keys are (kind, entity_id), of entities with alarms.
+
+    ``scores`` are sorted by entity and time. The interval is what usually lies between two scores of the entity.
+    """
+    found = {}
+    alarming = scores.filter(scores["alarm"]).select(["kind", "entity_id"]).group_by(["kind", "entity_id"])
+    if not len(alarms := alarming.aggregate([])):
+        return {}
+    scored = scores.filter(pc.is_valid(scores["score"])).select(["kind", "entity_id", "timestamp"])
+    mine = scored.join(alarms, ["kind", "entity_id"], join_type="left semi").sort_by(
+        [("kind", "ascending"), ("entity_id", "ascending"), ("timestamp", "ascending")]
+    )
+    grouped = mine.group_by(["kind", "entity_id"], use_threads=False).aggregate([("timestamp", "list")])
+    for kind, entity_id, times in zip(*(grouped[name] for name in grouped.schema.names), strict=True):
+        step = step_seconds.get(kind.as_py(), 0)
+        if step:
+            seconds = times.values.cast(pa.int64()).to_numpy() // (step * 1_000_000)
+            apart = samples_apart(seconds)
+            if apart > 1:
+                found[kind.as_py(), entity_id.as_py()] = apart * step
+    return found
+
+
+def merge_pages(
+    pages: Iterable[Page],
+    step_seconds: Mapping[str, int],
+    merge_steps: int,
+    own: Mapping[tuple[str, str], int] | None = None,
+) -> list[Page]:
     """Merge the pages of an entity that are closer than ``merge_steps``.
 
-    The result is sorted by kind, entity and start.
+    The result is sorted by kind, entity and start. ``own`` is what ``own_seconds`` found.
 
     Merging is idempotent: a repeated run finds the same pages again.
     """
@@ -76,7 +111,8 @@ def merge_pages(pages: Iterable[Page], step_seconds: Mapping[str, int], merge_st
         last = merged[-1] if merged else None
         if last and (last.kind, last.entity_id) == (page.kind, page.entity_id):
             # A kind that a newer release no longer knows has no step, and no new samples either.
-            near = timedelta(seconds=step_seconds.get(page.kind, 0) * merge_steps)
+            step = (own or {}).get((page.kind, page.entity_id), step_seconds.get(page.kind, 0))
+            near = timedelta(seconds=step * merge_steps)
             if page.start <= last.end or page.start - last.end < near:
                 worst = page if page.margin > last.margin else last
                 merged[-1] = replace(worst, start=last.start, end=max(last.end, page.end))

@@ -37,6 +37,37 @@ def slot_times(slots: Ints, step_seconds: int, start: np.datetime64 = EPOCH) -> 
     return times
 
 
+def samples_apart(slots: Ints) -> int:
+    """Return how many slots lie from one sample of an entity to its next, as a rule.
+
+    It is the lower median of the distances of ``slots`` [sample] (ascending), 1 for fewer than three samples: an entity
+    of 5-minute samples on a grid of minutes has 5.
+    """
+    distances = np.sort(np.diff(slots))
+    return max(1, int(distances[(len(distances) - 1) // 2])) if len(distances) > 1 else 1
+
+
+def samples_apart_each(groups: Ints, slots: Ints) -> Ints:
+    """Return what ``samples_apart`` finds for each group of ``slots`` [row], int64 [group].
+
+    ``groups`` [row] numbers them from 0 without holes; rows come in any order, and some may share a slot.
+    """
+    count = int(groups.max()) + 1 if len(groups) else 0
+    order = np.lexsort((slots, groups))
+    groups, slots = groups[order], slots[order]
+    distances = np.diff(slots)
+    within = (np.diff(groups) == 0) & (distances > 0)
+    owners, distances = groups[1:][within], distances[within]
+    order = np.lexsort((distances, owners))
+    owners, distances = owners[order], distances[order]
+    numbers = np.bincount(owners, minlength=count)
+    middle = np.concatenate(([0], np.cumsum(numbers)[:-1])) + np.maximum(numbers - 1, 0) // 2
+    apart = np.ones(count, dtype=np.int64)
+    enough = numbers > 1
+    apart[enough] = distances[middle[enough]]
+    return apart
+
+
 def merge_rows(table: pa.Table, slots: Ints, metrics: Sequence[str]) -> tuple[pa.Table, Bools, dict[str, Bools]]:
     """Merge the rows of ``table`` that share an entity and a slot of ``slots`` [row].
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from fleetalign.config.run import EmitConfig
 from fleetalign.contracts.hashing import readable_json
-from fleetalign.contracts.pages import Page, find_pages, merge_pages
+from fleetalign.contracts.pages import Page, find_pages, merge_pages, own_seconds
 from fleetalign.emit.incidents import Incident, group_pages
 from fleetalign.errors import Corrupt, NotFound, UsageError
 from fleetalign.interval import format_time, parse_time
@@ -109,7 +109,9 @@ def advance(
     Returns:
         Every incident that fires, or has ended since ``before``, and the firing alerts to store.
     """
-    pages = merge_pages([*before.pages, *find_pages(scores, step_seconds, merge_steps)], step_seconds, merge_steps)
+    own = own_seconds(scores, step_seconds)
+    pages = [*before.pages, *find_pages(scores, step_seconds, merge_steps)]
+    pages = merge_pages(pages, step_seconds, merge_steps, own)
     observed = _last_observed(scores)
     # A clock that runs years ahead must not make every page of today look old.
     seen = [at for at in (before.newest, pc.max(scores["timestamp"]).as_py()) if at]
@@ -117,8 +119,9 @@ def advance(
     hold = timedelta(hours=settings.hold_hours)
 
     def ended(page: Page) -> bool:
-        step = timedelta(seconds=step_seconds.get(page.kind, 0))
-        last = observed.get((page.kind, page.entity_id))
+        entity = (page.kind, page.entity_id)
+        step = timedelta(seconds=own.get(entity, step_seconds.get(page.kind, 0)))
+        last = observed.get(entity)
         quiet = last is not None and last + step - page.end >= step * merge_steps
         return quiet or (newest is not None and newest - page.end >= hold)
 

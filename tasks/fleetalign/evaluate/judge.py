@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetalign.contracts.feedback import UNLABELLED
+from fleetalign.contracts.slots import samples_apart
 from fleetalign.evaluate.controls import CONTROL_SEEDS, random_alarms, shift_offsets, shifted
 from fleetalign.evaluate.figures import Figures, Protocol
 from fleetalign.evaluate.outcomes import EntityCounts, count, mean
@@ -64,7 +65,7 @@ def judge(
                 entity.labels,
                 entity.judged,
                 entity.step_seconds,
-                merge_steps,
+                merge_steps * samples_apart(np.flatnonzero(entity.scored)),
             )
 
         key = (entity.kind, entity.entity_id)

@@ -28,6 +28,7 @@ from fleetalign.ingest.sampling import infer_step_seconds, times_of
 from fleetalign.ingest.series_doubts import doubt_ids, doubt_metrics, num_repeats
 from fleetalign.interval import format_time
 from fleetalign.storage.quarantine import count_rules
+from fleetalign.validate.raw_warnings import own_intervals
 
 DEFAULTS = Mapping()
 MOST_FILES = 5
@@ -180,6 +181,9 @@ def _find_step(found: Inspection, table: pa.Table, doubts: Doubts) -> None:
         )
     except BadInput as error:
         doubts.add("sampling interval", str(error))
+        return
+    for sentence in own_intervals(found.mapping.kind or DEFAULT_KIND, table, found.step_seconds):
+        doubts.add("sampling interval", sentence)
 
 
 def _doubt_counts(found: Inspection, table: pa.Table, doubts: Doubts) -> None:

@@ -44,8 +44,8 @@ def place(kind: str, rows: pa.Table, step_seconds: int, granularity: Granularity
     partition is the same whichever range it was ingested with. A row beyond an end of the range is placed by the phase
     of the partition at that end.
     """
-    times, unit = times_of(rows), _UNITS[granularity]
-    parts = times.astype(f"datetime64[{unit}]")
+    times = times_of(rows)
+    parts = parts_of(times, granularity)
     within = np.ones(len(times), dtype=np.bool_)
     if interval is not None:
         start, end = (np.array(t.replace(tzinfo=None), "datetime64[us]") for t in (interval.start, interval.end))
@@ -118,9 +118,15 @@ def _like(groups: Ints, group: Ints, starts: Times, times: Times, step_seconds: 
     return like
 
 
+def parts_of(times: Times, granularity: Granularity) -> Times:
+    """Return the partition that each of ``times`` lies in, as datetime64 of its length."""
+    parts: Times = times.astype(f"datetime64[{_UNITS[granularity]}]")
+    return parts
+
+
 def starts_of(times: Times, granularity: Granularity) -> frozenset[np.datetime64]:
     """Return where the partitions begin that ``times`` lie in."""
-    return frozenset(np.unique(times.astype(f"datetime64[{_UNITS[granularity]}]")).astype("datetime64[us]"))
+    return frozenset(np.unique(parts_of(times, granularity)).astype("datetime64[us]"))
 
 
 def with_slots(table: pa.Table, placed: Placed, first: int) -> pa.Table:

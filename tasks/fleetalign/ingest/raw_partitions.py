@@ -20,8 +20,8 @@ from fleetalign.errors import BadInput, NotReproducible
 from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch, without_rows
 from fleetalign.ingest.long import pivot, series_of
 from fleetalign.ingest.merging import as_samples, held_partitions, held_rows, without_repeats
-from fleetalign.ingest.placing import EDGE, SLOT, in_partition, place, starts_of, with_slots
-from fleetalign.ingest.sampling import infer_step_seconds, split_by_clock, times_of
+from fleetalign.ingest.placing import EDGE, SLOT, in_partition, parts_of, place, starts_of, with_slots
+from fleetalign.ingest.sampling import changed_step, infer_step_seconds, split_by_clock, times_of
 from fleetalign.ingest.source import Stored
 from fleetalign.ingest.times import within
 from fleetalign.interval import LENGTHS, Interval, format_time, partition_key, split
@@ -202,6 +202,8 @@ class RawPartitionWriter:
                 self._rows += [without_rows(t, Rule.UNKNOWN_STEP, self.origin, t["timestamp"]) for t in read.values()]
                 continue
             _check_divides(step_seconds, name, config)
+            if name not in config.steps:
+                _refuse_changed_step(read, step_seconds, name, config)
             if self.interval is None:
                 for is_long, table in read.items():
                     read[is_long], strays = split_by_clock(table, self.origin)
@@ -331,6 +333,22 @@ def _step_of(read: Mapping[bool, pa.Table], kind: str) -> int | None:
         except BadInput:
             continue
     return None
+
+
+def _refuse_changed_step(read: Mapping[bool, pa.Table], step_seconds: int, kind: str, config: Config) -> None:
+    """Raise BadInput when most entities of a partition have another step.
+
+    Its grid would be mostly empty, or several samples would share a slot.
+    """
+    for is_long, table in read.items():
+        times = times_of(table)
+        changed = changed_step(series_of(table, is_long), times, parts_of(times, config.partition), step_seconds)
+        if changed is not None:
+            other, part = changed
+            raise BadInput(
+                f"kind {kind}: partitions have different steps {sorted([step_seconds, other])} s (first at {part}); set "
+                f"steps.{kind} in params.yaml and ingest those days again"
+            )
 
 
 def _check_divides(step_seconds: int, kind: str, config: Config) -> None:

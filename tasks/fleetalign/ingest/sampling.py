@@ -13,6 +13,8 @@ from fleetalign.errors import BadInput
 from fleetalign.ingest.batch import ROWS_WITH_TIME, without_rows
 from fleetalign.storage.quarantine import Rule
 
+LEAST_SPACINGS = 20
+"""Spacings of a partition before they are taken for its step."""
 LONGEST_SILENCE = timedelta(days=730)
 """Two recordings of one fleet may be a year apart; a gap longer than this is a clock that was never set."""
 
@@ -33,6 +35,29 @@ def infer_step_seconds(series: Ints, times: Times, kind: str) -> int:
         )
     seconds, counts = np.unique(np.maximum(1, np.rint(spacing / 1e6).astype(np.int64)), return_counts=True)
     return int(seconds[counts.argmax()])
+
+
+def changed_step(series: Ints, times: Times, parts: Times, step_seconds: int) -> tuple[int, np.datetime64] | None:
+    """Return another step that most spacings of a part have, and that part.
+
+    None without one.
+
+    ``parts`` says for each row in which partition it lies; the earliest such part is returned.
+    """
+    order = np.lexsort((times, series))
+    spacing = np.diff(times[order]).astype(np.int64)
+    same = (np.diff(series[order]) == 0) & (spacing > 0) & (parts[order][1:] == parts[order][:-1])
+    seconds = np.maximum(1, np.rint(spacing[same] / 1e6).astype(np.int64))
+    lies_in = parts[order][1:][same]
+    for part in np.unique(lies_in):
+        found, counts = np.unique(seconds[lies_in == part], return_counts=True)
+        if (
+            counts.sum() >= LEAST_SPACINGS
+            and counts.max() > counts.sum() / 2
+            and found[counts.argmax()] != step_seconds
+        ):
+            return int(found[counts.argmax()]), part
+    return None
 
 
 def times_of(table: pa.Table) -> Times:

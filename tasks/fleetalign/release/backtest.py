@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from fleetalign.align.sweep import Pages, alarm_levels
 from fleetalign.config import Config
+from fleetalign.contracts.slots import samples_apart
 from fleetalign.errors import UsageError
 from fleetalign.evaluate.events import touches
 from fleetalign.evaluate.measures import pages
@@ -84,8 +85,9 @@ def sent(name: str, traces: Iterable[Trace], merge_steps: int, budget: float | N
     for trace in traces:
         width = np.timedelta64(trace.step_seconds, "s")
         mine = float(np.isfinite(trace.margin).sum()) * trace.step_seconds
-        raised = 0.0 if budget is None else raise_for(trace.margin, budget * mine / DAY_SECONDS, merge_steps)
-        spans = pages(trace.margin > raised, merge_steps)
+        apart = merge_steps * samples_apart(np.flatnonzero(np.isfinite(trace.margin)))
+        raised = 0.0 if budget is None else raise_for(trace.margin, budget * mine / DAY_SECONDS, apart)
+        spans = pages(trace.margin > raised, apart)
         found[trace.kind, trace.entity_id] = trace.times[0] + spans * width
         seconds += mine
     return Sent(name, found, seconds / DAY_SECONDS)

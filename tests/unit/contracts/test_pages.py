@@ -43,6 +43,16 @@ def test_they_are_the_measures_pages(alarms: list[bool], merge_steps: int) -> No
     assert merge_pages([*found, *found], STEPS, merge_steps) == found
 
 
+def test_an_entity_with_a_longer_interval_counts_its_own_samples() -> None:
+    alarms = [1.0 if 10 <= i < 20 else -1.0 for i in range(60)]
+    slow = scored(alarms)
+    times = pa.array([START + 5 * index * STEP for index in range(60)], SCORES.schema.field("timestamp").type)
+    slow = slow.set_column(slow.schema.get_field_index("timestamp"), "timestamp", times)
+    fast = scored(alarms, entity="b")
+    found = find_pages(pa.concat_tables([slow, fast]), STEPS, 3)
+    assert [(p.entity_id, (p.start - START) // STEP) for p in found] == [("a", 50), ("b", 10)]
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(0, 60), st.integers(1, 5))
 def test_pieces_give_the_pages_of_the_whole(alarms: list[bool], cut: int, merge_steps: int) -> None:
     whole = scored([1.0 if alarm else -1.0 for alarm in alarms])

@@ -390,3 +390,19 @@ def test_a_real_pod_with_a_wrong_clock(shared_data: Path) -> None:
     assert list(result.quarantined_rows) == ["clock_jump"]
     strays = quarantined(store, "rows", "pod", result.partitions[0].interval)
     assert {r["timestamp_text"][:4] for r in strays} == {"2028"}
+
+
+def test_a_step_that_changes_between_days_is_refused_as_day_by_day(tmp_path: Path) -> None:
+    def lines(day: int, seconds: int) -> list[str]:
+        start = datetime(2024, 5, day, tzinfo=UTC)
+        return [f"a,{(start + timedelta(seconds=i * seconds)).isoformat()},1,1" for i in range(86_400 // seconds)]
+
+    path = write_csv(tmp_path, *lines(1, 600), *lines(2, 3600))
+    store = MemoryStore()
+    with pytest.raises(
+        BadInput, match=r"kind web: partitions have different steps \[600, 3600\] s \(first at 2024-05-02\)"
+    ):
+        ingest_files(store, Config(), path, Mapping(kind="web"), None)
+    assert not objects(store)
+    result = ingest_files(store, Config(steps={"web": 3600}), path, Mapping(kind="web"), None)
+    assert [p.step_seconds for p in result.partitions] == [3600, 3600]

@@ -9,7 +9,7 @@ import pyarrow as pa
 from fleetalign.interval import Interval
 from fleetalign.storage.lake import Partition, read_partition, write_partition
 from fleetalign.storage.memory import MemoryStore
-from fleetalign.validate.raw_warnings import raw_warnings
+from fleetalign.validate.raw_warnings import own_intervals, raw_warnings
 
 FIRST = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -48,3 +48,15 @@ def test_values_that_are_mostly_repeats_are_counted() -> None:
     assert warnings(store, stored(store, 0, ["cpu", "load"], repeats=0)) == []
     (said,) = warnings(store, stored(store, 0, ["cpu", "load"], repeats=144))
     assert said.startswith("75% of the values are repeats (144 of 192) that ingest set aside")
+
+
+def test_entities_with_an_interval_of_their_own_are_named() -> None:
+    def rows(entity: str, seconds: int) -> pa.Table:
+        times = pa.array([FIRST + timedelta(seconds=i * seconds) for i in range(40)], pa.timestamp("us", tz="UTC"))
+        return pa.table({"entity_id": [entity] * 40, "timestamp": times})
+
+    table = pa.concat_tables([rows("slow", 300), rows("usual", 60), rows("other", 61), rows("fast", 10)])
+    slow, fast = own_intervals("web", table, 60)
+    assert "1 of 4 entities of kind web report every 300 s, the kind every 60 s (slow)" in slow
+    assert "1 of 4 entities of kind web report every 10 s, the kind every 60 s (fast)" in fast
+    assert own_intervals("web", pa.concat_tables([rows("a", 60), rows("b", 75)]), 60) == []
