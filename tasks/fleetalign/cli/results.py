@@ -174,6 +174,7 @@ RESULTS: dict[str, dict[str, str]] = {
         **_INTERVAL,
         "sides": "both sides: `name`, `pages`, `entity_days`, and pages by hour, day and entity",
         "pages_of_both": "pages that both sides send",
+        "notes": "what of the telemetry does not fit the releases",
         "pages_of_first_only": "pages that only the first side sends",
         "pages_of_second_only": "pages that only the second side sends",
     },

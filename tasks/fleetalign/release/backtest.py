@@ -26,6 +26,7 @@ from fleetalign.explain.plots import backtest_plot
 from fleetalign.interval import Interval, format_time
 from fleetalign.release.listing import newest_release
 from fleetalign.release.replay import Trace, stored_traces
+from fleetalign.scoring.fit import stored_doubts
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage.store import Store
 
@@ -189,7 +190,9 @@ def backtest(
     against: str | None = None,
     budget: float | None = None,
 ) -> dict[str, Any]:
-    """Compare the pages of two releases over ``span``; returns ``document``.
+    """Compare the pages of two releases over ``span``; returns ``document`` and ``notes``.
+
+    The notes say what of the telemetry does not fit the releases; they are logged as warnings.
 
     The release is ``release_id``, else the one that ``channel`` points to. The other side is the release ``against``;
     by default the same release held to ``budget`` (pages per entity and day), or without a budget the newest release.
@@ -204,13 +207,16 @@ def backtest(
     other = against or (first.release_id if budget is not None else _newest_release(store, first.release_id))
     if budget is None and other == first.release_id:
         _log.warning("both sides are release %s; name another one with --against, or give a --budget", other)
-    sides = []
+    sides, notes = [], dict[str, None]()
     for scorer, limit in ((first, None), (Scorer.open(store, release=other), budget)):
         name = scorer.release_id if limit is None else f"{scorer.release_id}, at most {limit:g}"
+        notes |= {f"release {scorer.release_id}: {doubt}": None for doubt in stored_doubts(store, scorer, span)}
         traces = stored_traces(store, scorer, span, config)
         sides.append(sent(name, traces, config.align.merge_steps, limit))
+    for note in notes:
+        _log.warning("%s", note)
     left, right = sides
-    return document(left, right, span)
+    return {**document(left, right, span), "notes": list(notes)}
 
 
 def _newest_release(store: Store, first_id: str) -> str:

@@ -10,9 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.tables import DEFAULT_ENTITY, KEY_COLUMNS
+from fleetalign.interval import Interval
 from fleetalign.scoring.kind_scorer import KindScorer
 from fleetalign.scoring.score_table import by_entity, kinds_of
 from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage import lake
+from fleetalign.storage.store import Store
 
 LOOKED_THROUGH = 20_000
 """Most known ids that the nearest one is looked for among."""
@@ -41,25 +44,50 @@ def fit(scorer: Scorer, telemetry: pa.Table) -> Fit:
     for kind, rows in kinds_of(telemetry):
         known = scorer.kind(kind)
         if known is None:
-            doubts.append(
-                f"kind {kind} is not in the release ({', '.join(scorer.kinds)}): its {rows.num_rows} rows get no score"
-            )
+            doubts.append(_unknown_kind(scorer, kind, rows.num_rows))
             continue
         absent = [metric for metric in known.metrics if not _measured(rows, metric)]
         usable |= len(absent) < len(known.metrics)
         if absent:
-            doubts.append(_absent(kind, absent, rows, known))
-        doubts += _strangers(scorer, kind, known, rows)
+            doubts.append(_absent(kind, absent, rows.schema.names, known))
+        doubts += _strangers(scorer, kind, known, pc.unique(rows["entity_id"]).to_pylist())
         doubts += _spacing(kind, known, rows)
     return Fit(tuple(doubts), usable)
+
+
+def stored_doubts(store: Store, scorer: Scorer, span: Interval) -> list[str]:
+    """Say what of the validated telemetry of ``span`` does not fit the release.
+
+    Raises:
+        Corrupt: A part of a partition differs from its sha256.
+    """
+    doubts = []
+    partitions = lake.list_partitions(store, "validated", within=span)
+    for kind in sorted({partition.kind for partition in partitions}):
+        mine = [partition for partition in partitions if partition.kind == kind]
+        known = scorer.kind(kind)
+        if known is None:
+            rows = sum(partition.rows for partition in mine)
+            doubts.append(_unknown_kind(scorer, kind, rows))
+            continue
+        stored = sorted({metric for partition in mine for metric in partition.metrics})
+        absent = [metric for metric in known.metrics if metric not in stored]
+        if absent:
+            doubts.append(_absent(kind, absent, stored, known))
+        doubts += _strangers(scorer, kind, known, lake.entity_ids(store, mine, kind).to_pylist())
+    return doubts
+
+
+def _unknown_kind(scorer: Scorer, kind: str, rows: int) -> str:
+    return f"kind {kind} is not in the release ({', '.join(scorer.kinds)}): its {rows} rows get no score"
 
 
 def _measured(rows: pa.Table, metric: str) -> bool:
     return metric in rows.schema.names and rows[metric].null_count < rows.num_rows
 
 
-def _absent(kind: str, absent: list[str], rows: pa.Table, known: KindScorer) -> str:
-    others = [name for name in rows.schema.names if name not in KEY_COLUMNS and name not in known.metrics]
+def _absent(kind: str, absent: list[str], columns: list[str], known: KindScorer) -> str:
+    others = [name for name in columns if name not in KEY_COLUMNS and name not in known.metrics]
     instead = f"; the rows have {_some(others)}" if others else ""
     noun = "metric" if len(absent) == 1 else "metrics"
     return (
@@ -67,9 +95,8 @@ def _absent(kind: str, absent: list[str], rows: pa.Table, known: KindScorer) -> 
     )
 
 
-def _strangers(scorer: Scorer, kind: str, known: KindScorer, rows: pa.Table) -> list[str]:
-    """Name the entities that the release has no row of."""
-    ids = pc.unique(rows["entity_id"]).to_pylist()
+def _strangers(scorer: Scorer, kind: str, known: KindScorer, ids: list[str]) -> list[str]:
+    """Name those of the entities ``ids`` that the release has no row of."""
     strangers = [entity_id for entity_id in ids if not known.knows(entity_id)]
     if not strangers:
         return []

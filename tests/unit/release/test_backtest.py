@@ -117,3 +117,20 @@ def test_the_newest_release_is_not_compared_with_itself():
     with pytest.raises(UsageError, match="there is no release yet"):
         store.delete(layout.receipt("p1", "release"))
         backtest(store, Config(), span, channel="champion", release_id=release_id)
+
+
+def test_what_does_not_fit_the_release_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    release_id = toy_release(store)
+    day = Interval.parse("2026-03-09", "2026-03-10")
+    rows = toy_telemetry("service", "c", 100).drop_columns(["errors"]).rename_columns({"latency": "delay"})
+    write_partition(store, "validated", "service", day, "day", rows, 60, {})
+    write_partition(store, "validated", "toaster", day, "day", toy_telemetry("toaster", "a", 50), 60, {})
+    found = backtest(store, Config(), day, channel="champion", release_id=release_id, budget=1.0)
+    assert found["notes"] == [
+        f"release {release_id}: kind service: metrics errors, latency of the release are in no row; the rows have delay",
+        f"release {release_id}: 1 of 1 entities of service are unknown to the release, such as c: they are scored with the "
+        "numbers of the whole fleet",
+        f"release {release_id}: kind toaster is not in the release (service): its 50 rows get no score",
+    ]
+    assert [record.message for record in caplog.records] == found["notes"]
