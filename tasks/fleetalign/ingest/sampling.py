@@ -11,8 +11,12 @@ from fleetalign.contracts.arrays import Ints
 from fleetalign.contracts.slots import Times
 from fleetalign.errors import BadInput
 from fleetalign.ingest.batch import ROWS_WITH_TIME, without_rows
+from fleetalign.interval import DAY_SECONDS
 from fleetalign.storage.quarantine import Rule
 
+DIVISORS_OF_A_DAY = [d for d in range(1, DAY_SECONDS + 1) if DAY_SECONDS % d == 0]
+ROUNDS = 10
+SAME_STEP = 0.01
 LEAST_SPACINGS = 20
 """Spacings of a partition before they are taken for its step."""
 LONGEST_SILENCE = timedelta(days=730)
@@ -22,8 +26,9 @@ LONGEST_SILENCE = timedelta(days=730)
 def infer_step_seconds(series: Ints, times: Times, kind: str) -> int:
     """Return the most common spacing inside a series, in whole seconds; of equals the shortest.
 
-    ``series`` int [row] numbers the series each row belongs to, ``times`` is datetime64[us] [row]. Raises BadInput
-    naming ``kind`` when no series has two times.
+    Where jitter spreads the spacings, so that less than half of those near it are equal, it is their mean, or the divisor
+    of a day within 1 % of that. ``series`` int [row] numbers the series each row belongs to, ``times`` is datetime64[us]
+    [row]. Raises BadInput naming ``kind`` when no series has two times.
     """
     order = np.lexsort((times, series))
     spacing = np.diff(times[order]).astype(np.int64)
@@ -34,7 +39,21 @@ def infer_step_seconds(series: Ints, times: Times, kind: str) -> int:
             f"set steps: {{{kind}: SECONDS}} in params.yaml"
         )
     seconds, counts = np.unique(np.maximum(1, np.rint(spacing / 1e6).astype(np.int64)), return_counts=True)
-    return int(seconds[counts.argmax()])
+    step = float(seconds[counts.argmax()])
+    near = _near(spacing, step)
+    if counts.max() * 2 >= len(near):
+        return int(step)
+    for _ in range(ROUNDS):  # the first may lie beside the middle
+        step = float(near.mean()) / 1e6
+        near = _near(spacing, step)
+    divisor = min(DIVISORS_OF_A_DAY, key=lambda d: abs(d - step))
+    return divisor if abs(divisor - step) <= SAME_STEP * step else max(1, round(step))
+
+
+def _near(spacing: Ints, seconds: float) -> Ints:
+    """Return those of ``spacing`` (microseconds) that are about ``seconds``: neither a gap nor a repeat."""
+    near: Ints = spacing[(spacing > seconds * 0.5e6) & (spacing < seconds * 1.5e6)]
+    return near
 
 
 def changed_step(series: Ints, times: Times, parts: Times, step_seconds: int) -> tuple[int, np.datetime64] | None:

@@ -31,3 +31,15 @@ def test_less_than_a_second_is_a_second() -> None:
 def test_no_spacing_asks_for_the_step(series: list[int]) -> None:
     with pytest.raises(BadInput, match=r"kind k: .*set steps: \{k: SECONDS\}"):
         infer_step_seconds(np.array(series), at(*range(len(series))), "k")
+
+
+@pytest.mark.parametrize("step", [15, 60, 300, 600, 3600])
+@pytest.mark.parametrize("jitter", [0.01, 0.05, 0.15, 0.3])
+@pytest.mark.parametrize("lost", [0.0, 0.1])
+def test_jitter_that_spreads_the_spacings_does_not_hide_the_step(step: int, jitter: float, lost: float) -> None:
+    random = np.random.default_rng(step)
+    hosts, samples = 4, 400
+    seconds = np.arange(samples) + random.uniform(0, 1, (hosts, 1)) + random.uniform(-jitter, jitter, (hosts, samples))
+    stays = random.random((hosts, samples)) >= lost
+    series = np.repeat(np.arange(hosts), samples)[stays.ravel()]
+    assert infer_step_seconds(series, at(*(step * seconds[stays])), "k") == step

@@ -11,13 +11,15 @@ import pytest
 
 from fleetalign.config import Config, ModelConfig, RangesConfig
 from fleetalign.contracts.feedback import feedback_id
+from fleetalign.contracts.phases import phase_table
 from fleetalign.contracts.plan import Plan
-from fleetalign.contracts.tables import FEEDBACK, TIME
+from fleetalign.contracts.tables import FEEDBACK, TIME, from_parquet
 from fleetalign.errors import BadInput, ConfigError
 from fleetalign.interval import Interval
+from fleetalign.plan.document import read_plan
 from fleetalign.plan.draft import Reuse, candidates, draft, write_plan
 from fleetalign.plan.realign import same_inputs
-from fleetalign.storage import lake, statements
+from fleetalign.storage import lake, layout, statements
 from fleetalign.storage.memory import MemoryStore
 
 DAY = timedelta(days=1)
@@ -209,3 +211,34 @@ def test_history_days_decides_what_a_plan_takes():
     config = dataclasses.replace(CONFIG, ranges=RangesConfig(history_days=5))
     assert len(candidates(lake_of(), config)) == 5
     assert len(candidates(lake_of(), CONFIG)) == 10
+
+
+def phases(**seconds: int) -> pa.Table:
+    ids, values = pa.array(list(seconds)), np.array([value * 1_000_000 for value in seconds.values()])
+    return phase_table("web", ids, values)
+
+
+def stored_day(store: MemoryStore, n: int, table: pa.Table, phases: pa.Table | None) -> None:
+    span = Interval(START + n * DAY, START + (n + 1) * DAY)
+    lake.write_partition(store, "validated", "web", span, "day", table, 600, {}, phases)
+
+
+def test_the_newest_phases_are_planned_with():
+    store = lake_of()
+    assert write_plan(store, CONFIG)[1].phases is None
+    for n, (a, b) in enumerate([(7, 8), (60, 0)], start=8):
+        stored_day(store, n, telemetry_day(START + n * DAY, ("a", "b")), phases(a=a, b=b))
+    plan_id, plan = write_plan(store, CONFIG)
+    table = from_parquet(store.get(layout.plan_input(plan.phases.sha256)), "phases")
+    assert table.to_pylist() == [{"kind": "web", "entity_id": "a", "phase_us": 60_000_000}]
+    assert read_plan(store, plan_id) == plan
+    stored_day(store, 9, telemetry_day(START + 9 * DAY, ("a", "b")), None)  # now on the grid: no phase of before counts
+    assert write_plan(store, CONFIG)[1].phases is None
+
+
+def test_a_day_that_only_jitter_reached_is_not_planned_with():
+    store = lake_of()
+    before = write_plan(store, CONFIG)[1].kinds
+    over = telemetry_day(START + 10 * DAY, ("a", "b/c"))
+    stored_day(store, 10, over.take(pa.array([0, over.num_rows // 2])), phases(a=0, **{"b/c": 0}))
+    assert write_plan(store, CONFIG)[1].kinds == before
