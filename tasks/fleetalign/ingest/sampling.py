@@ -51,7 +51,7 @@ def infer_step_seconds(series: Ints, times: Times, kind: str) -> int:
 
 
 def _near(spacing: Ints, seconds: float) -> Ints:
-    """Return those of ``spacing`` (microseconds) that are about ``seconds``: neither a gap nor a repeat."""
+    """Return those of ``spacing`` (microseconds) that are about ``seconds``, no gap or repeat."""
     near: Ints = spacing[(spacing > seconds * 0.5e6) & (spacing < seconds * 1.5e6)]
     return near
 
