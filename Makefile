@@ -2,7 +2,6 @@ PYTHON ?= $(shell for version in 3.11 3.12 3.13; do python$$version -c '' 2> /de
 PORT ?= 8080
 EXAMPLES ?= 10000
 WORKERS ?= 3
-DURATIONS ?= 15
 BIN = .venv/bin
 export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE  # hundreds of programs start in the tests
@@ -27,7 +26,7 @@ down: env  ## Stop the Airflow of the demo or of the stack
 
 test: env  ## Lint, then every test on WORKERS=3 processes, one of which runs a real Airflow; seconds per folder
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report= --durations=$(DURATIONS)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report= --durations=15
 
 fuzz: env  ## Generated inputs at every reader, EXAMPLES=10000 at each of eleven (half an hour of one core)
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/fuzz

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fleetalign.contracts.tables import KEY_COLUMNS, TELEMETRY
+from fleetalign.contracts.tables import KEY_COLUMNS, TELEMETRY, sort_indices
 from fleetalign.ingest.placing import EDGE
 from fleetalign.interval import LENGTHS, Granularity, Interval
 from fleetalign.storage.lake import Partition, get_partition, read_partition
@@ -24,9 +24,8 @@ def held_partitions(
 ) -> list[Partition]:
     """Return the stored raw partitions that rows of these times may belong to.
 
-    Their neighbours are among them.
-
-    A neighbour may hold a sample of theirs that jitter moved over the edge, on which their phases depend.
+    Their neighbours are among them: one may hold a sample of theirs that jitter moved over the edge, on which their
+    phases depend.
     """
     length = LENGTHS[granularity]
     touched = {start for column in times for start in _starts(column, granularity)}
@@ -48,42 +47,40 @@ def held_rows(store: Store, partitions: Iterable[Partition]) -> pa.Table:
 
 
 def as_samples(rows: pa.Table) -> pa.Table:
-    """Turn telemetry rows into samples, without empty cells.
+    """Turn telemetry rows into samples, by entity and time.
 
-    They have the columns kind, entity_id, timestamp, metric and value.
+    They have the columns kind, entity_id, timestamp, metric and value. Empty cells stay: a row of them is a sample too.
     """
-    parts = []
-    for metric in (name for name in rows.schema.names if name not in KEY_COLUMNS):
-        seen = rows.select([*KEY_COLUMNS, metric]).filter(pc.is_valid(rows[metric]))
-        names = pa.repeat(pa.scalar(metric), seen.num_rows)
-        parts.append(seen.select(KEY_COLUMNS).append_column("metric", names).append_column("value", seen[metric]))
+    parts = [
+        rows.select(KEY_COLUMNS)
+        .append_column("metric", pa.repeat(pa.scalar(metric), rows.num_rows))
+        .append_column("value", rows[metric])
+        for metric in rows.schema.names
+        if metric not in KEY_COLUMNS
+    ]
     samples = pa.concat_tables(parts)
-    order = pc.sort_indices(samples, sort_keys=[("entity_id", "ascending"), ("timestamp", "ascending")])
-    return samples.take(order)
+    return samples.take(sort_indices(samples, ("entity_id", "timestamp")))
 
 
 def without_repeats(rows: pa.Table, held: pa.Table) -> pa.Table:
-    """Leave out the telemetry ``rows`` that ``held`` has already.
+    """Leave out the telemetry ``rows`` that ``held`` has already: a file may come again.
 
-    Those are of one entity and time, with equal values.
-
-    So that merging the same file again changes nothing.
+    Each of their values is one of ``held`` of the same entity, time and metric: a sparse row may be spread over several.
     """
-    names = [name for name in rows.schema.names if name not in KEY_COLUMNS]
-    keyed = ["entity_id", "timestamp"]
-    numbered = held.select([*keyed, *(name for name in names if name in held.schema.names)])
-    numbered = numbered.append_column("__row__", pa.array(np.arange(held.num_rows, dtype=np.int64)))
-    last = numbered.select([*keyed, "__row__"]).group_by(keyed).aggregate([("__row__", "max")])
-    mine = rows.select(keyed).append_column("__mine__", pa.array(np.arange(rows.num_rows, dtype=np.int64)))
-    pairs = mine.join(last, keyed, join_type="inner")
-    own, other = pairs["__mine__"].to_numpy(), pairs["__row___max"].to_numpy()
-    same = np.ones(len(own), dtype=np.bool_)
-    for name in names:
-        value = rows[name].to_numpy(zero_copy_only=False).astype(np.float64)[own]
+    keys = ["entity_id", "timestamp"]
+    numbered = [
+        table.select(keys).append_column(name, pa.array(np.arange(table.num_rows, dtype=np.int64)))
+        for table, name in ((rows, "row"), (held, "held"))
+    ]
+    pairs = numbered[0].join(numbered[1], keys, join_type="inner")
+    row, other = pairs["row"].to_numpy(), pairs["held"].to_numpy()
+    repeats = np.zeros(rows.num_rows, dtype=np.bool_)
+    repeats[row] = True
+    for name in (name for name in rows.schema.names if name not in KEY_COLUMNS):
+        values = rows[name].to_numpy(zero_copy_only=False).astype(np.float64)
+        found = np.isnan(values)
         if name in held.schema.names:
-            same &= np.isnan(value) | (value == held[name].to_numpy(zero_copy_only=False).astype(np.float64)[other])
-        else:
-            same &= np.isnan(value)
-    fresh = np.ones(rows.num_rows, dtype=np.bool_)
-    fresh[own[same]] = False
-    return rows.filter(pa.array(fresh))
+            equal = values[row] == held[name].to_numpy(zero_copy_only=False).astype(np.float64)[other]
+            found[row[equal]] = True
+        repeats &= found
+    return rows.filter(pa.array(~repeats))

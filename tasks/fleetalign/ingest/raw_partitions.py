@@ -202,7 +202,7 @@ class RawPartitionWriter:
                 self._rows += [without_rows(t, Rule.UNKNOWN_STEP, self.origin, t["timestamp"]) for t in read.values()]
                 continue
             _check_divides(step_seconds, name, config)
-            if name not in config.steps:
+            if name not in config.steps and not held:  # what came late has gaps
                 _refuse_changed_step(read, step_seconds, name, config)
             if self.interval is None:
                 for is_long, table in read.items():

@@ -16,7 +16,9 @@ from fleetalign.storage.quarantine import Rule
 
 DIVISORS_OF_A_DAY = [d for d in range(1, DAY_SECONDS + 1) if DAY_SECONDS % d == 0]
 ROUNDS = 10
+"""Means of spacings near a mean before it is taken: with much jitter the first lies beside the middle."""
 SAME_STEP = 0.01
+"""Share of a mean spacing that a divisor of a day may be off."""
 LEAST_SPACINGS = 20
 """Spacings of a partition before they are taken for its step."""
 LONGEST_SILENCE = timedelta(days=730)
@@ -43,7 +45,7 @@ def infer_step_seconds(series: Ints, times: Times, kind: str) -> int:
     near = _near(spacing, step)
     if counts.max() * 2 >= len(near):
         return int(step)
-    for _ in range(ROUNDS):  # the first may lie beside the middle
+    for _ in range(ROUNDS):
         step = float(near.mean()) / 1e6
         near = _near(spacing, step)
     divisor = min(DIVISORS_OF_A_DAY, key=lambda d: abs(d - step))

@@ -143,6 +143,41 @@ def test_late_rows_merged_into_a_day_give_the_bytes_of_the_whole(tmp_path: Path,
     assert objects(merged) == before, "merging the same file again changes nothing"
 
 
+def test_a_sparse_file_or_one_that_contradicts_itself_can_be_merged_again(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    lines = [
+        "host,ts,cpu,mem",
+        *(f"a,2024-05-01T{h:02}:00:00Z,{h},\na,2024-05-01T{h:02}:00:00Z,,{h}" for h in range(20)),
+    ]
+    path.write_text("\n".join([*lines, "a,2024-05-01T03:00:00Z,7,", "a,2024-05-01T04:30:00Z,,"]) + "\n")
+    store, config = MemoryStore(), Config(steps={"web": 1800})
+    ingest_files(store, config, path, Mapping(kind="web"), None)
+    before = objects(store)
+    ingest_files(store, config, path, Mapping(kind="web"), None, stored="merge")
+    assert objects(store) == before
+
+
+def test_late_rows_with_gaps_are_merged_at_the_step_of_the_day(tmp_path: Path) -> None:
+    samples = reported({"a": 0.0}, 0.0, 0)
+    late = samples[::2]
+    whole, merged = MemoryStore(), MemoryStore()
+    ingest_files(whole, Config(), write(tmp_path / "w.csv", samples), Mapping(kind="web"), None)
+    for part, stored in ((samples[1:40:2] + samples[41:], "keep"), (late, "merge")):
+        ingest_files(merged, Config(), write(tmp_path / "t.csv", part), Mapping(kind="web"), None, stored=stored)
+    assert listed(merged) == listed(whole)
+
+
+def test_a_row_without_a_value_is_not_lost_when_long_samples_are_merged(tmp_path: Path) -> None:
+    mapping = Mapping(kind="web", layout="long", metric_column="metric", value_column="value")
+    first, late = tmp_path / "first.csv", tmp_path / "late.csv"
+    first.write_text("host,ts,metric,value\na,2024-05-01T00:00:00Z,cpu,1\na,2024-05-01T00:10:00Z,cpu,\n")
+    late.write_text("host,ts,metric,value\na,2024-05-01T00:20:00Z,cpu,1\n")
+    store = MemoryStore()
+    ingest_files(store, CONFIG, first, mapping, None)
+    (partition,) = ingest_files(store, CONFIG, late, mapping, None, stored="merge").partitions
+    assert read_partition(store, partition)["cpu"].to_pylist() == [1.0, None, 1.0]
+
+
 def test_what_was_quarantined_before_stays_when_rows_are_merged(tmp_path: Path) -> None:
     first, late = tmp_path / "first.csv", tmp_path / "late.csv"
     first.write_text("host,ts,cpu\na,2024-05-01T00:00:00Z,1\na,2024-05-01T00:10:00Z,x\n,2024-05-01T00:10:00Z,1\n")
