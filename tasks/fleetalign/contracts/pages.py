@@ -68,19 +68,15 @@ def find_pages(scores: pa.Table, step_seconds: Mapping[str, int], merge_steps: i
     return merge_pages(samples, step_seconds, merge_steps, own)
 
 
-def own_seconds(
-    scores: pa.Table, step_seconds: Mapping[str, int], paged: Iterable[Page] = ()
-) -> dict[tuple[str, str], int]:
+def own_seconds(scores: pa.Table, step_seconds: Mapping[str, int]) -> dict[tuple[str, str], int]:
     """Return the sampling interval of each entity with a longer one than its kind.
 
-    Keys are (kind, entity_id), of entities with alarms and those of ``paged``. The interval is what usually lies between
-    two scores of the entity.
+    Keys are (kind, entity_id), of entities with alarms. The interval is what usually lies between two scores of the
+    entity; of fewer than three it is not known.
     """
     found = {}
-    keys = scores.select(["kind", "entity_id"])
-    earlier = pa.Table.from_pylist([{"kind": p.kind, "entity_id": p.entity_id} for p in paged], schema=keys.schema)
-    asked = pa.concat_tables([keys.filter(scores["alarm"]), earlier])
-    if not len(alarms := asked.group_by(["kind", "entity_id"]).aggregate([])):
+    alarming = scores.filter(scores["alarm"]).select(["kind", "entity_id"]).group_by(["kind", "entity_id"])
+    if not len(alarms := alarming.aggregate([])):
         return {}
     scored = scores.filter(pc.is_valid(scores["score"])).select(["kind", "entity_id", "timestamp"])
     mine = scored.join(alarms, ["kind", "entity_id"], join_type="left semi").sort_by(

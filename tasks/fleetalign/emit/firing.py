@@ -109,7 +109,7 @@ def advance(
     Returns:
         Every incident that fires, or has ended since ``before``, and the firing alerts to store.
     """
-    own = own_seconds(scores, step_seconds, before.pages)
+    own = own_seconds(scores, step_seconds)
     pages = [*before.pages, *find_pages(scores, step_seconds, merge_steps)]
     pages = merge_pages(pages, step_seconds, merge_steps, own)
     observed = _last_observed(scores)
