@@ -295,21 +295,16 @@ def score(config: Config, store_uri: str, interval: Interval) -> dict[str, Any]:
 
 
 def backtest(
-    config: Config,
-    store_uri: str,
-    span: Interval,
-    *,
-    channel: str,
-    release_id: str | None = None,
-    against: str | None = None,
-    budget: float | None = None,
-) -> dict[str, Any]:
+    config: Config, store_uri: str, span: Interval, *, channel: str, release_id: str | None = None,
+    against: str | None = None, budget: float | None = None, where: str | None = None, group_by: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Compare the pages that two releases, or a release and a budget, would have sent."""
     from fleetalign.release.backtest import backtest
 
     return backtest(
-        open_store(store_uri), config, span, channel=channel, release_id=release_id, against=against, budget=budget
-    )
+        open_store(store_uri), config, span, channel=channel, release_id=release_id, against=against, budget=budget,
+        where=where, group_by=group_by,
+    )  # fmt: skip
 
 
 def explain(

@@ -94,10 +94,11 @@ def fleet(
     kind: Text = "",
     state: Text = "",
     text: Text = "",
+    attribute: Text = "",
     page: Annotated[int, Query(ge=1, le=10_000_000)] = 1,
 ) -> str:
     view = fleet_view.fleet_view(store, channel, site.now)
-    query = entity_list.Query(order, kind, state, text, page)
+    query = entity_list.Query(order, kind, state, text, page, attribute)
     entities = None
     if view.chosen is not None:
         pointer = view.chosen.pointer

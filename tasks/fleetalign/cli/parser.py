@@ -211,8 +211,26 @@ COMMANDS = {
         "mute add --entity web/api-1 --metric disk_used --why 'disk is being moved' --store ./store",
     ),
     "mute list": Command("operators", "list every mute with its id", _none, "mute list --store ./store"),
+    "mute import": Command(
+        "operators",
+        "mute the downtimes and holidays of a calendar file",
+        operators.mute_import,
+        "mute import downtimes.csv --time-zone Europe/Berlin --store ./store",
+    ),
     "mute lift": Command(
         "operators", "end a mute", operators.mute_lift, "mute lift 3f2a --why 'the disk was moved' --store ./store"
+    ),
+    "attributes import": Command(
+        "operators",
+        "read attributes of entities, such as their team, from a file",
+        operators.attributes_import,
+        "attributes import inventory.csv --kind web --store ./store",
+    ),
+    "attributes list": Command(
+        "operators",
+        "list entities and their attributes",
+        operators.attributes_list,
+        "attributes list --where team=payments --store ./store",
     ),
     "tune": Command(
         "build",
@@ -233,6 +251,7 @@ GROUPS = {
     "release": "build, list, verify, promote and roll back releases",
     "feedback": "add, list, import and retract feedback of operators",
     "mute": "mute a metric or a whole entity for a time",
+    "attributes": "import and list attributes of entities, such as their team",
 }
 """Commands of two words begin with one of these."""
 EARLIER_NAMES = {

@@ -177,6 +177,7 @@ RESULTS: dict[str, dict[str, str]] = {
         "notes": "what of the telemetry does not fit the releases",
         "pages_of_first_only": "pages that only the first side sends",
         "pages_of_second_only": "pages that only the second side sends",
+        "groups": "with `--group-by`: `key`, `value`, `entities` and `pages` of both sides for each value; else empty",
     },
     "drift": {
         "schema_version": "version of the report",
@@ -225,6 +226,17 @@ RESULTS: dict[str, dict[str, str]] = {
     },
     "mute add": {"mute_id": "id of the mute"},
     "mute list": {"mutes": "columns of the mutes table, `mute_id` and `lifts`, for each mute"},
+    "mute import": {
+        "rows": "number of rows read",
+        "mutes": "number of mutes that they make",
+        "new": "number of mutes stored now",
+    },
+    "attributes import": {
+        "attributes": "number of values read",
+        "entities": "number of entities that they are of",
+        "notes": "unknown entities, one sentence",
+    },
+    "attributes list": {"entities": "`kind`, `entity_id` and `attributes` of each entity that has some"},
     "mute lift": {"mute_id": "id of the mute", "until": "when it ends"},
     "tune": {"model": "best settings of the section `model`", "training": "best settings of the section `training`"},
     "bench": {"file": "the document that shows the results"},

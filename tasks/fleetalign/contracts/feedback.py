@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.attributes import attribute_of
 from fleetalign.contracts.hashing import content_id
 from fleetalign.contracts.tables import FEEDBACK
 
@@ -32,12 +33,13 @@ def feedback_id(statement: Mapping[str, Any]) -> str:
         statement["source"],
         statement["note"],
         statement["recorded_at"].isoformat(),
+        *attribute_of(statement),
     ]
     return content_id([*content, statement["retracts"]] if statement.get("retracts") else content)
 
 
 def unique(table: pa.Table, as_of: datetime | None = None) -> pa.Table:
-    """Sort the statements and keep one per ``feedback_id``.
+    """Sort the statements and keep one per ``feedback_id`` and entity.
 
     Args:
         table: Statements (FEEDBACK).
@@ -48,9 +50,10 @@ def unique(table: pa.Table, as_of: datetime | None = None) -> pa.Table:
         table = table.filter(
             pc.less_equal(table["recorded_at"], pa.scalar(as_of, FEEDBACK.schema.field("recorded_at").type))
         )
-    ids = table["feedback_id"].to_numpy(zero_copy_only=False)
-    _, first = np.unique(ids, return_index=True)
-    return table.take(pa.array(np.sort(first)))
+    # A statement about an attribute has one row for each entity once it is resolved.
+    order = table.append_column("__row__", pa.array(np.arange(table.num_rows)))
+    first = order.group_by(["feedback_id", "entity_id"]).aggregate([("__row__", "min")])["__row___min"]
+    return table.take(pa.array(np.sort(first.to_numpy())))
 
 
 def in_force(feedback: pa.Table) -> pa.Table:

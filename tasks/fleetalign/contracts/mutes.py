@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.attributes import attribute_of
 from fleetalign.contracts.hashing import content_id
 from fleetalign.interval import format_time
 
@@ -24,7 +25,8 @@ _LATEST = np.iinfo(np.int64).max
 def mute_id(row: Mapping[str, Any]) -> str:
     """Compute the content id of a mute (MUTES columns): equal mutes have one id."""
     times = [row[name].isoformat() if row[name] else None for name in ("from", "until")]
-    return content_id([row["kind"], row["entity_id"], row["metric"], *times, row["by"], row["why"]])
+    content = [row["kind"], row["entity_id"], row["metric"], *times, row["by"], row["why"]]
+    return content_id([*content, *attribute_of(row)])
 
 
 def in_words(row: Mapping[str, Any]) -> str:

@@ -142,6 +142,8 @@ def first_line(error: Exception) -> str:
 
 
 _KEY = [pa.field("kind", pa.string()), pa.field("entity_id", pa.string())]
+_ATTRIBUTE = [pa.field("attribute_key", pa.string()), pa.field("attribute_value", pa.string())]
+"""Whom a statement is about where ``entity_id`` is null: every entity with this value of the attribute."""
 
 TELEMETRY = TableContract(
     "telemetry", "1.0", pa.schema([*_KEY, ("timestamp", TIME)]), ("entity_id", "timestamp"), pa.float64()
@@ -170,7 +172,7 @@ QUARANTINED_ROWS = TableContract(
 )
 FEEDBACK = TableContract(
     "feedback",
-    "1.1",
+    "1.2",
     pa.schema(
         [
             *_KEY,
@@ -182,14 +184,15 @@ FEEDBACK = TableContract(
             ("recorded_at", TIME),
             ("feedback_id", pa.string()),
             ("retracts", pa.string()),
+            *_ATTRIBUTE,
         ]
     ),
     ("recorded_at", "feedback_id"),
-    later_columns=("retracts",),
+    later_columns=("retracts", "attribute_key", "attribute_value"),
 )
 MUTES = TableContract(
     "mutes",
-    "1.0",
+    "1.1",
     pa.schema(
         [
             *_KEY,
@@ -198,9 +201,17 @@ MUTES = TableContract(
             ("until", TIME),
             ("by", pa.string()),
             ("why", pa.string()),
+            *_ATTRIBUTE,
         ]
     ),
     ("kind", "entity_id", "metric", "from", "until"),
+    later_columns=("attribute_key", "attribute_value"),
+)
+ATTRIBUTES = TableContract(
+    "attributes",
+    "1.0",
+    pa.schema([*_KEY, ("key", pa.string()), ("value", pa.string()), ("from", TIME)]),
+    ("kind", "entity_id", "key", "from"),
 )
 NORMALIZER = TableContract(
     "normalizer",
@@ -286,6 +297,7 @@ TABLES: dict[str, TableContract] = {
         MUTES,
         NORMALIZER,
         ALIGNER,
+        ATTRIBUTES,
         PHASES,
         SCORES,
         SPAN_STATS,

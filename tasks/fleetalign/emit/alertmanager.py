@@ -1,7 +1,7 @@
 """Incidents as alerts of the Alertmanager v2 API.
 
-The labels of an alert are its identity: kind, first entity and incident id never change while a fault unfolds, so posting
-it again renews it. What changes (members, margin, metrics, release) is in the annotations.
+The labels of an alert are its identity: kind, first entity, its attributes when the incident began, and incident id never
+change while a fault unfolds, so posting it again renews it. What changes (members, margin, metrics, release) is in the annotations.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def as_json(alert: Alert, release_id: str, hold_until: datetime) -> dict[str, An
     """
     incident = alert.incident
     labels = {
+        **alert.labels,
         "alertname": SILENT_ALERTNAME if alert.silence else ALERTNAME,
         "kind": incident.first.kind,
         "entity_id": incident.first.entity_id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +24,7 @@ from fleetalign.interval import format_time, parse_time
 from fleetalign.storage import layout
 from fleetalign.storage.store import Store
 
-FIRING_VERSION = "1.1"
+FIRING_VERSION = "1.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Firing:
     """Version of the object in the store; None before the first run."""
     silences: tuple[Page, ...] = ()
     """Silent and frozen entities of the alerts that have not ended (``emit.silence_alerts``)."""
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Labels of each alert that has not ended, by incident id: they are part of its identity, so they stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Alert:
     """Whether the incident has ended."""
     silence: str | None = None
     """``silent`` or ``frozen`` for an alert about missing telemetry; None: about alarms."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels made of the attributes that its first entity had when it began."""
 
 
 def read_firing(store: Store, name: str) -> Firing:
@@ -70,11 +74,12 @@ def read_firing(store: Store, name: str) -> Firing:
         pages = tuple(_page(entry) for entry in document["pages"])
         silences = tuple(_page(entry) for entry in document.get("silences", ()))
         newest = parse_time(document["newest"]) if document["newest"] else None
+        labels = {incident: dict(mine) for incident, mine in document.get("labels", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise Corrupt(
             f"{store.uri}/{key}: not a record of what is firing ({error}); delete it, alerts then end by themselves"
         ) from None
-    return Firing(pages, newest, found.version, silences)
+    return Firing(pages, newest, found.version, silences, labels)
 
 
 def write_firing(store: Store, name: str, firing: Firing) -> None:
@@ -88,6 +93,7 @@ def write_firing(store: Store, name: str, firing: Firing) -> None:
         "newest": format_time(firing.newest) if firing.newest else None,
         "pages": [_entry(page) for page in firing.pages],
         "silences": [_entry(page) for page in firing.silences],
+        "labels": firing.labels,
     }
     store.swap(layout.firing(name), readable_json(document), firing.version)
 

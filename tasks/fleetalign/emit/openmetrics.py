@@ -13,23 +13,34 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fleetalign.contracts.attributes import Attributes
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import DEFAULT_ENTITY
+from fleetalign.emit.labels import as_labels
 from fleetalign.emit.silence import Silence
 
 Samples = Iterable[tuple[dict[str, str], float]]
 
 
-def render(scores: pa.Table, aligner: FleetTable, release_id: str, silences: Sequence[Silence] = ()) -> bytes:
+def render(
+    scores: pa.Table,
+    aligner: FleetTable,
+    release_id: str,
+    silences: Sequence[Silence] = (),
+    attributes: Attributes | None = None,
+) -> bytes:
     """Write OpenMetrics 1.0 text of ``scores`` (SCORES, sorted) and of lasting silences.
 
-    Each scored entity has values of its aligner row.
+    Each scored entity has values of its aligner row. Its attributes are labels of one gauge, so that a change of theirs
+    ends no other series; a query joins them with ``* on (kind, entity_id) group_left (team) fleetalign_entity_info``.
     """
     newest = _newest(scores)
     scored = [row for row in newest if row["reason"] is None]
     judged = [row for row in newest if row["reason"] != "unknown_kind"]
     by_entity = _aligner_rows(aligner, judged)
     aligned = [(row, _aligner_row(by_entity, row)) for row in judged]
+    lasting = [one for one in silences if one.lasts]
+    named = {(r["kind"], r["entity_id"]) for r in newest} | {(one.kind, one.entity_id) for one in lasting}
     families = [
         _family("score", "How badly the newest sample is explained.", ((_key(r), r["score"]) for r in scored)),
         _family("margin", "Score beyond the threshold; an alarm is above 0.", ((_key(r), r["margin"]) for r in scored)),
@@ -54,10 +65,15 @@ def render(scores: pa.Table, aligner: FleetTable, release_id: str, silences: Seq
         _family(
             "silent",
             "1 while an entity, or with * its whole kind, sends nothing (silent) or the same values (frozen).",
+            (({"kind": one.kind, "entity_id": one.entity_id, "reason": one.reason}, 1) for one in lasting),
+        ),
+        _family(
+            "entity_info",
+            "1, with the attributes of the entity as labels.",
             (
-                ({"kind": one.kind, "entity_id": one.entity_id, "reason": one.reason}, 1)
-                for one in silences
-                if one.lasts
+                ({**labels, "kind": kind, "entity_id": entity_id}, 1)
+                for kind, entity_id in sorted(named)
+                if attributes and (labels := as_labels(attributes.of(kind, entity_id)))
             ),
         ),
         _family("release", "1 for the release that scored.", [({"release": release_id}, 1)]),

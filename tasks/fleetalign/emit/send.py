@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,15 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.config.run import Config
+from fleetalign.contracts.attributes import Attributes
 from fleetalign.contracts.pages import find_pages
 from fleetalign.contracts.tables import SCORES, to_parquet
 from fleetalign.emit import alertmanager, openmetrics
-from fleetalign.emit.firing import advance, read_firing, write_firing
+from fleetalign.emit.firing import Alert, advance, read_firing, write_firing
 from fleetalign.emit.incidents import Incident, group_pages
+from fleetalign.emit.labels import as_labels
 from fleetalign.emit.silence import Silences
 from fleetalign.emit.silence_alerts import advance_silences
 from fleetalign.emit.targets import Target, write
 from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage.attributes import NEWEST, read_attributes
 from fleetalign.storage.store import Store
 
 
@@ -45,14 +48,16 @@ def emit(
         StoreError: A file, bucket or server does not answer.
         UsageError: Alertmanager refuses the alerts.
     """
+    attributes = read_attributes(store, scorer.kinds, newest=NEWEST)
     for target in targets:
         if target.name == "parquet":
             write(_file(target.where, scores), to_parquet(scores.select(SCORES.schema.names)))
         elif target.name == "openmetrics":
-            write(target.where, openmetrics.render(scores, scorer.aligner, scorer.release_id, silences.found))
+            text = openmetrics.render(scores, scorer.aligner, scorer.release_id, silences.found, attributes)
+            write(target.where, text)
     urls = [target.where for target in targets if target.name == "alertmanager"]
     if urls:
-        _alert(store, scorer, scores, silences, urls, config, now)
+        _alert(store, scorer, scores, silences, urls, config, now, attributes)
 
 
 def _alert(
@@ -63,14 +68,32 @@ def _alert(
     urls: Sequence[str],
     config: Config,
     now: datetime,
+    attributes: Attributes,
 ) -> None:
     name = scorer.pointer.channel if scorer.pointer else scorer.release_id
     before = read_firing(store, name)
     alerts, after = advance(before, scores, _steps(scorer), config.align.merge_steps, config.emit, now)
     silent, pages = advance_silences(before.silences, silences, after.newest, config.emit)
+    labelled = _labelled([*alerts, *silent], before.labels, attributes)
     for url in urls:
-        alertmanager.post(url, [*alerts, *silent], scorer.release_id, now, timedelta(hours=config.emit.hold_hours))
-    write_firing(store, name, replace(after, silences=pages))
+        alertmanager.post(url, labelled, scorer.release_id, now, timedelta(hours=config.emit.hold_hours))
+    going_on = {alert.incident.incident_id: alert.labels for alert in labelled if alert.labels and not alert.ended}
+    write_firing(store, name, replace(after, silences=pages, labels=going_on))
+
+
+def _labelled(alerts: Sequence[Alert], before: Mapping[str, Mapping[str, str]], attributes: Attributes) -> list[Alert]:
+    """Give each alert the labels that it had ``before``.
+
+    A new one has those of its first entity when it begins.
+    """
+    found = []
+    for alert in alerts:
+        incident = alert.incident
+        labels = before.get(incident.incident_id)
+        if labels is None:
+            labels = as_labels(attributes.of(incident.first.kind, incident.first.entity_id, incident.start))
+        found.append(replace(alert, labels=labels))
+    return found
 
 
 def _steps(scorer: Scorer) -> dict[str, int]:

@@ -25,8 +25,8 @@ from fleetalign.plan import receipts
 from fleetalign.plan.document import plan_config, read_plan, read_statements
 from fleetalign.scoring.scorer import Scorer
 from fleetalign.storage import layout
+from fleetalign.storage.attributes import resolved_feedback
 from fleetalign.storage.manifest import aligner_table, read_manifest
-from fleetalign.storage.statements import read_feedback
 from fleetalign.storage.store import Store
 
 STATEMENTS_SHOWN = 5
@@ -62,7 +62,10 @@ def explained(store: Store, release_id: str, name: str, at: datetime | None = No
     lines += statement_lines(read_statements(store, plan, "feedback"), kind, entity_id)
     lines += mute_lines(read_statements(store, plan, "mutes"), kind, entity_id)
     if at is not None:
-        statements, merge_steps = Statements(unique(read_feedback(store)), kind), plan_config(plan).align.merge_steps
+        statements, merge_steps = (
+            Statements(unique(resolved_feedback(store)), kind),
+            plan_config(plan).align.merge_steps,
+        )
         pager = Pager(store, Scorer.open(store, release=release_id), kind, statements, merge_steps)
         lines += pager.page_at(entity_id, at)
     return f"{kind}/{entity_id}", lines

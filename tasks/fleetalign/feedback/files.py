@@ -24,7 +24,8 @@ from fleetalign.storage.quarantine import plain_values, quarantine_object
 from fleetalign.storage.store import Store
 
 REQUIRED = ("entity_id", "start", "end", "verdict")
-OPTIONAL = ("kind", "source", "note", "recorded_at")
+ATTRIBUTE = ("attribute_key", "attribute_value")
+OPTIONAL = ("kind", "source", "note", "recorded_at", *ATTRIBUTE)
 DEFAULT_SOURCE = "file"
 
 
@@ -32,7 +33,7 @@ def read_feedback_file(path: str, default_kind: str, origin: str = "", store: St
     """Read the statements of a file, folder or ``s3://`` prefix: FEEDBACK, each once, sorted.
 
     Columns (or JSON fields) ``entity_id, start, end, verdict`` and optionally ``kind, source, note, recorded_at``
-    (default: ``end``); others are not read. Times need a zone. ``.jsonl`` is JSON lines, ``.json`` a webhook payload of
+    (default: ``end``); others are not read. ``attribute_key, attribute_value`` may stand in place of ``entity_id``. Times need a zone. ``.jsonl`` is JSON lines, ``.json`` a webhook payload of
     Alertmanager. ``origin`` names a single file in messages. Raises BadInput naming file, row and column; a copy
     of that file then lies in the quarantine of ``store``.
     """
@@ -95,7 +96,8 @@ def _statements(table: pa.Table, first_row: int, origin: str, default_kind: str)
         refuse_twice(table.schema.names, origin)
     except UsageError as error:
         raise BadInput(str(error)) from None
-    missing = [c for c in REQUIRED if c not in table.schema.names]
+    required = [c for c in REQUIRED if c != "entity_id" or not set(ATTRIBUTE) <= set(table.schema.names)]
+    missing = [c for c in required if c not in table.schema.names]
     if missing:
         raise BadInput(f"{origin}: column {missing[0]!r} is missing; feedback needs {', '.join(REQUIRED)}")
     columns = {c: plain(table.column(c)) for c in (*REQUIRED, *OPTIONAL) if c in table.schema.names}
@@ -110,12 +112,13 @@ def _statements(table: pa.Table, first_row: int, origin: str, default_kind: str)
                 raise BadInput(f"{where}: column {name!r} is {texts[i]!r}; write a time such as 2024-05-01T06:00:00Z")
         row = {
             "kind": _text(values, "kind", i) or default_kind,
-            "entity_id": _text(values, "entity_id", i),
+            "entity_id": _text(values, "entity_id", i) or None,
             "start": times["start"][i],
             "end": times["end"][i],
             "verdict": _text(values, "verdict", i).strip().lower(),
             "source": _text(values, "source", i) or DEFAULT_SOURCE,
             "note": _text(values, "note", i),
+            **{name: _text(values, name, i).strip() or None for name in ATTRIBUTE},
         }
         row["recorded_at"] = (times["recorded_at"][i] if "recorded_at" in times else None) or row["end"]
         _check(row, where)
@@ -136,12 +139,14 @@ def _text(values: dict[str, list[Any]], name: str, i: int) -> str:
 
 
 def _check(row: dict[str, Any], where: str) -> None:
-    if (
-        not row["entity_id"]
-        or row["entity_id"] == DEFAULT_ENTITY
-        or len(row["entity_id"].encode()) > MAX_ENTITY_ID_BYTES
-    ):
-        raise BadInput(f"{where}: column 'entity_id' is {row['entity_id'][:40]!r}; name one entity")
+    entity_id, named = row["entity_id"] or "", [name for name in ATTRIBUTE if row[name]]
+    if named:
+        if entity_id or len(named) < len(ATTRIBUTE):
+            raise BadInput(
+                f"{where}: name an entity_id, or an attribute_key with its attribute_value, and nothing else"
+            )
+    elif not entity_id or entity_id == DEFAULT_ENTITY or len(entity_id.encode()) > MAX_ENTITY_ID_BYTES:
+        raise BadInput(f"{where}: column 'entity_id' is {entity_id[:40]!r}; name one entity")
     if row["verdict"] not in VERDICTS:
         raise BadInput(f"{where}: column 'verdict' is {row['verdict']!r}; must be {' or '.join(VERDICTS)}")
     if row["start"] >= row["end"]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fleetalign.contracts.attributes import parse_attribute, subject_of
 from fleetalign.contracts.mutes import in_words
 from fleetalign.contracts.pages import Page
 from fleetalign.interval import format_time
+from fleetalign.storage.attributes import read_attributes
 from fleetalign.storage.inventory import EntityInventory
 from fleetalign.storage.statements import list_mutes, read_feedback
 from fleetalign.storage.store import Store
@@ -37,7 +39,7 @@ def statements_text(found: Sequence[Mapping[str, Any]]) -> str:
     """Format ``statements``, one line each."""
     lines = []
     for row in found:
-        about = f"{row['kind']}/{row['entity_id']}  {format_time(row['start'])} to {format_time(row['end'])}"
+        about = f"{subject_of(row)}  {format_time(row['start'])} to {format_time(row['end'])}"
         verdict = f"retracts {row['retracts']}" if row["retracts"] else row["verdict"]
         gone = "  (retracted)" if row["retracted"] else ""
         note = f": {row['note']}" if row["note"] else ""
@@ -60,8 +62,32 @@ def mutes_text(store: Store) -> str:
     lines = []
     for row in list_mutes(store):
         lifted = "".join(f"; lifted at {format_time(x['at'])} by {x['by']}: {x['why']}" for x in row["lifts"][:1])
-        lines.append(f"{row['mute_id']}  {row['kind']}/{row['entity_id']}  {in_words(row)}{lifted}")
+        lines.append(f"{row['mute_id']}  {subject_of(row)}  {in_words(row)}{lifted}")
     return "\n".join(lines)
+
+
+def attributes_json(store: Store, kind: str | None = None, where: str | None = None) -> dict[str, Any]:
+    """List every entity with attributes and their newest values as one JSON document.
+
+    ``kind`` keeps one kind, ``where`` (``KEY=VALUE``) the entities with that attribute.
+    """
+    attributes = read_attributes(store, [kind] if kind else None)
+    named = attributes.everyone() if where is None else attributes.entities(parse_attribute(where))
+    return {
+        "entities": [
+            {"kind": kind, "entity_id": entity_id, "attributes": attributes.of(kind, entity_id)}
+            for kind, entity_id in named
+        ]
+    }
+
+
+def attributes_text(found: Mapping[str, Any]) -> str:
+    """Format ``attributes_json``, one line an entity."""
+    lines = []
+    for row in found["entities"]:
+        said = "  ".join(f"{key}={value}" for key, value in row["attributes"].items())
+        lines.append(f"{row['kind']}/{row['entity_id']}  {said}")
+    return "\n".join(lines) or "no entity has attributes"
 
 
 def pages_json(pages: Sequence[Page]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from fleetalign.contracts.mutes import ANY, mute_id
 from fleetalign.contracts.tables import MUTES
 from fleetalign.errors import BadInput, UsageError
+from fleetalign.feedback.about import attribute_subjects
 from fleetalign.interval import format_time
 from fleetalign.storage.inventory import EntityInventory
 from fleetalign.storage.statements import append_mutes, lift_mute, list_mutes
@@ -23,6 +24,8 @@ class MuteRequest:
     entity: str | None
     """``[KIND/]ID``; None mutes every entity of ``kind``."""
     kind: str | None
+    attribute: str | None = None
+    """``KEY=VALUE``: every entity with it, of ``kind`` or of any."""
     metric: str | None
     """None mutes every metric: a maintenance window."""
     start: datetime | None
@@ -32,37 +35,35 @@ class MuteRequest:
     why: str
 
 
-def mute(store: Store, request: MuteRequest) -> str:
-    """Store one mute and return its id.
+def mute(store: Store, request: MuteRequest) -> list[str]:
+    """Store one mute, of an attribute one for each kind, and return the ids.
 
     A maintenance window (no ``metric``) needs both ends: without an end it would silence for good. Raises BadInput
     when the entity, the kind or the metric is unknown, UsageError when the times make no sense.
     """
     inventory = EntityInventory(store)
-    if request.entity is not None:
+    if request.attribute is not None:
+        subjects = attribute_subjects(store, request.attribute, request.kind, request.start)
+    elif request.entity is not None:
         kind, entity_id = inventory.resolve(request.entity)
+        subjects = [{"kind": kind, "entity_id": entity_id}]
     else:
-        kind, entity_id = request.kind or "", ANY
-        inventory.check_kind(kind)
+        inventory.check_kind(request.kind or "")
+        subjects = [{"kind": request.kind, "entity_id": ANY}]
     start, end = request.start, request.end
     if request.metric is None and (start is None or end is None):
         raise UsageError("a maintenance window needs --from and --until; without them name the --metric to mute")
     if start is not None and end is not None and end <= start:
         raise UsageError(f"the mute ends at {format_time(end)}, not after its start {format_time(start)}; swap them")
-    metrics = inventory.metrics(kind)
-    if request.metric is not None and request.metric not in metrics:
-        raise BadInput(f"kind {kind} has no metric {request.metric!r}; it has {', '.join(sorted(metrics))}")
-    row = {
-        "kind": kind,
-        "entity_id": entity_id,
-        "metric": request.metric or ANY,
-        "from": start,
-        "until": end,
-        "by": request.by,
-        "why": request.why,
-    }
-    append_mutes(store, pa.Table.from_pylist([row], schema=MUTES.schema))
-    return mute_id(row)
+    if request.metric is not None:
+        for kind in (subject["kind"] for subject in subjects):
+            metrics = inventory.metrics(kind)
+            if request.metric not in metrics:
+                raise BadInput(f"kind {kind} has no metric {request.metric!r}; it has {', '.join(sorted(metrics))}")
+    what = {"metric": request.metric or ANY, "from": start, "until": end, "by": request.by, "why": request.why}
+    rows = [{**subject, **what} for subject in subjects]
+    append_mutes(store, pa.Table.from_pylist(rows, schema=MUTES.schema))
+    return [mute_id(row) for row in rows]
 
 
 def lift(store: Store, mute: str, *, at: datetime, by: str, why: str) -> str:

@@ -15,20 +15,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fleetalign.contracts.attributes import subject_of
 from fleetalign.contracts.feedback import feedback_id, in_force
 from fleetalign.contracts.tables import FEEDBACK, RETRACTED, TIME
 from fleetalign.errors import BadInput, UsageError
+from fleetalign.feedback.about import attribute_subjects
 from fleetalign.feedback.alarm_pages import find_page, read_pages
 from fleetalign.feedback.files import quarantine_files
 from fleetalign.interval import Interval, format_time
+from fleetalign.storage.attributes import attributes_for
 from fleetalign.storage.inventory import EntityInventory
 from fleetalign.storage.statements import append_feedback, read_feedback
 from fleetalign.storage.store import Store
 
 ACCEPTED_VERDICTS = {"anomaly": "anomaly", "normal": "normal", "false_alarm": "normal"}
 """Verdict as entered, to the verdict that is stored."""
-FIELDS = ("verdict", "entity", "start", "end", "page", "scores", "note")
-"""Fields of one statement: about an entity from start to end, or about a page of a table of scores."""
+FIELDS = ("verdict", "entity", "attribute", "kind", "start", "end", "page", "scores", "note")
+"""Fields of one statement: about an entity, or every entity of an attribute (``KEY=VALUE``, of a kind), from start to
+end, or about a page of a table of scores."""
 MAX_EXAMPLES = 3
 """Most examples in a message."""
 
@@ -64,36 +68,42 @@ def add(store: Store, form: Mapping[str, str], *, merge_steps: int, by: str, now
     if fields["verdict"] not in ACCEPTED_VERDICTS:
         raise UsageError(f"the verdict is {fields['verdict']!r}; must be one of {', '.join(ACCEPTED_VERDICTS)}")
     inventory = EntityInventory(store)
-    (kind, entity_id), interval = _subject(fields, inventory, merge_steps)
-    row = {
-        "kind": kind,
-        "entity_id": entity_id,
-        "start": interval.start,
-        "end": interval.end,
-        "verdict": ACCEPTED_VERDICTS[fields["verdict"]],
-        "source": by,
-        "note": fields["note"],
-        "recorded_at": now,
-    }
-    row["feedback_id"] = feedback_id(row)
-    table = pa.Table.from_pylist([row], schema=FEEDBACK.schema)
-    imported = import_statements(store, table, f"{kind}/{entity_id}", now, inventory)
-    subject = {"entity": f"{kind}/{entity_id}", "verdict": row["verdict"], **interval.as_json()}
-    return {"feedback_id": row["feedback_id"], **subject, **imported.as_json()}
+    subjects, interval = _subjects(store, fields, inventory, merge_steps)
+    rows = []
+    for subject in subjects:
+        row = {
+            **subject,
+            "start": interval.start,
+            "end": interval.end,
+            "verdict": ACCEPTED_VERDICTS[fields["verdict"]],
+            "source": by,
+            "note": fields["note"],
+            "recorded_at": now,
+        }
+        rows.append({**row, "feedback_id": feedback_id(row)})
+    table = pa.Table.from_pylist(rows, schema=FEEDBACK.schema)
+    names = [subject_of(row) for row in rows]
+    imported = import_statements(store, table, names[0], now, inventory)
+    about = {"entity": ", ".join(names), "verdict": rows[0]["verdict"], **interval.as_json()}
+    return {"feedback_id": ", ".join(row["feedback_id"] for row in rows), **about, **imported.as_json()}
 
 
-def _subject(
-    fields: Mapping[str, str], inventory: EntityInventory, merge_steps: int
-) -> tuple[tuple[str, str], Interval]:
-    """Return ((kind, entity id), interval) that the fields name."""
-    filled = {name for name in ("entity", "start", "end", "page", "scores") if fields[name]}
+def _subjects(
+    store: Store, fields: Mapping[str, str], inventory: EntityInventory, merge_steps: int
+) -> tuple[list[dict[str, Any]], Interval]:
+    """Return the columns of whom the fields name, a row for each kind, and the interval."""
+    filled = {name for name in ("entity", "attribute", "kind", "start", "end", "page", "scores") if fields[name]}
     if filled == {"entity", "start", "end"}:
-        return inventory.resolve(fields["entity"]), Interval.parse(fields["start"], fields["end"])
+        kind, entity_id = inventory.resolve(fields["entity"])
+        return [{"kind": kind, "entity_id": entity_id}], Interval.parse(fields["start"], fields["end"])
+    if filled - {"kind"} == {"attribute", "start", "end"}:
+        interval = Interval.parse(fields["start"], fields["end"])
+        return attribute_subjects(store, fields["attribute"], fields["kind"], interval.start), interval
     if filled == {"page", "scores"}:
         page = find_page(read_pages(fields["scores"], merge_steps), fields["page"], fields["scores"])
-        return (page.kind, page.entity_id), Interval(page.start, page.end)
+        return [{"kind": page.kind, "entity_id": page.entity_id}], Interval(page.start, page.end)
     raise UsageError(
-        "name either an entity with its start and end, or a page with its table of scores, and nothing else"
+        "name an entity with its start and end, an attribute with these, or a page with its table of scores, and nothing else"
     )
 
 
@@ -122,14 +132,16 @@ def check(table: pa.Table, where: str, now: datetime, inventory: EntityInventory
     Raises BadInput when one lies in the future of ``now``, or when all are about unknown entities.
     """
     _refuse_future(table, where, now)
-    return _unknown_entities(inventory, table, where)
+    return [*_unknown_attributes(inventory.store, table, where), *_unknown_entities(inventory, table, where)]
 
 
 def store_new(store: Store, table: pa.Table, where: str) -> tuple[int, list[str]]:
     """Store the new statements of ``table``; returns their number and warnings."""
     stored = read_feedback(store)
     fresh = table.filter(pc.invert(pc.is_in(table["feedback_id"], value_set=stored["feedback_id"].combine_chunks())))
-    warnings = _contradictions(fresh, in_force(pa.concat_tables([stored, fresh])), where)
+    standing = in_force(pa.concat_tables([stored, fresh]))
+    attributes = attributes_for(store, standing)
+    warnings = _contradictions(attributes.resolve(fresh, "start"), attributes.resolve(standing, "start"), where)
     return append_feedback(store, fresh), warnings
 
 
@@ -164,7 +176,7 @@ def _refuse_future(table: pa.Table, where: str, now: datetime) -> None:
             row = late.slice(0, 1).to_pylist()[0]
             raise BadInput(
                 f"{where}: {late.num_rows} of {table.num_rows} statements lie in the future (first: "
-                f"{row['kind']}/{row['entity_id']}, column {column!r} is {format_time(row[column])}); "
+                f"{subject_of(row)}, column {column!r} is {format_time(row[column])}); "
                 "end them now, or state it later"
             )
 
@@ -175,6 +187,7 @@ def _unknown_entities(inventory: EntityInventory, table: pa.Table, where: str) -
     Raises BadInput when all are such.
     """
     unknown = []
+    table = table.filter(pc.is_valid(table["entity_id"]))
     for kind in sorted(pc.unique(table["kind"]).to_pylist()):
         named = table.filter(pc.equal(table["kind"], kind))["entity_id"].to_pylist()
         missing = inventory.missing(kind, named)
@@ -186,6 +199,16 @@ def _unknown_entities(inventory: EntityInventory, table: pa.Table, where: str) -
     if not unknown:
         return []
     return [f"{where}: {len(unknown)} of {table.num_rows} statements name unknown entities, such as {unknown[0]}"]
+
+
+def _unknown_attributes(store: Store, table: pa.Table, where: str) -> list[str]:
+    """Warn of statements whose attribute no entity has at their start."""
+    about = table.filter(pc.is_valid(table["attribute_key"]))
+    found = set(attributes_for(store, about).resolve(about, "start")["feedback_id"].to_pylist())
+    unknown = [subject_of(row) for row in about.to_pylist() if row["feedback_id"] not in found]
+    if not unknown:
+        return []
+    return [f"{where}: {len(unknown)} statements name an attribute that no entity has then, such as {unknown[0]}"]
 
 
 def _contradictions(fresh: pa.Table, standing: pa.Table, where: str) -> list[str]:

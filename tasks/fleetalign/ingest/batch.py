@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping as AnyMapping
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from fleetalign.contracts.arrays import Bools, Ints
 from fleetalign.contracts.tables import (
+    ATTRIBUTES,
     DEFAULT_ENTITY,
     KEY_COLUMNS,
     KIND_PATTERN,
@@ -25,6 +26,7 @@ from fleetalign.contracts.tables import (
     TIME,
 )
 from fleetalign.errors import UsageError
+from fleetalign.ingest.attributes import attributes_of
 from fleetalign.ingest.csv_format import RESTART
 from fleetalign.ingest.labels import looks_like_label, may_be_label
 from fleetalign.ingest.mapping import Mapping, label_refused
@@ -61,6 +63,8 @@ class Batch:
     is_long: bool
     first: str
     """Description of the first quarantined row or cell; empty without any."""
+    attributes: pa.Table = field(default_factory=ATTRIBUTES.empty)
+    """What its rows say of their entities (ATTRIBUTES); ``from`` is when it was last said in its hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,7 @@ def read_batch(
         outside=int(keys.outside.sum()),
         is_long=mapping.layout == "long",
         first=first_taken_out(rows, cells, origin),
+        attributes=attributes_of(kept_keys, {name: columns[name].filter(keep) for name in mapping.attribute_columns}),
     )
 
 

@@ -28,7 +28,7 @@ Layout = Literal["", "wide", "long"]
 TimeUnit = Literal["", "s", "ms", "us", "ns"]
 Decimal = Literal["", ".", ","]
 THOUSANDS = (",", ".", " ", "'")
-LISTS = ("metrics", "ignore", "label_columns")
+LISTS = ("metrics", "ignore", "label_columns", "attribute_columns")
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ class Mapping:
     label_columns: tuple[str, ...] = ()
     """Columns that tell series of one name apart. Long layout: ``cpu`` becomes the metric ``cpu{mode=idle}``; wide
     layout: ``web-1`` becomes the entity ``web-1/0``."""
+    attribute_columns: tuple[str, ...] = ()
+    """Columns of text that describe the entity, such as its team: they route, group and filter its pages."""
     time_zone: str = ""
     """IANA zone of times that carry none, for example ``Europe/Berlin``."""
     time_unit: TimeUnit = ""
@@ -120,7 +122,7 @@ class Mapping:
     def key_columns(self) -> tuple[str, ...]:
         """The resolved columns that are no metric."""
         names = (self.entity_column, self.time_column, self.kind_column, self.metric_column, self.value_column)
-        return (*(n for n in names if n), *self.label_columns)
+        return (*(n for n in names if n), *self.label_columns, *self.attribute_columns)
 
 
 def check_choice(field: str, value: str, allowed: Sequence[str]) -> None:
@@ -199,9 +201,10 @@ def resolve(mapping: Mapping, sample: pa.Table, where: str, path_columns: Collec
         _check_value(filled.value_column, sample, where)
     else:
         filled = dataclasses.replace(filled, layout="wide", metric_column="", value_column="")
-    for name in filled.label_columns:
-        if name not in names:
-            raise UsageError(f"{where}: label_columns: {name!r} is not a column; it has {', '.join(names)}")
+    for field in ("label_columns", "attribute_columns"):
+        for name in getattr(filled, field):
+            if name not in names:
+                raise UsageError(f"{where}: {field}: {name!r} is not a column; it has {', '.join(names)}")
     if len(set(filled.key_columns)) < len(filled.key_columns):
         raise UsageError(f"{where}: one column has two meanings in the mapping: {', '.join(filled.key_columns)}")
     if filled.layout == "wide":

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from fleetalign.config import Config
 from fleetalign.contracts.phases import Phases, nearest_slots
 from fleetalign.contracts.slots import slot_times, slots_of
-from fleetalign.contracts.tables import KEY_COLUMNS, QUARANTINED_CELLS, TIME
+from fleetalign.contracts.tables import ATTRIBUTES, KEY_COLUMNS, QUARANTINED_CELLS, TIME
 from fleetalign.errors import BadInput, NotReproducible
+from fleetalign.ingest.attributes import attributes_in
 from fleetalign.ingest.batch import ROWS_WITH_TIME, UNKNOWN_KIND, Batch, without_rows
 from fleetalign.ingest.long import pivot, series_of
 from fleetalign.ingest.merging import as_samples, held_partitions, held_rows, without_repeats
@@ -25,6 +26,7 @@ from fleetalign.ingest.sampling import changed_step, infer_step_seconds, split_b
 from fleetalign.ingest.source import Stored
 from fleetalign.ingest.times import within
 from fleetalign.interval import LENGTHS, Interval, format_time, partition_key, split
+from fleetalign.storage.attributes import write_attributes
 from fleetalign.storage.lake import Partition, get_partition, read_partition, read_phases, write_partition
 from fleetalign.storage.quarantine import (
     Rule,
@@ -115,6 +117,7 @@ class RawPartitionWriter:
     _kept: dict[tuple[str, bool], list[pa.Table]] = field(default_factory=lambda: defaultdict(list))
     _cells: list[pa.Table] = field(default_factory=list)
     _rows: list[pa.Table] = field(default_factory=list)
+    _attributes: list[pa.Table] = field(default_factory=list)
     _kept_rows: int = 0
     _first: str = ""
 
@@ -126,8 +129,12 @@ class RawPartitionWriter:
             self._first = self._first or batch.first
             self._cells.append(batch.cells)
             self._rows.append(batch.rows)
+            self._attributes.append(batch.attributes)
             for kind in pc.unique(batch.kept["kind"]).to_pylist():
                 self._kept[kind, batch.is_long].append(batch.kept.filter(pc.equal(batch.kept["kind"], kind)))
+
+    def add_attributes(self, table: pa.Table) -> None:
+        self._attributes.append(table)
 
     def write(self, store: Store, config: Config, how: Stored = "keep") -> IngestResult:
         """Write every raw partition and its quarantine; a kind of unknown step is quarantined.
@@ -174,6 +181,13 @@ class RawPartitionWriter:
                 write_quarantine(store, "cells", "ingest", name, part, config.partition, own_cells)
                 if name in kinds:
                     partitions += _write_part(store, name, kinds[name], part, config, taken_out)
+        attributes = pa.concat_tables([ATTRIBUTES.empty(), *self._attributes])
+        for partition in partitions:
+            mine = attributes_in(attributes, partition.kind, partition.interval)
+            if mine.num_rows:
+                write_attributes(
+                    store, partition.kind, partition.interval, config.partition, mine, merge=how != "replace"
+                )
         return IngestResult(
             partitions=tuple(sorted(partitions, key=lambda p: (p.kind, p.interval))),
             read=self.read,

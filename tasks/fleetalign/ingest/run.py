@@ -86,6 +86,8 @@ def ingest_readings(
                 writer.add(found)
         if reading.queries is not None:
             queries.append(dict(reading.queries))
+        if reading.attributes is not None:
+            writer.add_attributes(reading.attributes)
         if writer.has_batches:
             results.append(_written(writer, reading, store, config, source))
     if refused:

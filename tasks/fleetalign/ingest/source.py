@@ -65,6 +65,8 @@ class Reading:
     queries: Mapping[str, Any] | None = None
     """What a server was asked, as JSON; stored beside each partition, so it must hold no credentials."""
     stored: Stored = "replace"
+    attributes: pa.Table | None = None
+    """What the source says of its entities beyond batches (ATTRIBUTES); ``from`` is a time when it held."""
 
 
 class Source(Protocol):

@@ -26,7 +26,8 @@ from fleetalign.plan import receipts
 from fleetalign.plan.cost import entities_per_shard
 from fleetalign.plan.document import FIRST_PLANS, STATEMENTS, plan_config, read_plan, read_statements
 from fleetalign.plan.ranges import plan_kind
-from fleetalign.storage import lake, layout, statements
+from fleetalign.storage import lake, layout
+from fleetalign.storage.attributes import resolved_feedback, resolved_mutes
 from fleetalign.storage.store import Store
 
 
@@ -161,8 +162,8 @@ def draft(
     if not partitions:
         where = f" in {interval.start} to {interval.end}" if interval else ""
         raise BadInput(f"{store.uri}: no validated partition{where}; run ingest and validate first")
-    feedback = statements.read_feedback(store, as_of)
-    mutes = statements.read_mutes(store)
+    feedback = resolved_feedback(store, as_of)
+    mutes = resolved_mutes(store)
     kinds: dict[str, KindPlan] = {}
     ids_of: dict[str, pa.StringArray] = {}
     for kind in sorted({p.kind for p in partitions}):

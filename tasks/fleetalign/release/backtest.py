@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from fleetalign.align.sweep import Pages, alarm_levels
 from fleetalign.config import Config
+from fleetalign.contracts.attributes import Attributes, parse_attribute
 from fleetalign.contracts.slots import samples_apart
 from fleetalign.errors import UsageError
 from fleetalign.evaluate.events import touches
@@ -28,6 +29,7 @@ from fleetalign.release.listing import newest_release
 from fleetalign.release.replay import Trace, stored_traces
 from fleetalign.scoring.fit import stored_doubts
 from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage.attributes import read_attributes
 from fleetalign.storage.store import Store
 
 _log = logging.getLogger(__name__)
@@ -166,6 +168,9 @@ def text(found: Mapping[str, Any], most: int = 10) -> str:
         f"sent by both {found['pages_of_both']}, by the first alone {found['pages_of_first_only']}, "
         f"by the second alone {found['pages_of_second_only']}"
     )
+    for group in found.get("groups", ()):
+        value = "without it" if group["value"] is None else f"{group['key']}={group['value']}"
+        lines.append(f"  {value}: {' -> '.join(map(str, group['pages']))} pages of {group['entities']} entities")
     moved = changes(found)[:most]
     if moved:
         lines.append("most moved:")
@@ -189,8 +194,13 @@ def backtest(
     release_id: str | None = None,
     against: str | None = None,
     budget: float | None = None,
+    where: str | None = None,
+    group_by: str | None = None,
 ) -> dict[str, Any]:
     """Compare the pages of two releases over ``span``; returns ``document`` and ``notes``.
+
+    ``where`` (``KEY=VALUE``) keeps the entities with an attribute; ``group_by`` adds ``groups``, the pages of each value of
+    an attribute.
 
     The notes say what of the telemetry does not fit the releases; they are logged as warnings.
 
@@ -204,6 +214,10 @@ def backtest(
     if budget is not None and not budget >= 0:
         raise UsageError(f"backtest: --budget is {budget:g}; give pages per entity and day, 0 or more")
     first = Scorer.open(store, channel, release_id)
+    attributes = read_attributes(store, first.kinds, until=span.end) if where or group_by else None
+    chosen = None if attributes is None or where is None else _with_attribute(store, attributes, where, span)
+    if attributes is not None and group_by and group_by not in attributes.keys:
+        raise UsageError(f"no entity has an attribute {group_by!r}; there is {', '.join(attributes.keys) or 'none'}")
     other = against or (first.release_id if budget is not None else _newest_release(store, first.release_id))
     if budget is None and other == first.release_id:
         _log.warning("both sides are release %s; name another one with --against, or give a --budget", other)
@@ -211,12 +225,42 @@ def backtest(
     for scorer, limit in ((first, None), (Scorer.open(store, release=other), budget)):
         name = scorer.release_id if limit is None else f"{scorer.release_id}, at most {limit:g}"
         notes |= {f"release {scorer.release_id}: {doubt}": None for doubt in stored_doubts(store, scorer, span)}
-        traces = stored_traces(store, scorer, span, config)
+        traces = stored_traces(store, scorer, span, config, chosen)
         sides.append(sent(name, traces, config.align.merge_steps, limit))
     for note in notes:
         _log.warning("%s", note)
     left, right = sides
-    return {**document(left, right, span), "notes": list(notes)}
+    grouped = groups(left, right, attributes, group_by, span) if attributes is not None and group_by else []
+    return {**document(left, right, span), "groups": grouped, "notes": list(notes)}
+
+
+def groups(left: Sent, right: Sent, attributes: Attributes, key: str, span: Interval) -> list[dict[str, Any]]:
+    """Count the pages of both sides by the value of an attribute.
+
+    It is the value of ``key`` at the end of ``span``; None: entities without one.
+    """
+    entities, pages_of = Counter[str | None](), (Counter[str | None](), Counter[str | None]())
+    for one in {*left.pages, *right.pages}:
+        value = attributes.of(*one, span.end).get(key)
+        entities[value] += 1
+        for side, counted in zip((left, right), pages_of, strict=True):
+            counted[value] += len(side.pages.get(one, ()))
+    first, second = pages_of
+    return [
+        {"key": key, "value": value, "entities": entities[value], "pages": [first[value], second[value]]}
+        for value in sorted(entities, key=lambda value: (value is None, -first[value] - second[value], value or ""))
+    ]
+
+
+def _with_attribute(store: Store, attributes: Attributes, where: str, span: Interval) -> set[tuple[str, str]]:
+    attribute = parse_attribute(where)
+    chosen = set(attributes.entities(attribute, span.end))
+    if not chosen:
+        known = attributes.values(attribute[0]) or attributes.keys
+        raise UsageError(
+            f"{store.uri}: no entity has the attribute {where}; there is {', '.join(known[:10]) or 'none'}"
+        )
+    return chosen
 
 
 def _newest_release(store: Store, first_id: str) -> str:

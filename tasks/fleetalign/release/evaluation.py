@@ -12,6 +12,7 @@ from fleetalign.ingest.telemetry_files import TelemetryFiles
 from fleetalign.release.figures import judge_scores
 from fleetalign.release.untrained import control_of
 from fleetalign.scoring.scorer import Scorer
+from fleetalign.storage.attributes import attributes_for
 from fleetalign.storage.store import Store
 
 
@@ -37,4 +38,5 @@ def evaluate_files(
     control = control_of(store, scorer.manifest)
     beside = None if control is None else control.score(telemetry, start=start)
     feedback = read_feedback_file(feedback_path, files.mapping.kind or DEFAULT_KIND)
+    feedback = attributes_for(store, feedback).resolve(feedback, "start")
     return judge_scores(scorer, scores, feedback, config, beside)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -123,20 +123,24 @@ def _panel_traces(scorer: Scorer, panel: Panel, span: Interval, statements: Stat
         yield Trace(panel.kind, entity_id, panel.times[start:stop], score, margin, labels, panel.step_seconds)
 
 
-def stored_traces(store: Store, scorer: Scorer, span: Interval, config: Config) -> Iterator[Trace]:
+def stored_traces(
+    store: Store, scorer: Scorer, span: Interval, config: Config, chosen: Collection[tuple[str, str]] | None = None
+) -> Iterator[Trace]:
     """Score every entity over the validated telemetry of ``span``, as a consumer would.
 
-    Raises BadInput when there is none of any kind the release knows, or when it was stored with another step.
+    ``chosen``, (kind, entity_id), leaves out all others. Raises BadInput when there is none of any kind the release knows, or when it was stored with another step.
     """
     found = False
     for kind in scorer.kinds:
         partitions = stored_partitions(store, scorer, kind, span)
         ids = lake.entity_ids(store, [p for p in partitions if p.interval.overlaps(span)], kind).to_pylist()
+        if chosen is not None:
+            ids = [entity_id for entity_id in ids if (kind, entity_id) in chosen]
         found = found or bool(ids)
         yield from scored_panels(store, partitions, scorer, kind, ids, span, config)
     if not found:
         raise BadInput(
-            f"{store.uri}: no validated telemetry of {', '.join(scorer.kinds)} from {format_time(span.start)} to "
+            f"{store.uri}: no validated telemetry of {'these entities' if chosen is not None else ', '.join(scorer.kinds)} from {format_time(span.start)} to "
             f"{format_time(span.end)}; run ingest and validate, or choose another range"
         )
 

@@ -18,7 +18,7 @@ class EntityInventory:
     """The entities of a store's raw partitions; the newest partition is searched first."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._partitions = sorted(lake.list_partitions(store, "raw"), key=lambda p: p.interval, reverse=True)
         self.kinds = sorted({p.kind for p in self._partitions})
 
@@ -33,7 +33,7 @@ class EntityInventory:
                 break
             if partition.kind == kind:
                 between = (min(missing), max(missing))
-                for part in lake.read_parts(self._store, partition, ["entity_id"], between):
+                for part in lake.read_parts(self.store, partition, ["entity_id"], between):
                     missing.difference_update(pc.unique(part["entity_id"]).to_pylist())
         return missing
 
@@ -57,7 +57,7 @@ class EntityInventory:
             )
         if not found:
             raise BadInput(
-                f"{self._store.uri}: no telemetry of an entity {name!r}; write [KIND/]ID as in the telemetry "
+                f"{self.store.uri}: no telemetry of an entity {name!r}; write [KIND/]ID as in the telemetry "
                 f"(kinds: {', '.join(self.kinds) or 'none is stored yet'})"
             )
         return found[0]
@@ -66,5 +66,5 @@ class EntityInventory:
         """Raise BadInput when no telemetry of ``kind`` is stored."""
         if kind not in self.kinds:
             raise BadInput(
-                f"{self._store.uri}: no telemetry of kind {kind!r}; there is {', '.join(self.kinds) or 'none yet'}"
+                f"{self.store.uri}: no telemetry of kind {kind!r}; there is {', '.join(self.kinds) or 'none yet'}"
             )

@@ -77,6 +77,8 @@ def data_docs_of(result: str) -> str:
     return DATA_DOCS + result.removeprefix("validation/").removesuffix("result.json") + "validations/"
 
 
+ATTRIBUTES = "attributes/"
+ATTRIBUTE_FILES = "attributes/files/"
 FEEDBACK = "feedback/"
 MUTES = "mutes/"
 MUTE_LIFTS = "mutes/lifts/"
@@ -93,6 +95,16 @@ CHANNELS = "channels/"
 DRIFT = "drift/"
 DVC = "dvc/"
 REGISTRY_BUNDLE = "dvc/registry.bundle"
+
+
+def attributes(kind: str, interval: Interval, granularity: Granularity) -> str:
+    """Return the key of the attributes that the telemetry of a partition named."""
+    return f"{ATTRIBUTES}{partition_path(kind, interval, granularity)}/attributes.parquet"
+
+
+def attribute_file(digest: str) -> str:
+    """Return the key of attributes that were imported from a file."""
+    return f"{ATTRIBUTE_FILES}{digest}.parquet"
 
 
 def feedback_part(day: str, digest: str) -> str:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.align.threshold_changes import ThresholdChanges, compare
 from fleetalign.contracts.arrays import Bools
+from fleetalign.contracts.attributes import Attributes
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.tables import ALIGNER, STATES
 from fleetalign.errors import NotFound
+from fleetalign.storage.attributes import NEWEST, read_attributes
 from fleetalign.storage.manifest import read_file, read_manifest
 from fleetalign.storage.store import Store
 
 PAGE_ROWS = 50
 COMPARISONS_KEPT = 4
+ATTRIBUTES_LISTED = 500
 LAST_CHARACTER = "\U0010ffff"
 
 Order = Literal["moved", "name"]
@@ -40,6 +45,8 @@ class Query:
     """Beginning of the id, or of ``KIND/ID``; empty: any id."""
     page: int = 1
     """Number of the slice, from 1."""
+    attribute: str = ""
+    """``KEY=VALUE``; empty: any entity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,8 @@ class EntityPage:
     """One slice of the entities of a release, and counts of the whole release."""
 
     rows: Sequence[dict[str, Any]]
-    """Rows of the aligner table, with ``before`` (the earlier threshold) and ``factor``, each None if unknown."""
+    """Rows of the aligner table, with ``before`` (the earlier threshold) and ``factor``, each None if unknown, and
+    ``attributes``."""
     total: int
     """Rows that match the query."""
     page: int
@@ -56,6 +64,8 @@ class EntityPage:
     """Number of slices."""
     kinds: Sequence[str]
     """Every kind of the release."""
+    attributes: Sequence[str]
+    """``KEY=VALUE`` of every attribute, at most ``ATTRIBUTES_LISTED``."""
     compared: bool
     """Whether there was a previous release to compare with."""
     moved: int
@@ -90,16 +100,19 @@ class EntityPages:
         data, changes, compared = self._compared(release_id, before_id)
         table = FleetTable(ALIGNER, data, f"aligner of release {release_id}")
         positions = changes.furthest() if query.order == "moved" else np.flatnonzero(changes.entity)
-        positions = positions[_wanted(table, changes, query)[positions]]
+        attributes = read_attributes(self._store, changes.kinds, newest=NEWEST)
+        positions = positions[_wanted(table, changes, query, attributes)[positions]]
         pages = max(math.ceil(len(positions) / PAGE_ROWS), 1)
         page = min(max(query.page, 1), pages)
         shown = positions[(page - 1) * PAGE_ROWS : page * PAGE_ROWS]
         found = table.at(shown.tolist()).to_pylist()
         for row, before, factor in zip(found, changes.before[shown], changes.factor[shown], strict=True):
             row["before"], row["factor"] = (float(v) if np.isfinite(v) else None for v in (before, factor))
+            row["attributes"] = attributes.of(row["kind"], row["entity_id"])
         new = 0 if not compared else int(np.sum(changes.entity & np.isnan(changes.before)))
         counts = int(np.sum(changes.moved)), new, changes.gone
-        return EntityPage(found, len(positions), page, pages, changes.kinds, compared, *counts)
+        listed = [f"{key}={value}" for key in attributes.keys for value in attributes.values(key)][:ATTRIBUTES_LISTED]
+        return EntityPage(found, len(positions), page, pages, changes.kinds, listed, compared, *counts)
 
     def _compare(self, release_id: str, before_id: str | None) -> tuple[bytes, ThresholdChanges, bool]:
         data, before = self._aligner(release_id), None
@@ -114,7 +127,7 @@ class EntityPages:
         return read_file(self._store, manifest, manifest.aligner)
 
 
-def _wanted(table: FleetTable, changes: ThresholdChanges, query: Query) -> Bools:
+def _wanted(table: FleetTable, changes: ThresholdChanges, query: Query, attributes: Attributes) -> Bools:
     """Mark the rows of the table that match the query, bool [row]."""
     wanted = np.ones(len(changes.entity), bool)
     if query.kind:
@@ -128,7 +141,28 @@ def _wanted(table: FleetTable, changes: ThresholdChanges, query: Query) -> Bools
             if query.text.startswith(f"{kind}/"):
                 named[_beginning_with(table, kind, query.text.removeprefix(f"{kind}/"))] = True
         wanted &= named
+    if query.attribute:
+        key, _, value = query.attribute.partition("=")
+        named = np.zeros(len(wanted), bool)
+        for kind in changes.kinds:
+            named[_among(table, kind, [entity_id for _, entity_id in attributes.entities((key, value), kind=kind)])] = (
+                True
+            )
+        wanted &= named
     return wanted
+
+
+def _among(table: FleetTable, kind: str, ids: Sequence[str]) -> list[int]:
+    """Find the rows of the entities ``ids`` (sorted) of a kind."""
+    found: list[int] = []
+    starts = table.group_starts
+    for number, first, last in table.spans(kind):
+        mine = ids[bisect_left(ids, first) : bisect_right(ids, last)]
+        if mine:
+            rows = table.group(number)
+            named = pc.and_(pc.equal(rows["kind"], kind), pc.is_in(rows["entity_id"], pa.array(mine, pa.string())))
+            found.extend(starts[number] + np.flatnonzero(named.to_numpy()))
+    return found
 
 
 def _beginning_with(table: FleetTable, kind: str, text: str) -> list[int]:

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from debian import program
 
+from fleetalign.contracts.attributes import Attributes
 from fleetalign.contracts.fleet_table import FleetTable
-from fleetalign.contracts.tables import ALIGNER, SCORES
+from fleetalign.contracts.tables import ALIGNER, ATTRIBUTES, SCORES
 from fleetalign.emit.openmetrics import render
 
 NASTY = 'a "quoted" \\ name\nin two lines'
@@ -37,7 +38,10 @@ def text() -> str:
         {**row, "entity_id": "b", "threshold": 1.5, "state": "aligned"},
     ]
     rows = FleetTable.of(ALIGNER, pa.Table.from_pylist(aligner, schema=ALIGNER.schema))
-    return render(pa.Table.from_pylist(scores, schema=SCORES.schema), rows, "0123456789abcdef").decode()
+    named = zip(ATTRIBUTES.schema.names, ("web", NASTY, "team", 'x"y', None), strict=True)
+    attributes = Attributes(pa.Table.from_pylist([dict(named)], schema=ATTRIBUTES.schema))
+    table = pa.Table.from_pylist(scores, schema=SCORES.schema)
+    return render(table, rows, "0123456789abcdef", attributes=attributes).decode()
 
 
 def test_prometheus_reads_it(text: str) -> None:
@@ -54,6 +58,9 @@ def test_the_newest_sample_of_every_entity_is_there(text: str) -> None:
     lines = text.splitlines()
     assert f"fleetalign_score{{{nasty}}} 3.0" in lines
     assert f"fleetalign_margin{{{nasty}}} 2.0" in lines
+    assert [line for line in lines if line.startswith("fleetalign_entity_info")] == [
+        f'fleetalign_entity_info{{team="x\\"y",{nasty}}} 1.0'
+    ]
     assert f"fleetalign_alarm{{{nasty}}} 1.0" in lines
     assert f'fleetalign_threshold_state{{{nasty},state="default"}} 1.0' in lines
     assert 'fleetalign_threshold{kind="web",entity_id="b"} 1.5' in lines

@@ -17,7 +17,8 @@ START, END = datetime(2026, 3, 3, tzinfo=UTC), datetime(2026, 3, 3, 6, tzinfo=UT
 
 def said(store: MemoryStore, **changes: Any) -> str:
     what = {"entity": "a", "kind": None, "metric": "cpu", "start": None, "end": None, "by": "ana", "why": "noisy"}
-    return mute(store, MuteRequest(**(what | changes)))
+    (name,) = mute(store, MuteRequest(**(what | changes)))
+    return name
 
 
 def holds(store: MemoryStore) -> list[tuple[Any, ...]]:

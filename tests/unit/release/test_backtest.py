@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from fleetalign.config import Config
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.receipts import ReleaseReceipt
+from fleetalign.contracts.tables import ATTRIBUTES
 from fleetalign.errors import UsageError
 from fleetalign.evaluate.events import pages
 from fleetalign.explain.plots import backtest_plot
@@ -17,6 +21,7 @@ from fleetalign.interval import Interval
 from fleetalign.release.backtest import backtest, changes, document, overlap, raise_for, sent, text
 from fleetalign.release.replay import Trace
 from fleetalign.storage import layout
+from fleetalign.storage.attributes import import_attributes
 from fleetalign.storage.lake import write_partition
 from fleetalign.storage.manifest import read_manifest
 from fleetalign.storage.memory import MemoryStore
@@ -134,3 +139,34 @@ def test_what_does_not_fit_the_release_is_said(caplog: pytest.LogCaptureFixture)
         f"release {release_id}: kind toaster is not in the release (service): its 50 rows get no score",
     ]
     assert [record.message for record in caplog.records] == found["notes"]
+
+
+def test_entities_are_chosen_and_grouped_by_an_attribute() -> None:
+    store = MemoryStore()
+    release_id = toy_release(store)
+    day = Interval.parse("2026-03-09", "2026-03-10")
+    rows = pa.concat_tables(toy_telemetry("service", entity_id, 300, seed=at) for at, entity_id in enumerate("abc"))
+    write_partition(store, "validated", "service", day, "day", rows, 60, {})
+    named = [("service", entity_id, "team", team, None) for entity_id, team in (("a", "x"), ("b", "x"), ("c", "y"))]
+    columns = [list(column) for column in zip(*named, strict=True)]
+    import_attributes(store, pa.table(columns, schema=ATTRIBUTES.schema))
+
+    def counted(**options: Any) -> dict[str, Any]:
+        return backtest(store, Config(), day, channel="champion", release_id=release_id, budget=1.0, **options)
+
+    whole, mine = counted(group_by="team"), counted(where="team=x")
+    assert [(g["value"], g["entities"]) for g in sorted(whole["groups"], key=lambda g: g["value"])] == [
+        ("x", 2),
+        ("y", 1),
+    ]
+    for at, side in enumerate(whole["sides"]):
+        assert side["pages"] == sum(g["pages"][at] for g in whole["groups"])
+        by_entity = {name: n for name, n in side["by_entity"].items() if name != "service/c"}
+        assert mine["sides"][at]["by_entity"] == by_entity
+    assert whole["sides"][0]["pages"] > mine["sides"][0]["pages"] > 0
+    assert (mine["sides"][0]["entities"], mine["groups"]) == (2, [])
+    assert "team=x" in text(whole)
+    with pytest.raises(UsageError, match="no entity has the attribute team=z; there is x, y"):
+        counted(where="team=z")
+    with pytest.raises(UsageError, match="no entity has an attribute 'squad'; there is team"):
+        counted(group_by="squad")

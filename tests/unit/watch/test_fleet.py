@@ -12,11 +12,12 @@ import pytest
 from fleetalign.contracts.fleet_table import FleetTable
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.manifest import Gate
-from fleetalign.contracts.tables import FLEET_ROW_GROUP_ROWS
+from fleetalign.contracts.tables import ATTRIBUTES, FLEET_ROW_GROUP_ROWS
 from fleetalign.errors import Corrupt, NotFound, UsageError
 from fleetalign.interval import Interval
 from fleetalign.storage import channel as channels
 from fleetalign.storage import lake, layout
+from fleetalign.storage.attributes import import_attributes
 from fleetalign.storage.memory import MemoryStore
 from fleetalign.testing.releases import toy_release, toy_telemetry
 from fleetalign.watch.entity_list import PAGE_ROWS, EntityPages, Query
@@ -164,6 +165,17 @@ def test_entities_are_narrowed_down(store: MemoryStore) -> None:
     assert names(text="a") == [("db", "a"), ("web", "a")]
     assert names(text="db/b") == [("db", "b/1")]
     assert names(state="shared", kind="db") == [("db", "a"), ("db", "b/1")]
+    rows = [("db", "b/1", "dc", "eu", None), ("web", "a", "dc", "eu", None), ("web", "c", "dc", "a=b", None)]
+    columns = map(list, zip(*rows, strict=True))
+    import_attributes(store, pa.table(list(columns), schema=ATTRIBUTES.schema))
+    assert names(attribute="dc=eu") == [("db", "b/1"), ("web", "a")]
+    assert names(attribute="dc=a=b") == [("web", "c")]
+    assert names(attribute="dc=eu", kind="db") == [("db", "b/1")]
+    assert names(attribute="dc=asia") == names(attribute="nonsense") == []
+    found = pages.page(new, old, Query(order="name"))
+    assert ([row["attributes"] for row in found.rows], found.attributes) == (
+        [{}, {"dc": "eu"}, {"dc": "eu"}, {"dc": "a=b"}], ["dc=a=b", "dc=eu"],
+    )  # fmt: skip
     assert names(state="aligned") == names(kind="nobody") == names(text="zz") == names(state="nonsense") == []
     page = pages.page(new, old, Query(page=99))
     assert (page.page, page.pages, page.new, page.gone) == (1, 1, 3, 2)

@@ -1,4 +1,4 @@
-"""Options of ``fleetalign feedback`` and ``fleetalign mute``."""
+"""Options of ``fleetalign feedback``, ``fleetalign mute`` and ``fleetalign attributes``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from fleetalign.cli.options import shared
 
 def feedback_add(p: argparse.ArgumentParser) -> None:
     p.add_argument("--entity", metavar="[KIND/]ID", help="entity, with --from and --to")
+    p.add_argument("--attribute", metavar="KEY=VALUE", help="every entity with this attribute, in place of --entity")
+    p.add_argument("--kind", help="with --attribute: entities of this kind alone")
     _times(p, "first instant, ISO 8601 (UTC without a zone)", "first instant after the interval")
     p.add_argument("--page", metavar="ID", help="a page instead of an entity, with --scores")
     p.add_argument("--scores", metavar="FILE", help="table of scores that `fleetalign score` wrote")
@@ -41,11 +43,29 @@ def feedback_import(p: argparse.ArgumentParser) -> None:
 def mute_add(p: argparse.ArgumentParser) -> None:
     whom = p.add_mutually_exclusive_group(required=True)
     whom.add_argument("--entity", metavar="[KIND/]ID", help="mute this entity")
+    whom.add_argument("--attribute", metavar="KEY=VALUE", help="mute every entity with this attribute")
     whom.add_argument("--kind", help="mute every entity of this kind")
     p.add_argument("--metric", metavar="NAME", help="mute this metric (default: every metric, a maintenance window)")
     _times(p, "first muted instant (default: the beginning of time)", "first instant after it (default: until lifted)")
     p.add_argument("--why", required=True, help="reason, kept with the mute")
     shared.author(p)
+
+
+def mute_import(p: argparse.ArgumentParser) -> None:
+    p.add_argument("file", metavar="FILE_OR_DIR", help="CSV or Parquet; columns as in docs/operate.md")
+    p.add_argument("--time-zone", default="", metavar="ZONE", help="zone of times without one, such as Europe/Berlin")
+    _times(p, "begin of weekly patterns that name none", "end of weekly patterns that name none")
+    shared.author(p)
+
+
+def attributes_import(p: argparse.ArgumentParser) -> None:
+    p.add_argument("file", metavar="FILE_OR_DIR", help="CSV or Parquet: entity_id with key and value, or a column each")
+    p.add_argument("--kind", help="kind of rows that name none (default: source.kind, else 'default')")
+
+
+def attributes_list(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--kind", help="list only entities of this kind")
+    p.add_argument("--where", metavar="KEY=VALUE", help="list only entities with this attribute")
 
 
 def mute_lift(p: argparse.ArgumentParser) -> None:

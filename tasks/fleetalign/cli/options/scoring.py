@@ -38,6 +38,8 @@ def backtest(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--budget", type=float, metavar="PAGES", help="hold the other side to this many pages per entity and day"
     )
+    p.add_argument("--where", metavar="KEY=VALUE", help="only entities with this attribute")
+    p.add_argument("--group-by", metavar="KEY", help="also count the pages of each value of this attribute")
     p.add_argument("--out", metavar="DIR", help="also write backtest.json and backtest.svg to this folder")
     shared.time_range(p, required=True)
 

@@ -62,11 +62,33 @@ def mute_add(options: argparse.Namespace) -> None:
     from fleetalign.feedback.mutes import MuteRequest, mute
 
     request = MuteRequest(
-        entity=options.entity, kind=options.kind, metric=options.metric,
+        entity=options.entity, kind=options.kind, attribute=options.attribute, metric=options.metric,
         start=inputs.instant(options.start), end=inputs.instant(options.end),
         by=inputs.author(options), why=options.why,
     )  # fmt: skip
-    show(options, {"mute_id": mute(inputs.store(options), request)})
+    show(options, {"mute_id": ", ".join(mute(inputs.store(options), request))})
+
+
+def mute_import(options: argparse.Namespace) -> None:
+    from fleetalign.feedback.calendars import import_calendar
+
+    store, between = inputs.store(options), (inputs.instant(options.start), inputs.instant(options.end))
+    show(options, import_calendar(store, options.file, between, zone=options.time_zone, by=inputs.author(options)))
+
+
+def attributes_import(options: argparse.Namespace) -> None:
+    from fleetalign.ingest.attributes import import_attribute_file
+    from fleetalign.ingest.mapping import DEFAULT_KIND
+
+    kind = options.kind or inputs.config(options).source.kind or DEFAULT_KIND
+    show(options, import_attribute_file(inputs.store(options), options.file, kind))
+
+
+def attributes_list(options: argparse.Namespace) -> None:
+    from fleetalign.feedback.listing import attributes_json, attributes_text
+
+    found = attributes_json(inputs.store(options), options.kind, options.where)
+    show(options, found, attributes_text(found))
 
 
 def mute_list(options: argparse.Namespace) -> None:

@@ -43,6 +43,7 @@ def backtest(options: argparse.Namespace) -> None:
     found = steps.backtest(
         *inputs.where(options), Interval.parse(options.start, options.end),
         channel=options.channel, release_id=options.release, against=options.against, budget=options.budget,
+        where=options.where, group_by=options.group_by,
     )  # fmt: skip
     lines = [text(found)]
     if options.out:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fleetalign.contracts.arrays import Floats, Ints
-from fleetalign.contracts.tables import TIME
+from fleetalign.contracts.tables import ATTRIBUTES, TIME
 from fleetalign.errors import BadInput
 from fleetalign.ingest.prometheus.api import Series
 from fleetalign.interval import Interval, format_time
@@ -45,6 +45,8 @@ class Grid:
     points: range
     """Seconds since 1970."""
     _columns: dict[tuple[str, str, str], _Column] = field(default_factory=dict)
+    _said: dict[tuple[str, str, str], tuple[int, str]] = field(default_factory=dict)
+    """Time and value of the newest label by kind, entity and label."""
 
     def add(self, key: tuple[str, str, str], name: str, series: Series) -> None:
         """Put ``series`` into the column ``key`` (kind, entity id, metric), as ``name`` in messages.
@@ -71,6 +73,22 @@ class Grid:
             )
         column.values[slots] = series.values
         column.owners[slots] = column.names.index(name)
+
+    def describe(self, key: tuple[str, str, str], series: Series, labels: Iterable[str]) -> None:
+        """Take the ``labels`` of ``series``, of the column ``key``, as attributes of its entity."""
+        for label in labels:
+            if len(series.times) and (value := series.labels.get(label)):
+                at = (*key[:2], label)
+                self._said[at] = max(self._said.get(at, (0, "")), (int(series.times[-1]), value))
+
+    @property
+    def attributes(self) -> pa.Table:
+        """What the labels say of the entities (ATTRIBUTES); ``from`` is when it was last said."""
+        rows = [(*key, value, datetime.fromtimestamp(at, UTC)) for key, (at, value) in self._said.items()]
+        names = ATTRIBUTES.schema.names
+        return ATTRIBUTES.conform(
+            pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=ATTRIBUTES.schema)
+        )
 
     @property
     def is_empty(self) -> bool:

@@ -62,6 +62,8 @@ class PrometheusMapping:
     scrape_seconds: int = 0
     """The server's scrape interval; 0 = ``step_seconds``."""
     series: tuple[SeriesQuery, ...] = ()
+    attributes: tuple[str, ...] = ()
+    """Labels that describe the entity, such as its team; a series without one says nothing about it."""
 
     def __post_init__(self) -> None:
         if self.step_seconds < 1:

@@ -75,6 +75,7 @@ class PrometheusSource:
                 objects=() if grid.is_empty else grid.tables(),
                 steps=dict.fromkeys(grid.kinds, self.step_seconds),
                 queries=queries,
+                attributes=grid.attributes,
                 stored="replace" if inside == partition else "keep",
             )
         if not any_found:
@@ -101,6 +102,7 @@ class PrometheusSource:
                 for series in answer.series:
                     name = describe(wanted.query, series.labels)
                     grid.add(wanted.name(series.labels), name, series)
+                    grid.describe(wanted.name(series.labels), series, self._mapping.attributes)
                     names.add(name)
                 report(len(points))
             queries.append({"query": expression, "type": wanted.type, "series": len(names)})

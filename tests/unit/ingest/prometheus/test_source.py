@@ -205,3 +205,18 @@ def test_options_that_contradict_each_other_are_refused(
     monkeypatch.delenv(PARAMS_VARIABLE, raising=False)
     assert main(["ingest", *arguments, "--store", "memory://unused"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_labels_become_attributes_of_their_entity() -> None:
+    grid = Grid(grid_points(DAY, 3600))
+    for hours, team in (([0, 1], "red"), ([2], "blue"), ([], "green")):
+        times = np.array(hours, dtype=np.int64) * 3600 + int(DAY.start.timestamp())
+        series = Series({**LABELS, "team": team}, times, np.ones(len(times)))
+        grid.add(("web", "a", f"m{team}"), team, series)
+        grid.describe(("web", "a", f"m{team}"), series, ("team", "zone", "absent"))
+    found = grid.attributes.to_pylist()
+    assert [(row["entity_id"], row["key"], row["value"]) for row in found] == [
+        ("a", "team", "blue"),
+        ("a", "zone", "x"),
+    ]
+    assert found[0]["from"] == DAY.start + timedelta(hours=2)
