@@ -3,7 +3,7 @@
 **What** The form stores one statement about an interval of an entity, or about a page of a scores table. Every run also
 imports what other tools put into `inbox/feedback/`; an object that cannot be read goes to `quarantine/` with the reason.
 
-**When** `airflow.crons.feedback` (the inbox only), or by hand: `entity`, `start` and `end`, or `page` and `scores`, with a
+**When** `airflow.crons.feedback` (the inbox only), or by hand: `entity` (or `attribute`), `start` and `end`, or `page` and `scores`, with a
 `verdict`. An incomplete form is rejected, and the message names the missing fields.
 
 **In** the form; `inbox/feedback/*.{jsonl,csv,json}`
@@ -33,6 +33,8 @@ TIME: dict[str, Any] = {"type": ["null", "string"], "format": "date-time"}
 VERDICT: dict[str, Any] = {"type": ["null", "string"], "enum": [None, "anomaly", "normal", "false_alarm"]}
 FORM = {
     "entity": Param(None, **TEXT, description="[KIND/]ID of the entity, with start and end."),
+    "attribute": Param(None, **TEXT, description="KEY=VALUE instead: every entity with this attribute."),
+    "kind": Param(None, **TEXT, description="With an attribute: entities of this kind alone."),
     "start": Param(None, **TIME, description="First instant of the interval."),
     "end": Param(None, **TIME, description="First instant after it."),
     "page": Param(None, **TEXT, description="A page instead: its id, with scores."),

@@ -287,7 +287,10 @@ def test_an_empty_form_only_looks_into_the_inbox(run: Run, step: Callable[[str, 
     ("conf", "message"),
     [
         ({**WORD, "entitty": "web/a"}, "unknown field entitty; the form has"),
-        ({"entity": "web/a", "verdict": "normal"}, "name either an entity with its start and end, or a page"),
+        (
+            {"entity": "web/a", "verdict": "normal"},
+            "name an entity with its start and end, an attribute with these, or a page",
+        ),
         ({"note": "it was nothing"}, "the verdict is ''; must be one of"),
         (WORD, "no telemetry of an entity 'web/a'"),
     ],

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 ABSENT = {"airflow", "dvc", "great_expectations", "onnxscript", "pandas", "safetensors", "scipy", "torch"}
-EXAMPLES = 10
+EXAMPLES = 4
 """Of each property: its arithmetic is tried at length in the environment that has everything."""
 
 

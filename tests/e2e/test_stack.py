@@ -36,11 +36,7 @@ airflow: {{gpu_queue: gpu, min_new_partitions: {days}, retry_delay_seconds: 1,
   crons: {{ingest: "0 0 1 1 *", pretrain: "0 1 1 1 *", align: "0 2 1 1 *",
     drift: "0 3 1 1 *", gc: "0 4 1 1 *", feedback: "0 5 1 1 *", health: "0 6 1 1 *"}}}}
 """
-SERVERS = {
-    "scheduler": ("scheduler", "scheduler"),
-    "api-server": ("api-server", "api-server"),
-    "worker": ("worker-gpu", "worker"),
-}
+SERVERS = {"servers": ("scheduler", "api-server"), "workers": ("worker-gpu", "worker")}
 """Who is killed while it pre-trains, and while it aligns: each step has a worker of its own."""
 
 

@@ -14,9 +14,7 @@ import io
 import logging
 import pickle
 import warnings
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +22,7 @@ import torch
 from fleetalign.contracts.graph import INTERNALS, OUTPUTS, ROLES
 from fleetalign.detectors.detector import Network
 from fleetalign.errors import NotReproducible
+from fleetalign.model.traces import traced
 
 if TYPE_CHECKING:
     import onnx
@@ -55,35 +54,21 @@ def export(network: Network, window_steps: int) -> bytes:
     return exported
 
 
-@dataclass(frozen=True, slots=True)
-class _Trace:
-    """What the exporter made of a network before its weights were folded into constants."""
-
-    program: torch.onnx.ONNXProgram
-    model: onnx.ModelProto
-    """With every weight as an initializer of its own, by its name in the module."""
-
-
-_TRACES: OrderedDict[str, _Trace] = OrderedDict()
-"""By structure. Tracing takes some 15 s of CPU and depends on no weight, yet each kind has a trained and an untrained
-network, and most kinds have the same structure."""
-_MOST_TRACES = 8
-
-
-def _traced(network: Network, window_steps: int) -> _Trace:
-    """Trace ``network``, or return the trace of one with the same structure."""
+def _traced(network: Network, window_steps: int) -> onnx.ModelProto:
+    """Trace ``network``, with every weight as an initializer of its own, by its name in the module."""
+    import onnx
     import onnx_ir
 
+    def trace() -> bytes:
+        proto: onnx.ModelProto = onnx_ir.to_proto(_program(network, window_steps).model)
+        serialized: bytes = proto.SerializeToString(deterministic=True)
+        return serialized
+
     structure = _structure(network, window_steps)
-    if structure is not None and (found := _TRACES.get(structure)):
-        return found
-    program = _program(network, window_steps)
-    made = _Trace(program, onnx_ir.to_proto(program.model))
-    if structure is not None:
-        _TRACES[structure] = made
-        while len(_TRACES) > _MOST_TRACES:
-            _TRACES.popitem(last=False)
-    return made
+    packages = {type(module).__module__.partition(".")[0] for module in network.published.modules()}
+    found = trace() if structure is None else traced(structure, {"fleetalign", *packages} - {"torch"}, trace)
+    model: onnx.ModelProto = onnx.load_from_string(found)
+    return model
 
 
 def _structure(network: Network, window_steps: int) -> str | None:
@@ -93,7 +78,7 @@ def _structure(network: Network, window_steps: int) -> str | None:
     class that a function defines: nothing tells whether another one is the same.
     """
     published = network.published.cpu()
-    shell = copy.deepcopy(published).to("meta")
+    shell = copy.deepcopy(published).eval().to("meta")
     buffers = {name: (str(b.dtype), tuple(b.shape), b.numpy().tobytes()) for name, b in published.named_buffers()}
     outside = (window_steps, network.inputs, network.detector.outputs, network.detector.internals)
     try:
@@ -103,13 +88,11 @@ def _structure(network: Network, window_steps: int) -> str | None:
     return hashlib.sha256(parts).hexdigest()
 
 
-def _weighted(trace: _Trace, network: Network) -> onnx.ModelProto:
+def _weighted(model: onnx.ModelProto, network: Network) -> onnx.ModelProto:
     """Put the weights of ``network`` into a trace of its structure, and fold constants."""
     import onnx_ir
     from onnx import numpy_helper
 
-    model = type(trace.model)()
-    model.CopyFrom(trace.model)
     weights = {name: value.detach().numpy() for name, value in network.published.named_parameters()}
     for initializer in model.graph.initializer:
         if initializer.name in weights:
@@ -119,10 +102,10 @@ def _weighted(trace: _Trace, network: Network) -> onnx.ModelProto:
             f"the exporter gave the graph no weight {min(weights)!r}; it changed: use the locked torch, or remove a "
             "weight that the network does not use"
         )
-    trace.program.model = onnx_ir.from_proto(model)
+    program = torch.onnx.ONNXProgram(onnx_ir.from_proto(model), None)
     with _quiet():
-        trace.program.optimize()
-    folded: onnx.ModelProto = trace.program.model_proto
+        program.optimize()
+    folded: onnx.ModelProto = program.model_proto
     return folded
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections import OrderedDict
 
 import numpy as np
 import onnx
@@ -22,6 +21,7 @@ from fleetalign.detectors.detector import Network
 from fleetalign.detectors.registry import detector
 from fleetalign.detectors.views.roles import STATISTICS
 from fleetalign.model import export as export_module
+from fleetalign.model import traces
 from fleetalign.model.export import OPSET
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -302,7 +302,11 @@ def test_two_checkouts_give_the_same_bytes(tmp_path, repository):
     for name, hash_seed in (("a", "1"), ("another/much-longer-place", "2")):
         checkout = tmp_path / name
         shutil.copytree(repository / "tasks" / "fleetalign", checkout / "tasks" / "fleetalign")
-        environment = os.environ | {"PYTHONPATH": str(checkout / "tasks"), "PYTHONHASHSEED": hash_seed}
+        environment = os.environ | {
+            "PYTHONPATH": str(checkout / "tasks"),
+            "PYTHONHASHSEED": hash_seed,
+            "FLEETALIGN_TRACES": "",
+        }
         command = [sys.executable, "-c", EXPORT, str(checkout)]
         processes.append((checkout, subprocess.Popen(command, env=environment, cwd=checkout, stderr=subprocess.PIPE)))
     exports = []
@@ -321,7 +325,8 @@ def test_a_trace_is_used_for_other_weights_and_for_no_other_structure(monkeypatc
     """Tracing costs most of an export; what it gives depends on no weight."""
     traced = []
     program = export_module._program
-    monkeypatch.setattr(export_module, "_TRACES", OrderedDict())
+    monkeypatch.delenv(traces.TRACES_VARIABLE, raising=False)
+    traces.forget()
     monkeypatch.setattr(export_module, "_program", lambda *given: traced.append(given) or program(*given))
 
     def network(seed: int, **changes) -> Network:
@@ -335,5 +340,5 @@ def test_a_trace_is_used_for_other_weights_and_for_no_other_structure(monkeypatc
     assert structure == export_module._structure(network(2), 16)
     assert structure != export_module._structure(network(1, clip=5.0), 16), "a constant of the graph"
     assert structure != export_module._structure(network(1), 17)
-    export_module._TRACES.clear()
+    traces.forget()
     assert export_module.export(network(2), 16) == second, "as traced with its own weights"
