@@ -55,7 +55,7 @@ def export(network: Network, window_steps: int) -> bytes:
 
 
 def _traced(network: Network, window_steps: int) -> onnx.ModelProto:
-    """Trace ``network``, with every weight as an initializer of its own, by its name in the module."""
+    """Trace ``network``; each weight is an initializer, by its name in the module."""
     import onnx
     import onnx_ir
 

@@ -1,4 +1,4 @@
-"""What the ONNX exporter made of a structure: kept in memory and, if a folder is named, on disk.
+"""Traces of the ONNX exporter, kept in memory and, if a folder is named, on disk.
 
 A trace depends on no weight and takes some 12 s of CPU, yet each kind has a trained and an untrained network, most kinds
 have one structure, and each process would trace it again.
