@@ -29,13 +29,15 @@ from fleetalign.errors import UsageError
 from fleetalign.ingest.attributes import attributes_of
 from fleetalign.ingest.csv_format import RESTART
 from fleetalign.ingest.labels import looks_like_label, may_be_label
-from fleetalign.ingest.mapping import Mapping, label_refused
+from fleetalign.ingest.mapping import DEFAULT_KIND, Mapping, label_refused, series_of_columns
+from fleetalign.ingest.matrix import unfold
 from fleetalign.ingest.numbers import is_text, plain, to_float64
 from fleetalign.ingest.repeated_hour import settle
 from fleetalign.ingest.times import to_utc, within
 from fleetalign.interval import Interval
 from fleetalign.storage.quarantine import Rule, first_taken_out, plain_values, rows_as_json
 
+MATRIX_ENTITY = "entity_id"
 UNKNOWN_KIND = "unknown"
 """Rows whose kind cannot be used are quarantined under this one."""
 
@@ -95,6 +97,33 @@ def read_telemetry(table: pa.Table, interval: Interval | None, origin: str, firs
     return read_batch(typed, dataclasses.replace(CONTRACT_COLUMNS, metrics=metrics), interval, origin, first_row)
 
 
+def read_rows(
+    table: pa.Table,
+    mapping: Mapping,
+    interval: Interval | None,
+    origin: str,
+    first_row: int = 1,
+    broken_lines: tuple[str, ...] = (),
+) -> list[Batch]:
+    """Sort the rows of ``table``, whose layout may be ``matrix``.
+
+    A row of a matrix is as many rows as entities have a value in it. Arguments and errors are those of ``read_batch``.
+    """
+    if mapping.layout != "matrix":
+        return [read_batch(table, mapping, interval, origin, first_row, broken_lines)]
+    columns, _ = series_of_columns(mapping, table.schema.names, origin)
+    batches = []
+    for kind, metrics, rows, places in unfold(table, mapping.time_column, columns, MATRIX_ENTITY):
+        wide = Mapping(
+            entity_column=MATRIX_ENTITY, time_column=mapping.time_column, kind=mapping.kind or kind or DEFAULT_KIND,
+            layout="wide", metrics=metrics, time_zone=mapping.time_zone, time_unit=mapping.time_unit,
+            decimal=mapping.decimal, thousands=mapping.thousands,
+        )  # fmt: skip
+        batches.append(read_batch(rows, wide, interval, origin, first_row, broken_lines, places))
+        broken_lines = ()
+    return batches
+
+
 def read_batch(
     table: pa.Table,
     mapping: Mapping,
@@ -102,13 +131,15 @@ def read_batch(
     origin: str,
     first_row: int = 1,
     broken_lines: tuple[str, ...] = (),
+    places: Ints | None = None,
 ) -> Batch:
     """Sort the rows of ``table`` into kept, quarantined and outside ``interval`` (None: all in).
 
-    ``mapping`` is resolved. Raises UsageError when times have no zone and the mapping names none.
+    ``mapping`` is resolved. ``places`` are the rows of the file from ``first_row`` on, int [row]; None: each is one. Raises
+    UsageError when times have no zone and the mapping names none.
     """
     wanted = _wanted(table, mapping, origin)
-    row_numbers = first_row + np.flatnonzero(wanted)
+    row_numbers = first_row + (np.arange(table.num_rows) if places is None else places)[wanted]
     table = table.filter(pa.array(wanted))
     columns = {name: plain(table.column(name)) for name in table.schema.names}
     keys = _keys(columns, mapping, interval, origin)
@@ -125,9 +156,9 @@ def read_batch(
     else:
         metrics = {name: columns[name].filter(keep) for name in mapping.metrics}
         kept, cells = _wide_values(kept_keys, metrics, mapping.marks)
-    places = [f"{origin} row {number}" for number in row_numbers[broken].tolist()]
+    where = [f"{origin} row {number}" for number in row_numbers[broken].tolist()]
     rows = pa.concat_tables(
-        [_rows(table, keys, mapping.time_column, places), _broken_lines(broken_lines, mapping.kind, origin)]
+        [_rows(table, keys, mapping.time_column, where), _broken_lines(broken_lines, mapping.kind, origin)]
     )
     return Batch(
         kept=kept,

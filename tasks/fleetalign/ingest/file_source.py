@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from fleetalign.config import Config, SourceConfig
 from fleetalign.errors import BadInput, ConfigError, UsageError
-from fleetalign.ingest.batch import Batch, read_batch, texts
+from fleetalign.ingest.batch import Batch, read_rows, texts
 from fleetalign.ingest.files import read_batches
 from fleetalign.ingest.header import refuse_other_header
 from fleetalign.ingest.listing import SourceFile, list_files, with_path_columns
-from fleetalign.ingest.mapping import DEFAULT_KIND, Mapping, load_mapping, resolve
+from fleetalign.ingest.mapping import DEFAULT_KIND, Mapping, load_mapping, resolve, series_of_columns
 from fleetalign.ingest.numbers import plain
 from fleetalign.ingest.placing import EDGE
 from fleetalign.ingest.source import READING, Reading, Refused, Stored
@@ -104,25 +104,30 @@ def read_file(
         table = with_path_columns(part.table, file, resolved.key_columns)
         if resolved.layout == "long":
             names.update(texts(plain(table.column(resolved.metric_column))).drop_null().unique().to_pylist())
-        batches.append(read_batch(table, resolved, interval, file.origin, part.first_row, part.broken_lines))
+        if resolved.layout == "matrix":
+            names.update(
+                series[2] for series in series_of_columns(resolved, table.schema.names, file.origin)[0].values()
+            )
+        batches += read_rows(table, resolved, interval, file.origin, part.first_row, part.broken_lines)
         report(part.bytes_done)
     if resolved and len(batches) > 1 and any(Rule.AMBIGUOUS_TIME in count_rules(batch.rows) for batch in batches):
-        return [_read_whole(file, resolved, interval)]
+        return _read_whole(file, resolved, interval)
     return batches
 
 
-def _read_whole(file: SourceFile, mapping: Mapping, interval: Interval | None) -> Batch:
-    """Read ``file`` as one batch: only all rows tell the hours of an autumn night apart."""
+def _read_whole(file: SourceFile, mapping: Mapping, interval: Interval | None) -> list[Batch]:
+    """Read ``file`` as one table: only all rows tell the hours of an autumn night apart."""
     parts = list(read_batches(file, mapping.csv_format))
     table = with_path_columns(pa.concat_tables([part.table for part in parts]), file, mapping.key_columns)
     broken = tuple(line for part in parts for line in part.broken_lines)
-    return read_batch(table, mapping, interval, file.origin, parts[0].first_row, broken)
+    return read_rows(table, mapping, interval, file.origin, parts[0].first_row, broken)
 
 
 def _resolved(mapping: Mapping, sample: pa.Table, file: SourceFile) -> Mapping:
     """Resolve ``mapping`` for one file, whose kind is the default when nothing names one."""
     resolved = resolve(mapping, sample, file.origin, tuple(file.path_columns))
-    return resolved if resolved.kind or resolved.kind_column else dataclasses.replace(resolved, kind=DEFAULT_KIND)
+    named = resolved.kind or resolved.kind_column or resolved.layout == "matrix"  # which falls back for each series
+    return resolved if named else dataclasses.replace(resolved, kind=DEFAULT_KIND)
 
 
 def _configured_mapping(source: SourceConfig) -> Mapping:

@@ -20,11 +20,12 @@ from fleetalign.errors import ConfigError, UsageError
 from fleetalign.ingest.csv_format import CsvFormat
 from fleetalign.ingest.index_columns import index_columns
 from fleetalign.ingest.labels import looks_like_label
+from fleetalign.ingest.matrix import Series, SeriesForm, cut_columns
 from fleetalign.ingest.numbers import grouped_pattern, is_number, is_text, plain, to_float64
 from fleetalign.ingest.series_keys import usual_entity
 from fleetalign.storage.layout import checked_kind
 
-Layout = Literal["", "wide", "long"]
+Layout = Literal["", "wide", "long", "matrix"]
 TimeUnit = Literal["", "s", "ms", "us", "ns"]
 Decimal = Literal["", ".", ","]
 THOUSANDS = (",", ".", " ", "'")
@@ -54,7 +55,8 @@ class Mapping:
     """Kind of every row; wins over ``kind_column``."""
     kind_column: str = ""
     layout: Layout = ""
-    """``wide``: one column per metric. ``long``: one row per sample, with ``metric_column`` and ``value_column``."""
+    """``wide``: one column per metric. ``long``: one row per sample, with ``metric_column`` and ``value_column``.
+    ``matrix``: one column per series, whose name ``series_template`` or ``series_pattern`` cuts."""
     metric_column: str = ""
     value_column: str = ""
     metrics: tuple[str, ...] = ()
@@ -64,6 +66,14 @@ class Mapping:
     label_columns: tuple[str, ...] = ()
     """Columns that tell series of one name apart. Long layout: ``cpu`` becomes the metric ``cpu{mode=idle}``; wide
     layout: ``web-1`` becomes the entity ``web-1/0``."""
+    series_template: str = ""
+    """Matrix layout: the form of the columns' names, such as ``{host}_{metric}``."""
+    series_pattern: str = ""
+    """The same as a regular expression with named groups."""
+    series_entity: str = ""
+    """The entity, written of the fields, such as ``{dc}/{host}``; empty = ``{entity}``."""
+    series_metric: str = ""
+    """The metric; empty = ``{metric}``, or ``value`` where the names have none."""
     attribute_columns: tuple[str, ...] = ()
     """Columns of text that describe the entity, such as its team: they route, group and filter its pages."""
     time_zone: str = ""
@@ -93,6 +103,16 @@ class Mapping:
         if self.thousands and self.thousands == (self.decimal or "."):
             raise ConfigError(f"mapping: {self.thousands!r} is the decimal and the thousands mark; set the other one")
         self._check_text_format()
+        if self.is_matrix:
+            self.series_form  # noqa: B018 - checks it
+        elif self.series_entity or self.series_metric:
+            raise ConfigError("mapping: series_entity and series_metric need a series_template or series_pattern")
+        if self.layout == "matrix" and not self.is_matrix:
+            raise ConfigError(
+                "mapping: the layout matrix needs a series_template or series_pattern, such as {host}_{metric}"
+            )
+        if self.is_matrix and self.layout not in ("", "matrix"):
+            raise ConfigError(f"mapping: series_template belongs to the layout matrix, not {self.layout}")
         both = sorted(set(self.metrics) & set(self.ignore))
         if both:
             raise ConfigError(f"mapping: {both[0]!r} is named in metrics and in ignore; drop one of them")
@@ -108,6 +128,16 @@ class Mapping:
             raise ConfigError(
                 f"mapping: encoding {self.encoding!r} is unknown; use a name such as cp1252 or utf-16"
             ) from None
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether each column is one series."""
+        return bool(self.series_template or self.series_pattern)
+
+    @property
+    def series_form(self) -> SeriesForm:
+        """How the names of columns are cut."""
+        return SeriesForm(self.series_template, self.series_pattern, self.series_entity, self.series_metric)
 
     @property
     def csv_format(self) -> CsvFormat:
@@ -187,6 +217,8 @@ def resolve(mapping: Mapping, sample: pa.Table, where: str, path_columns: Collec
     refuse_twice(in_file, where)
     # A folder called date=2024-05-01 is no time of a sample, unless the mapping says so.
     time = _pick(mapping.time_column, TIME_NAMES, names if mapping.time_column else in_file, "time_column", where)
+    if mapping.is_matrix:
+        return _resolved_matrix(dataclasses.replace(mapping, layout="matrix", time_column=time), in_file, where)
     entity = mapping.entity_column or _usual_entity(mapping, sample, names, time, where)
     entity = _pick(entity, (), names, "entity_column", where, ENTITY_NAMES)
     kind_column = "" if mapping.kind else _find(mapping.kind_column, KIND_NAMES, names, "kind_column", where)
@@ -210,6 +242,42 @@ def resolve(mapping: Mapping, sample: pa.Table, where: str, path_columns: Collec
     if filled.layout == "wide":
         filled = dataclasses.replace(filled, metrics=_wide_metrics(filled, sample, where))
     return filled
+
+
+def series_of_columns(mapping: Mapping, names: Sequence[str], where: str) -> tuple[dict[str, Series], list[str]]:
+    """Return the series of each column that a mapping reads, and columns of another form.
+
+    ``mapping`` is resolved, its layout is ``matrix``. Raises UsageError as ``cut_columns``.
+    """
+    candidates = [name for name in names if name not in (*mapping.key_columns, *mapping.ignore)]
+    found, others = cut_columns(mapping.series_form, candidates, where)
+    chosen = {
+        name: series
+        for name, series in found.items()
+        if (not mapping.metrics or series[2] in mapping.metrics) and series[2] not in mapping.ignore
+    }
+    return chosen, others
+
+
+def _resolved_matrix(mapping: Mapping, names: Sequence[str], where: str) -> Mapping:
+    for field in (
+        "entity_column",
+        "kind_column",
+        "metric_column",
+        "value_column",
+        "label_columns",
+        "attribute_columns",
+    ):
+        if getattr(mapping, field):
+            raise UsageError(f"{where}: {field} has no meaning in the layout matrix; drop it from the mapping")
+    series, others = series_of_columns(mapping, names, where)
+    for name, (_, _, metric) in series.items():
+        if metric in TELEMETRY.schema.names or not metric:
+            raise UsageError(f"{where}: column {name!r}: a metric cannot be called {metric!r}; change series_metric")
+    if others:
+        shown = ", ".join(map(repr, others[:3]))
+        _log.warning("%s: left out: %d columns of another form than the series, such as %s", where, len(others), shown)
+    return mapping
 
 
 def _usual_entity(mapping: Mapping, sample: pa.Table, names: Sequence[str], time: str, where: str) -> str:

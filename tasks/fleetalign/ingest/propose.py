@@ -26,10 +26,12 @@ from fleetalign.ingest.mapping import (
     all_of,
     first_of,
     refuse_twice,
+    series_of_columns,
     text_has_numbers,
 )
 from fleetalign.ingest.number_marks import propose_marks
 from fleetalign.ingest.numbers import is_number, is_quantity, is_text, plain, to_float64
+from fleetalign.ingest.series_forms import propose_form
 from fleetalign.ingest.series_keys import conflicts, makes_series, repeats, telling_apart, usual_entity
 from fleetalign.ingest.times import to_utc
 from fleetalign.storage.quarantine import plain_values
@@ -67,6 +69,8 @@ def propose(named: Mapping, sample: pa.Table, file: SourceFile) -> Proposal:
     names = [*sample.schema.names, *file.path_columns]
     _time(found, sample, names, file.origin)
     sample = _without_headers(sample, found.mapping.time_column)
+    if _matrix(found, sample, names, file):
+        return found
     is_long = _layout(found, names)
     _kind(found, names)
     _entity(found, sample, names)
@@ -153,6 +157,49 @@ def _unit(epochs: pa.ChunkedArray) -> str:
     numbers = sorted(abs(v) for v in to_float64(epochs)[0].drop_null().to_pylist())
     middle = numbers[len(numbers) // 2] if numbers else 0.0
     return next((unit for unit, top in (("s", 1e11), ("ms", 1e14), ("us", 1e17)) if middle < top), "ns")
+
+
+def _matrix(found: Proposal, sample: pa.Table, names: list[str], file: SourceFile) -> bool:
+    """Propose the layout matrix where it is named, or where columns have names of series."""
+    mapping = found.mapping
+    if not mapping.is_matrix:
+        guessed = (mapping.layout, mapping.entity_column, mapping.metric_column, mapping.value_column, mapping.metrics)
+        if any(guessed) or mapping.label_columns or mapping.attribute_columns or all_of(ENTITY_NAMES, names):
+            return False
+        taken = {mapping.time_column, *mapping.ignore, *index_columns(sample)}
+        columns = {n: plain(sample.column(n)) for n in sample.schema.names if n not in taken}
+        if not all(is_number(c.type) or text_has_numbers(c, *mapping.marks) for c in columns.values()):
+            return False
+        form = propose_form(list(columns))
+        if form is None:
+            return False
+        _set(found, series_template=form.template, series_entity=form.entity, series_metric=form.metric)
+        doubt = f": {form.doubt}" if form.doubt else ""
+        found.doubts.add(
+            "entities as columns",
+            f"columns such as {next(iter(columns))!r} look like series of several entities: each is cut by "
+            f"{form.template!r} into the entity {form.entity!r} and the metric {form.metric!r} (layout matrix){doubt}",
+        )
+    _set(found, layout="matrix")
+    mapping = found.mapping
+    series, others = series_of_columns(mapping, sample.schema.names, file.origin)
+    for name in sample.schema.names:
+        if name in series:
+            kind, entity, metric = series[name]
+            found.columns[name] = Column("series", f"{metric!r} of {'/'.join(filter(None, (kind, entity)))!r}")
+        else:
+            other = "of another form" if name in others else "by the mapping"
+            found.columns.setdefault(name, Column("ignored", other))
+    if others:
+        found.doubts.add("series of another form", f"{len(others)} columns have another form, such as {others[0]!r}")
+    if not mapping.kind and not all(kind for kind, _, _ in series.values()):
+        _set(found, kind="default")
+        found.doubts.add(
+            "kind", "no column's name has the kind: every entity is of kind 'default' unless --kind names another"
+        )
+    texts = {n: c for n in series if is_text((c := plain(sample.column(n))).type)}
+    _set(found, **propose_marks(mapping, texts, found.doubts))
+    return True
 
 
 def _layout(found: Proposal, names: list[str]) -> bool:
@@ -332,5 +379,5 @@ def _doubt_entities_as_columns(found: Proposal) -> None:
         found.doubts.add(
             "entities as columns",
             f"columns such as {names[0]!r} and {names[1]!r} look like entities, not like metrics: one column per entity "
-            "would be read as one entity with many metrics; export one row per entity and time",
+            "would be read as one entity with many metrics; set series_template (layout matrix), or export one row per entity and time",
         )

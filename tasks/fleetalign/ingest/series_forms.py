@@ -1,0 +1,211 @@
+"""Proposes how the names of a matrix' columns are cut into entity and metric."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleetalign.ingest.matrix import DEFAULT_METRIC
+
+LEAST_COLUMNS = 4
+DELIMITERS = ("|", "::", "/", ":", ";", " ", ".", "_", "-")
+LABELS = re.compile(r"^(?P<name>[^{}]*)\{(?P<labels>[^{}]*)\}$")
+LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_.]*)\s*=\s*"?([^",]*)"?\s*(?:,|$)')
+HOST = re.compile(r"\d+\.\d+\.\d+\.\d+|:\d{2,5}$|^i-[0-9a-f]{6,}$|^[a-z0-9-]+(\.[a-z0-9-]+){2,}$|^[a-zA-Z-]*\d+[a-z]?$")
+"""An address, a port, a domain, an instance, or a number behind letters."""
+METRIC_WORDS = frozenset(
+    [
+        "avg",
+        "average",
+        "mean",
+        "median",
+        "min",
+        "minimum",
+        "max",
+        "maximum",
+        "count",
+        "counts",
+        "sum",
+        "total",
+        "std",
+        "stddev",
+        "stdev",
+        "skewness",
+        "kurtosis",
+        "rate",
+        "p50",
+        "p75",
+        "p90",
+        "p95",
+        "p99",
+        "p999",
+        "cpu",
+        "mem",
+        "memory",
+        "disk",
+        "net",
+        "network",
+        "load",
+        "latency",
+        "errors",
+        "error",
+        "requests",
+        "request",
+        "usage",
+        "util",
+        "utilization",
+        "cpuutilization",
+        "bytes",
+        "packets",
+        "iops",
+        "rps",
+        "qps",
+        "duration",
+        "in",
+        "out",
+        "read",
+        "write",
+        "rx",
+        "tx",
+        "used",
+        "free",
+        "idle",
+        "user",
+        "system",
+        "iowait",
+        "connections",
+        "swap",
+        "value",
+        "temperature",
+        "power",
+        "pressure",
+        "percent",
+        "saturation",
+        "throughput",
+    ]
+)
+ENTITY_LABELS = (
+    "instance",
+    "host",
+    "hostname",
+    "pod",
+    "node",
+    "server",
+    "machine",
+    "instanceid",
+    "container",
+    "service",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedForm:
+    """The fields of a mapping that cut the names of columns, and what is doubtful."""
+
+    template: str
+    entity: str
+    metric: str
+    doubt: str
+
+
+def propose_form(names: Sequence[str]) -> ProposedForm | None:
+    """Propose a form that all of ``names`` have.
+
+    None: they look like metrics of one entity. Names need at least one part that looks like hosts; where several parts vary, those whose values are words of metrics
+    are the metric.
+    """
+    if len(names) < LEAST_COLUMNS:
+        return None
+    labelled = [LABELS.match(name) for name in names]
+    if all(labelled):
+        return _of_labels([found for found in labelled if found])
+    forms = [form for delimiter in DELIMITERS if (form := _of_parts(names, delimiter)) is not None]
+    whole = _whole(names)
+    # A metric among the parts says more than one part that looks like hosts.
+    return next((form for form in forms if "{" in form.metric), whole or next(iter(forms), None))
+
+
+def _of_labels(found: Sequence[re.Match[str]]) -> ProposedForm | None:
+    """Cut names such as ``cpu{instance="a", mode="idle"}``."""
+    keys = [tuple(key for key, _ in LABEL.findall(match["labels"])) for match in found]
+    if len(set(keys)) != 1 or not keys[0] or len(set(keys[0])) < len(keys[0]):
+        return None
+    values = list(zip(*([v for _, v in LABEL.findall(match["labels"])] for match in found), strict=True))
+    fields = [re.sub(r"\W", "_", key) for key in keys[0]]
+    texts = found[0]["labels"]
+    template = "{{"
+    at = 0
+    for part, field in zip(LABEL.finditer(texts), fields, strict=True):
+        template += _escaped(texts[at : part.start(2)]) + "{" + field + "}"
+        at = part.end(2)
+    template += _escaped(texts[at:]) + "}}"
+    varying = [i for i, column in enumerate(values) if len(set(column)) > 1] or [0]
+    usual = [i for i in varying if keys[0][i].lower() in ENTITY_LABELS]
+    entity = [i for i in varying if i in usual] or [i for i in varying if _are_hosts(values[i])] or varying[:1]
+    rest = [i for i in varying if i not in entity]
+    names = {match["name"] for match in found}
+    bare = next(iter(names)).strip()
+    head = "{metric}" if len(names) > 1 else _escaped(bare)
+    metric = ["{metric}" if len(names) > 1 else bare or DEFAULT_METRIC, *("{" + fields[i] + "}" for i in rest)]
+    return ProposedForm(
+        head + template,
+        "/".join("{" + fields[i] + "}" for i in entity),
+        "_".join(metric),
+        "" if usual else f"{keys[0][entity[0]]!r} is taken for the entity",
+    )
+
+
+def _of_parts(names: Sequence[str], delimiter: str) -> ProposedForm | None:
+    """Cut names into equally many parts, of which some are hosts and others words of metrics."""
+    rows = [name.split(delimiter) for name in names]
+    if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2 or any(not part for row in rows for part in row):
+        return None
+    columns = list(zip(*rows, strict=True))
+    varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
+    metric = [i for i in varying if _are_metrics(columns[i])]
+    entity = [i for i in varying if i not in metric]
+    if not any(_are_hosts(columns[i]) for i in entity):
+        return None
+    fields = {i: f"part{i + 1}" for i in varying}
+    if len(entity) == 1:
+        fields[entity[0]] = "entity"
+    if len(metric) == 1:
+        fields[metric[0]] = "metric"
+    template = delimiter.join(
+        "{" + fields[i] + "}" if i in fields else _escaped(columns[i][0]) for i in range(len(columns))
+    )
+    unsure = [i for i in entity if not _are_hosts(columns[i])]
+    doubt = ""
+    if unsure:
+        shown = ", ".join(sorted(set(columns[unsure[0]]))[:3])
+        doubt = f"{fields[unsure[0]]} ({shown}) is taken as part of the entity, it may belong to the metric"
+    return ProposedForm(
+        template,
+        "/".join("{" + fields[i] + "}" for i in entity),
+        "_".join("{" + fields[i] + "}" for i in metric) or DEFAULT_METRIC,
+        doubt,
+    )
+
+
+def _whole(names: Sequence[str]) -> ProposedForm | None:
+    """Take each whole name for an entity where all look like hosts of one stem, such as web-1."""
+    stems = {re.sub(r"\d+", "#", name) for name in names}
+    alike = len(stems) == 1 and "#" in next(iter(stems))
+    if alike or all(HOST.search(name) and not _are_metrics([name]) for name in names):
+        return ProposedForm("{entity}", "{entity}", DEFAULT_METRIC, "")
+    return None
+
+
+def _are_hosts(values: Sequence[str]) -> bool:
+    distinct = set(values)
+    return len(distinct) > 1 and all(HOST.search(value) for value in distinct) and not _are_metrics(values)
+
+
+def _are_metrics(values: Sequence[str]) -> bool:
+    words = [re.split(r"[^a-z0-9]+", value.lower()) for value in set(values)]
+    return all(any(word in METRIC_WORDS for word in mine) for mine in words)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
