@@ -49,6 +49,10 @@ STATE, NEXT_STATE = "state", "next_state"
 """In ONNX an input and an output cannot share a name: ``next_state`` is what to feed as ``state`` next time."""
 
 
+METRIC_WINDOWS = 131_072
+"""Most windows times metrics that a graph is fed at once; up to 128 metrics this changes no batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """The outputs of a graph for one batch."""
@@ -115,6 +119,14 @@ class Graph:
             list(outputs), {name: np.ascontiguousarray(feeds[name], dtype=ROLES[name][0]) for name in self.inputs}
         )
         return arrays
+
+
+def windows_at_once(most: int, metrics: int) -> int:
+    """Return how many windows of ``metrics`` metrics to feed at once: ``most``, or fewer where they are wide.
+
+    A graph holds some kilobytes for each metric of each window.
+    """
+    return max(min(most, METRIC_WINDOWS // max(metrics, 1)), 1)
 
 
 def versions(model: bytes) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fleetalign.contracts.arrays import Bools, Floats, Floats32, Ints
-from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.graph import Graph, windows_at_once
 from fleetalign.contracts.slots import stretch_starts
 from fleetalign.detectors.grid import Grid
 
@@ -142,8 +142,9 @@ def feeds_of(
         return
     padded = np.concatenate([np.full((window - 1, series.values.shape[1]), np.nan), series.values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, window, axis=0)
-    for at in range(0, len(steps), BATCH):
-        ends = steps[at : at + BATCH]
+    batch = windows_at_once(BATCH, series.values.shape[1])
+    for at in range(0, len(steps), batch):
+        ends = steps[at : at + batch]
         age = ends - starts[ends] + 1
         earlier = ends[:, None] - np.array(lags, dtype=np.int64)
         seasonal = series.values[np.maximum(earlier, 0)]

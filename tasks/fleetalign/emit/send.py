@@ -48,7 +48,8 @@ def emit(
         StoreError: A file, bucket or server does not answer.
         UsageError: Alertmanager refuses the alerts.
     """
-    attributes = read_attributes(store, scorer.kinds, newest=NEWEST)
+    kinds = scorer.kinds if any(target.name != "parquet" for target in targets) else ()
+    attributes = read_attributes(store, kinds, newest=NEWEST)
     for target in targets:
         if target.name == "parquet":
             write(_file(target.where, scores), to_parquet(scores.select(SCORES.schema.names)))

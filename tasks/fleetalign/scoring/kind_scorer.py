@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fleetalign.contracts.fleet_table import FleetTable
-from fleetalign.contracts.graph import ROLES, Graph
+from fleetalign.contracts.graph import ROLES, Graph, windows_at_once
 from fleetalign.contracts.manifest import KindManifest
 from fleetalign.contracts.mutes import Mutes
 from fleetalign.contracts.phases import Phases
@@ -221,7 +221,7 @@ class KindScorer:
     def _finish(self, group: Sequence[_Task], batch: int) -> Iterator[tuple[Series, Scores]]:
         if self.stateful:  # a state comes from the window before, which may be in the same batch if the graph chains
             batch = min(batch, CHAIN_BATCH) if self._chains else 1
-        for pieces in _packed(group, batch):
+        for pieces in _packed(group, windows_at_once(batch, len(self.metrics))):
             feeds = self._feeds(pieces)
             if self.stateful:
                 feeds["state"] = self._states(pieces)

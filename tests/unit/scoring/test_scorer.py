@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleetalign.contracts import graph
 from fleetalign.contracts.hashing import readable_json, sha256
 from fleetalign.contracts.tables import SCORES
 from fleetalign.errors import BadInput, Corrupt, FleetalignError, NotFound
@@ -248,6 +249,24 @@ def test_memory_is_bounded_by_batch_not_by_history(store: MemoryStore) -> None:
     tracemalloc.stop()
     every_window = 8 * steps * len(METRICS) * window
     assert peak < every_window / 8, f"{peak / 2**20:.0f} MiB"
+
+
+def test_a_batch_is_bounded_by_windows_times_metrics(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    release_id = toy_release(store)
+    rows = toy_telemetry("service", "a", 400)
+    expected = Scorer.open(store, release=release_id).score(rows)
+    fed: list[int] = []
+    run = graph.Graph.run
+    monkeypatch.setattr(graph.Graph, "run", lambda self, feeds: fed.append(feeds["weight"].size) or run(self, feeds))
+    monkeypatch.setattr(graph, "METRIC_WINDOWS", 10 * len(METRICS))
+    assert Scorer.open(store, release=release_id).score(rows).equals(expected)
+    assert max(fed) == 10 * len(METRICS)
+    assert [graph.windows_at_once(7, metrics) for metrics in (1, len(METRICS), 10 * len(METRICS), 10**6)] == [
+        7,
+        7,
+        1,
+        1,
+    ]
 
 
 def test_errors_are_ours(store: MemoryStore, release_id: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetalign.contracts.arrays import Bools, Floats, Ints
-from fleetalign.contracts.graph import Graph
+from fleetalign.contracts.graph import Graph, windows_at_once
 from fleetalign.detectors.margins import feeds
 from fleetalign.detectors.views.roles import OWN_STATISTICS, STATISTICS
 from fleetalign.storage.panel import Panel
@@ -68,7 +68,7 @@ class ViewsFitter:
         location, scale = np.where(known, location, 0.0), np.where(known, scale, 1.0)
         statistics = np.ones((len(location), len(STATISTICS)), dtype=np.float32)
         chosen: Ints = np.unique(np.linspace(0, max(count - 1, 0), min(count, MAX_WINDOWS)).astype(np.int64))
-        for batch in windows.batches(chosen, BATCH):
+        for batch in windows.batches(chosen, windows_at_once(BATCH, len(location))):
             if not len(batch.entity):
                 continue
             present = np.isfinite(batch.values[..., -1]) & known
