@@ -337,7 +337,7 @@ def _pick(
     if not found:
         raise UsageError(
             f"{where}: no column is called {', '.join(candidates or tried)}; name one of {', '.join(names)} as {field} "
-            "in a mapping file (--map)"
+            "in a mapping file (--map); `fleetalign inspect` proposes one"
         )
     return found
 
