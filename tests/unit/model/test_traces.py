@@ -8,6 +8,8 @@ import pytest
 
 from fleetalign.model import traces
 
+pytest.importorskip("torch")  # the exporter's version is part of a name
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
