@@ -25,8 +25,10 @@ down: env  ## Stop the Airflow of the demo or of the stack
 	@$(BIN)/python infra/local/demo.py --down
 
 test: env  ## Lint, then every test on WORKERS=3 processes, one of which runs a real Airflow; seconds per folder
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet . && $(BIN)/mypy
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report= --durations=15
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy & types=$$!; \
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder --cov --cov-report= --durations=15; tests=$$?; \
+	wait $$types || { echo "mypy found errors, see the first lines" >&2; exit 1; }; exit $$tests
 
 fuzz: env  ## Generated inputs at every reader, EXAMPLES=10000 at each of eleven (half an hour of one core)
 	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -q tests/fuzz

@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-MEASURED_SECONDS = 0.5  # of processor time
+MEASURED_SECONDS = 0.3  # of processor time
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("fleetalign", deadline=None)
