@@ -272,6 +272,8 @@ def _resolved_matrix(mapping: Mapping, names: Sequence[str], where: str) -> Mapp
             raise UsageError(f"{where}: {field} has no meaning in the layout matrix; drop it from the mapping")
     series, others = series_of_columns(mapping, names, where)
     for name, (_, _, metric) in series.items():
+        if name not in mapping.metrics and (looks_like_label(name) or looks_like_label(metric)):
+            raise label_refused(name, where)
         if metric in TELEMETRY.schema.names or not metric:
             raise UsageError(f"{where}: column {name!r}: a metric cannot be called {metric!r}; change series_metric")
     if others:

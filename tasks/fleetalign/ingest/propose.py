@@ -166,14 +166,20 @@ def _matrix(found: Proposal, sample: pa.Table, names: list[str], file: SourceFil
         guessed = (mapping.layout, mapping.entity_column, mapping.metric_column, mapping.value_column, mapping.metrics)
         if any(guessed) or mapping.label_columns or mapping.attribute_columns or all_of(ENTITY_NAMES, names):
             return False
-        taken = {mapping.time_column, *mapping.ignore, *index_columns(sample)}
+        taken = {mapping.time_column, *mapping.ignore}
         columns = {n: plain(sample.column(n)) for n in sample.schema.names if n not in taken}
+        left_out = {n: why for n, why in index_columns(sample).items() if n in columns}
+        left_out |= {n: "looks like the answer" for n in columns if looks_like_label(n)}
+        columns = {n: column for n, column in columns.items() if n not in left_out}
         if not all(is_number(c.type) or text_has_numbers(c, *mapping.marks) for c in columns.values()):
             return False
         form = propose_form(list(columns))
         if form is None:
             return False
         _set(found, series_template=form.template, series_entity=form.entity, series_metric=form.metric)
+        _set(found, ignore=(*mapping.ignore, *left_out))
+        for name, why in left_out.items():
+            found.doubts.add("columns that are no series", f"{name!r} is left out: {why}")
         doubt = f": {form.doubt}" if form.doubt else ""
         found.doubts.add(
             "entities as columns",

@@ -12,79 +12,24 @@ LEAST_COLUMNS = 4
 DELIMITERS = ("|", "::", "/", ":", ";", " ", ".", "_", "-")
 LABELS = re.compile(r"^(?P<name>[^{}]*)\{(?P<labels>[^{}]*)\}$")
 LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_.]*)\s*=\s*"?([^",]*)"?\s*(?:,|$)')
-HOST = re.compile(r"\d+\.\d+\.\d+\.\d+|:\d{2,5}$|^i-[0-9a-f]{6,}$|^[a-z0-9-]+(\.[a-z0-9-]+){2,}$|^[a-zA-Z-]*\d+[a-z]?$")
-"""An address, a port, a domain, an instance, or a number behind letters."""
+ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|:\d{2,5}$|^i-[0-9a-f]{6,}$|^[a-z0-9-]+(\.[a-z0-9-]+){2,}$")
+"""An address, a port, an instance, or a domain."""
+NUMBERED_HOST = re.compile(r"^[a-zA-Z-]+\d+[a-z]?$")
 METRIC_WORDS = frozenset(
-    [
-        "avg",
-        "average",
-        "mean",
-        "median",
-        "min",
-        "minimum",
-        "max",
-        "maximum",
-        "count",
-        "counts",
-        "sum",
-        "total",
-        "std",
-        "stddev",
-        "stdev",
-        "skewness",
-        "kurtosis",
-        "rate",
-        "p50",
-        "p75",
-        "p90",
-        "p95",
-        "p99",
-        "p999",
-        "cpu",
-        "mem",
-        "memory",
-        "disk",
-        "net",
-        "network",
-        "load",
-        "latency",
-        "errors",
-        "error",
-        "requests",
-        "request",
-        "usage",
-        "util",
-        "utilization",
-        "cpuutilization",
-        "bytes",
-        "packets",
-        "iops",
-        "rps",
-        "qps",
-        "duration",
-        "in",
-        "out",
-        "read",
-        "write",
-        "rx",
-        "tx",
-        "used",
-        "free",
-        "idle",
-        "user",
-        "system",
-        "iowait",
-        "connections",
-        "swap",
-        "value",
-        "temperature",
-        "power",
-        "pressure",
-        "percent",
-        "saturation",
-        "throughput",
-    ]
+    """
+    avg average mean median min minimum max maximum count counts sum total std stddev stdev skewness kurtosis
+    rate p50 p75 p90 p95 p99 p999 cpu mem memory disk net network load latency errors error requests request
+    usage util utilization cpuutilization bytes packets iops rps qps duration in out read write rx tx used free
+    idle user system iowait connections swap value temperature power pressure percent saturation throughput
+    """.split()
 )
+NUMBERED = frozenset(
+    """
+    feature feat col column metric value var variable x y z f m s v c t sensor channel ch dim attr attribute
+    field series signal unnamed core eth sd nvme partition phase
+    """.split()
+)
+"""Words that number the metrics of one entity as often as entities: nothing is proposed from them."""
 ENTITY_LABELS = (
     "instance",
     "host",
@@ -191,20 +136,31 @@ def _of_parts(names: Sequence[str], delimiter: str) -> ProposedForm | None:
 def _whole(names: Sequence[str]) -> ProposedForm | None:
     """Take each whole name for an entity where all look like hosts of one stem, such as web-1."""
     stems = {re.sub(r"\d+", "#", name) for name in names}
-    alike = len(stems) == 1 and "#" in next(iter(stems))
-    if alike or all(HOST.search(name) and not _are_metrics([name]) for name in names):
+    stem = re.sub(r"[^a-z]", "", next(iter(stems)).lower())
+    alike = len(stems) == 1 and "#" in next(iter(stems)) and len(stem) > 1 and stem not in NUMBERED
+    if (alike and not _are_metrics(names)) or all(_is_address(name) for name in names):
         return ProposedForm("{entity}", "{entity}", DEFAULT_METRIC, "")
     return None
 
 
+def _is_address(name: str) -> bool:
+    return bool(ADDRESS.search(name)) and not _are_metrics([name])
+
+
 def _are_hosts(values: Sequence[str]) -> bool:
     distinct = set(values)
-    return len(distinct) > 1 and all(HOST.search(value) for value in distinct) and not _are_metrics(values)
+    return (
+        len(distinct) > 1
+        and all(ADDRESS.search(value) or NUMBERED_HOST.search(value) for value in distinct)
+        and not _are_metrics(values)
+    )
 
 
 def _are_metrics(values: Sequence[str]) -> bool:
     words = [re.split(r"[^a-z0-9]+", value.lower()) for value in set(values)]
-    return all(any(word in METRIC_WORDS for word in mine) for mine in words)
+    return all(
+        any(word in METRIC_WORDS or word.rstrip("0123456789") in METRIC_WORDS for word in mine) for mine in words
+    )
 
 
 def _escaped(text: str) -> str:

@@ -202,6 +202,10 @@ def test_columns_of_another_form_are_counted_not_dropped_in_silence(
         (["cpu_user", "cpu_system", "mem_used", "mem_free"], None),
         ([f"col_{i}" for i in range(38)][:0] or ["cpu", "latency", "errors", "rps", "p99"], None),
         (["web-1", "web-2", "web-3"], None),
+        ([f"feature_{i}" for i in range(38)], None),
+        ([f"cpu{i}" for i in range(8)], None),
+        ([f"load{i}_{stat}" for i in (1, 5, 15) for stat in ("avg", "max")], None),
+        ([str(i) for i in range(38)], None),
         (["load1", "load5", "load15", "uptime"], None),
     ],
 )  # fmt: skip
@@ -212,6 +216,17 @@ def test_forms_are_proposed_where_names_hold_hosts(names: list[str], form: tuple
         cut = [SeriesForm(found.template, "", found.entity, found.metric).cut(name) for name in names]
         assert None not in cut
         assert len(set(cut)) == len(names)
+
+
+def test_an_index_and_the_answer_are_no_series(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=24).tolist()
+    columns = {"": list(range(24)), "time": TIMES, **{f"web-{i}": values for i in range(4)}, "label": [0, 1] * 12}
+    path = write(tmp_path, columns)
+    found = inspect(path, Mapping(kind="web"))
+    assert found.entities == [f"web-{i}" for i in range(4)]
+    assert "label" in found.mapping.ignore
+    with pytest.raises(UsageError, match="column 'label' looks like a label"):
+        ingest_files(MemoryStore(), Config(), path, Mapping(kind="web", series_template="{entity}", ignore=("",)), None)
 
 
 def test_inspect_proposes_a_mapping_that_ingest_takes(tmp_path: Path) -> None:
