@@ -122,7 +122,7 @@ class Graph:
 
 
 def windows_at_once(most: int, metrics: int) -> int:
-    """Return how many windows of ``metrics`` metrics to feed at once: ``most``, or fewer where they are wide.
+    """Return how many windows of ``metrics`` metrics to feed at once, at most ``most``.
 
     A graph holds some kilobytes for each metric of each window.
     """

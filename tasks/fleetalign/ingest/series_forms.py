@@ -15,20 +15,18 @@ LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_.]*)\s*=\s*"?([^",]*)"?\s*(?:,|$)')
 ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|:\d{2,5}$|^i-[0-9a-f]{6,}$|^[a-z0-9-]+(\.[a-z0-9-]+){2,}$")
 """An address, a port, an instance, or a domain."""
 NUMBERED_HOST = re.compile(r"^[a-zA-Z-]+\d+[a-z]?$")
-METRIC_WORDS = frozenset(
-    """
-    avg average mean median min minimum max maximum count counts sum total std stddev stdev skewness kurtosis
-    rate p50 p75 p90 p95 p99 p999 cpu mem memory disk net network load latency errors error requests request
-    usage util utilization cpuutilization bytes packets iops rps qps duration in out read write rx tx used free
-    idle user system iowait connections swap value temperature power pressure percent saturation throughput
-    """.split()
-)
-NUMBERED = frozenset(
-    """
-    feature feat col column metric value var variable x y z f m s v c t sensor channel ch dim attr attribute
-    field series signal unnamed core eth sd nvme partition phase
-    """.split()
-)
+_MEASURED = """
+avg average mean median min minimum max maximum count counts sum total std stddev stdev skewness kurtosis
+rate p50 p75 p90 p95 p99 p999 cpu mem memory disk net network load latency errors error requests request
+usage util utilization cpuutilization bytes packets iops rps qps duration in out read write rx tx used free
+idle user system iowait connections swap value temperature power pressure percent saturation throughput
+"""
+METRIC_WORDS = frozenset(_MEASURED.split())
+_NUMBERED = """
+feature feat col column metric value var variable x y z f m s v c t sensor channel ch dim attr attribute
+field series signal unnamed core eth sd nvme partition phase
+"""
+NUMBERED = frozenset(_NUMBERED.split())
 """Words that number the metrics of one entity as often as entities: nothing is proposed from them."""
 ENTITY_LABELS = (
     "instance",
