@@ -122,21 +122,17 @@ class MotoS3:
 
 @pytest.fixture
 def moto_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoS3]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
     import boto3
+    from moto_server import moto_server
 
-    boto3.client("s3").create_bucket(Bucket="fleet")
-    yield MotoS3("s3://fleet", settings["AWS_ENDPOINT_URL"], {**os.environ})
-    server.stop()
+    with moto_server() as url:
+        settings = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="fleet")
+        yield MotoS3("s3://fleet", settings["AWS_ENDPOINT_URL"], {**os.environ})

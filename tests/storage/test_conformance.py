@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import logging
-import threading
-from typing import Any
 
 import boto3
 import pytest
+from moto_server import moto_server
 
 from fleetalign.storage.connect import open_store
 from fleetalign.storage.file import FileStore
@@ -32,24 +30,8 @@ class TestFileStore(StoreConformance):
 
 @pytest.fixture(scope="module")
 def s3_endpoint():
-    from moto.s3.responses import S3Response
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    # moto looks at If-Match first and writes afterwards: of two requests at once both could win, as on no S3.
-    one_at_a_time, answer = threading.Lock(), S3Response.put_object
-
-    def put_object(self: S3Response) -> Any:
-        with one_at_a_time:
-            return answer(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(S3Response, "put_object", put_object)
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-        server.stop()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from moto_server import moto_server
 
 from fleetalign.errors import StoreError
 from fleetalign.scoring.scorer import Scorer
@@ -76,16 +76,10 @@ class Cloud:
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    made = Cloud(f"http://{host}:{port}", monkeypatch)
-    yield made
-    made.enforce(after=BEFORE_AUTH)  # moto keeps it for every server of this process
-    server.stop()
+    with moto_server() as url:
+        made = Cloud(url, monkeypatch)
+        yield made
+        made.enforce(after=BEFORE_AUTH)  # moto keeps it for every server of this process
 
 
 def made(cloud: Cloud, who: str, bucket: str) -> tuple[Store, str, tuple[str, str]]:
