@@ -8,7 +8,7 @@ entity; ``resolve`` gives each entity its row.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,8 +52,12 @@ class Attributes:
     """The attributes of entities over time."""
 
     def __init__(self, table: pa.Table) -> None:
-        """Group ``table`` (ATTRIBUTES) by entity and key."""
+        """Group ``table`` (ATTRIBUTES) by entity and key.
+
+        Of two values from one time the later row counts.
+        """
         self._series: dict[Pair, dict[str, tuple[list[datetime], list[str]]]] = {}
+        self._ever: dict[Pair, set[Pair]] = {}
         for row in ATTRIBUTES.conform(table).to_pylist():
             mine = self._series.setdefault((row["kind"], row["entity_id"]), {})
             starts, values = mine.setdefault(row["key"], ([], []))
@@ -62,6 +66,7 @@ class Attributes:
             at = bisect_right(starts, start)
             starts.insert(at, start)
             values.insert(at, row["value"] or "")
+            self._ever.setdefault((row["key"], row["value"] or ""), set()).add((row["kind"], row["entity_id"]))
 
     def __bool__(self) -> bool:
         return bool(self._series)
@@ -80,8 +85,8 @@ class Attributes:
         key, value = attribute
         return sorted(
             one
-            for one, mine in self._series.items()
-            if key in mine and kind in (None, one[0]) and self.of(*one, at).get(key) == value
+            for one in self._ever.get(attribute, ())
+            if kind in (None, one[0]) and self.of(*one, at).get(key) == value
         )
 
     def everyone(self) -> list[Pair]:
@@ -97,24 +102,11 @@ class Attributes:
         """List the newest values of ``key``, sorted."""
         return sorted({value for one in self._series if (value := self.of(*one).get(key))})
 
-    def table(self) -> pa.Table:
-        """Return the attributes (ATTRIBUTES) without rows that repeat the value before them."""
-        rows = []
-        for (kind, entity_id), mine in self._series.items():
-            for key, (starts, values) in mine.items():
-                before = None
-                for start, value in zip(starts, values, strict=True):
-                    if value != before:
-                        rows.append((kind, entity_id, key, value, None if start == _ALWAYS else start))
-                    before = value
-        columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else [()] * len(ATTRIBUTES.schema)
-        return ATTRIBUTES.conform(pa.table(list(map(list, columns)), schema=ATTRIBUTES.schema))
-
     def resolve(self, table: pa.Table, start: str) -> pa.Table:
         """Give each entity the rows of ``table`` that name an attribute it has.
 
-        ``table`` is FEEDBACK or MUTES. The attribute at the time in the column ``start`` counts (null: the newest). The result has no columns for an
-        attribute.
+        ``table`` is FEEDBACK or MUTES. The attribute at the time in the column ``start`` counts (null: the newest). The
+        result has no columns for an attribute.
         """
         about = pc.is_valid(table["attribute_key"]).to_numpy()
         rows, ids = list(range(table.num_rows)), table["entity_id"].to_pylist()

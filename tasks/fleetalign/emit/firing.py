@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from fleetalign.config.run import EmitConfig
 from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.pages import Page, find_pages, merge_pages, own_seconds
-from fleetalign.emit.incidents import Incident, group_pages
+from fleetalign.emit.incidents import Incident, group_pages, incident_id
 from fleetalign.errors import Corrupt, NotFound, UsageError
 from fleetalign.interval import format_time, parse_time
 from fleetalign.storage import layout
@@ -74,7 +74,9 @@ def read_firing(store: Store, name: str) -> Firing:
         pages = tuple(_page(entry) for entry in document["pages"])
         silences = tuple(_page(entry) for entry in document.get("silences", ()))
         newest = parse_time(document["newest"]) if document["newest"] else None
-        labels = {incident: dict(mine) for incident, mine in document.get("labels", {}).items()}
+        # Before 1.2 alerts had no labels of attributes: those that fire keep their identity.
+        none: dict[str, dict[str, str]] = {incident_id(page): {} for page in (*pages, *silences)}
+        labels = {incident: dict(mine) for incident, mine in document.get("labels", none).items()}
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise Corrupt(
             f"{store.uri}/{key}: not a record of what is firing ({error}); delete it, alerts then end by themselves"

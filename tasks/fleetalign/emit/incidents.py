@@ -74,7 +74,7 @@ def group_pages(pages: Iterable[Page], gap: timedelta, min_overlap: float) -> li
             near.append(joined)
         joined.append(page)
         fresh[page.kind] = near
-    return [Incident(_incident_id(group[0]), tuple(group)) for group in groups]
+    return [Incident(incident_id(group[0]), tuple(group)) for group in groups]
 
 
 def overlap(one: Page, other: Page) -> float:
@@ -113,6 +113,7 @@ def report_lines(incidents: Sequence[Incident]) -> Iterator[str]:
         yield f"{incident.incident_id}  {format_time(incident.start)}  {format_time(incident.end)}  {describe(incident)}"
 
 
-def _incident_id(first: Page) -> str:
+def incident_id(first: Page) -> str:
+    """Return the id of the incident that begins with the page ``first``."""
     identity = {"kind": first.kind, "entity_id": first.entity_id, "start": format_time(first.start)}
     return content_id(identity)

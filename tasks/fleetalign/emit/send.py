@@ -75,14 +75,14 @@ def _alert(
     before = read_firing(store, name)
     alerts, after = advance(before, scores, _steps(scorer), config.align.merge_steps, config.emit, now)
     silent, pages = advance_silences(before.silences, silences, after.newest, config.emit)
-    labelled = _labelled([*alerts, *silent], before.labels, attributes)
+    shown = labelled([*alerts, *silent], before.labels, attributes)
     for url in urls:
-        alertmanager.post(url, labelled, scorer.release_id, now, timedelta(hours=config.emit.hold_hours))
-    going_on = {alert.incident.incident_id: alert.labels for alert in labelled if alert.labels and not alert.ended}
+        alertmanager.post(url, shown, scorer.release_id, now, timedelta(hours=config.emit.hold_hours))
+    going_on = {alert.incident.incident_id: alert.labels for alert in shown if not alert.ended}
     write_firing(store, name, replace(after, silences=pages, labels=going_on))
 
 
-def _labelled(alerts: Sequence[Alert], before: Mapping[str, Mapping[str, str]], attributes: Attributes) -> list[Alert]:
+def labelled(alerts: Sequence[Alert], before: Mapping[str, Mapping[str, str]], attributes: Attributes) -> list[Alert]:
     """Give each alert the labels that it had ``before``.
 
     A new one has those of its first entity when it begins.

@@ -9,7 +9,7 @@ from fleetalign.contracts.attributes import parse_attribute, subject_of
 from fleetalign.contracts.mutes import in_words
 from fleetalign.contracts.pages import Page
 from fleetalign.interval import format_time
-from fleetalign.storage.attributes import read_attributes
+from fleetalign.storage.attributes import attributes_for, read_attributes
 from fleetalign.storage.inventory import EntityInventory
 from fleetalign.storage.statements import list_mutes, read_feedback
 from fleetalign.storage.store import Store
@@ -18,16 +18,18 @@ from fleetalign.storage.store import Store
 def statements(store: Store, entity: str | None = None) -> list[dict[str, Any]]:
     """List every statement, oldest first, as FEEDBACK columns and ``retracted``.
 
-    ``retracted`` is whether a later statement retracts it. ``entity`` (``[KIND/]ID``) keeps the statements about one entity. Raises what ``EntityInventory.resolve`` raises.
+    ``retracted`` is whether a later statement retracts it. ``entity`` (``[KIND/]ID``) keeps the statements about one entity,
+    also by an attribute. Raises what ``EntityInventory.resolve`` raises.
     """
-    about = EntityInventory(store).resolve(entity) if entity else None
-    found = read_feedback(store).to_pylist()
+    stored = read_feedback(store)
+    found = stored.to_pylist()
+    wanted = {row["feedback_id"] for row in found}
+    if entity:
+        about = EntityInventory(store).resolve(entity)
+        resolved = attributes_for(store, stored).resolve(stored, "start").to_pylist()
+        wanted = {row["feedback_id"] for row in resolved if (row["kind"], row["entity_id"]) == about}
     retracted = {row["retracts"] for row in found}
-    return [
-        {**row, "retracted": row["feedback_id"] in retracted}
-        for row in found
-        if about in (None, (row["kind"], row["entity_id"]))
-    ]
+    return [{**row, "retracted": row["feedback_id"] in retracted} for row in found if row["feedback_id"] in wanted]
 
 
 def statements_json(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

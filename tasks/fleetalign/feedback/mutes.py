@@ -22,8 +22,9 @@ class MuteRequest:
     """What to silence, and who asks for it."""
 
     entity: str | None
-    """``[KIND/]ID``; None mutes every entity of ``kind``."""
+    """``[KIND/]ID``."""
     kind: str | None
+    """Every entity of this kind, if no entity is named."""
     attribute: str | None = None
     """``KEY=VALUE``: every entity with it, of ``kind`` or of any."""
     metric: str | None
@@ -41,6 +42,8 @@ def mute(store: Store, request: MuteRequest) -> list[str]:
     A maintenance window (no ``metric``) needs both ends: without an end it would silence for good. Raises BadInput
     when the entity, the kind or the metric is unknown, UsageError when the times make no sense.
     """
+    if (request.entity is None) == (request.kind is None and request.attribute is None):
+        raise UsageError("a mute is about an --entity, or about the entities of an --attribute, a --kind or both")
     inventory = EntityInventory(store)
     if request.attribute is not None:
         subjects = attribute_subjects(store, request.attribute, request.kind, request.start)

@@ -129,10 +129,18 @@ def import_files(store: Store, table: pa.Table, path: str, now: datetime) -> Imp
 def check(table: pa.Table, where: str, now: datetime, inventory: EntityInventory) -> list[str]:
     """Return warnings about the statements of ``table``.
 
-    Raises BadInput when one lies in the future of ``now``, or when all are about unknown entities.
+    Raises BadInput when one lies in the future of ``now``, or when all are about unknown entities or attributes.
     """
     _refuse_future(table, where, now)
-    return [*_unknown_attributes(inventory.store, table, where), *_unknown_entities(inventory, table, where)]
+    unknown = [*_unknown_entities(inventory, table), *_unknown_attributes(inventory.store, table)]
+    if unknown and len(unknown) == table.num_rows:
+        raise BadInput(
+            f"{where}: no statement names an entity of the stored telemetry, or an attribute that one has then (first: "
+            f"{unknown[0]}); check kind and ids"
+        )
+    if not unknown:
+        return []
+    return [f"{where}: {len(unknown)} of {table.num_rows} statements name unknown entities, such as {unknown[0]}"]
 
 
 def store_new(store: Store, table: pa.Table, where: str) -> tuple[int, list[str]]:
@@ -181,34 +189,22 @@ def _refuse_future(table: pa.Table, where: str, now: datetime) -> None:
             )
 
 
-def _unknown_entities(inventory: EntityInventory, table: pa.Table, where: str) -> list[str]:
-    """Warn of statements whose entity has no stored telemetry.
-
-    Raises BadInput when all are such.
-    """
+def _unknown_entities(inventory: EntityInventory, table: pa.Table) -> list[str]:
+    """Name each statement's entity that has no stored telemetry."""
     unknown = []
     table = table.filter(pc.is_valid(table["entity_id"]))
     for kind in sorted(pc.unique(table["kind"]).to_pylist()):
         named = table.filter(pc.equal(table["kind"], kind))["entity_id"].to_pylist()
         missing = inventory.missing(kind, named)
         unknown += [f"{kind}/{entity}" for entity in named if entity in missing]
-    if unknown and len(unknown) == table.num_rows:
-        raise BadInput(
-            f"{where}: no statement names an entity of the stored telemetry (first: {unknown[0]}); check kind and ids"
-        )
-    if not unknown:
-        return []
-    return [f"{where}: {len(unknown)} of {table.num_rows} statements name unknown entities, such as {unknown[0]}"]
+    return unknown
 
 
-def _unknown_attributes(store: Store, table: pa.Table, where: str) -> list[str]:
-    """Warn of statements whose attribute no entity has at their start."""
+def _unknown_attributes(store: Store, table: pa.Table) -> list[str]:
+    """Name each statement's attribute that no entity has at its start."""
     about = table.filter(pc.is_valid(table["attribute_key"]))
     found = set(attributes_for(store, about).resolve(about, "start")["feedback_id"].to_pylist())
-    unknown = [subject_of(row) for row in about.to_pylist() if row["feedback_id"] not in found]
-    if not unknown:
-        return []
-    return [f"{where}: {len(unknown)} statements name an attribute that no entity has then, such as {unknown[0]}"]
+    return [subject_of(row) for row in about.to_pylist() if row["feedback_id"] not in found]
 
 
 def _contradictions(fresh: pa.Table, standing: pa.Table, where: str) -> list[str]:

@@ -28,13 +28,12 @@ _NAMED = ["kind", "entity_id", "key"]
 def attributes_of(keys: Mapping[str, pa.ChunkedArray], columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
     """Return what ``columns`` say of the entities of ``keys`` (ATTRIBUTES, unsorted).
 
-    Each value of an entity has one row for each hour in which it was said; ``from`` is when it was last. Cells without
+    ``columns`` are texts without blanks at their ends. Each value of an entity has one row for each hour in which it was said; ``from`` is when it was last. Cells without
     text say nothing.
     """
     found = [ATTRIBUTES.empty()]
     for name, column in columns.items():
-        values = pc.utf8_trim_whitespace(column.cast(pa.string()))
-        rows = pa.table({**keys, "value": values}).filter(pc.fill_null(pc.not_equal(values, ""), False))
+        rows = pa.table({**keys, "value": column}).filter(pc.fill_null(pc.not_equal(column, ""), False))
         rows = rows.append_column("hour", pc.floor_temporal(rows["timestamp"], unit="hour"))
         said = rows.group_by(["kind", "entity_id", "value", "hour"]).aggregate([("timestamp", "max")])
         key = pa.repeat(pa.scalar(name), said.num_rows)
@@ -59,10 +58,10 @@ def attributes_in(table: pa.Table, kind: str, part: Interval) -> pa.Table:
     return pa.table([*(last[name] for name in _NAMED), last["value_last"], start], schema=ATTRIBUTES.schema)
 
 
-def import_attribute_file(store: Store, path: str, default_kind: str) -> dict[str, Any]:
+def import_attribute_file(store: Store, path: str, default_kind: str, now: datetime) -> dict[str, Any]:
     """Store the attributes of a file.
 
-    They replace what telemetry says of the same entity and key.
+    They replace what telemetry says of the same entity and key, and count before earlier files.
 
     Raises BadInput as ``read_attribute_file``, or when all rows name unknown entities.
     """
@@ -77,7 +76,7 @@ def import_attribute_file(store: Store, path: str, default_kind: str) -> dict[st
     if len(unknown) == num_entities:
         first = f" (first: {unknown[0]})" if unknown else ""
         raise BadInput(f"{path}: no row names an entity of the stored telemetry{first}; check kind and ids")
-    import_attributes(store, table)
+    import_attributes(store, table, now)
     notes = [f"{len(unknown)} of {num_entities} entities are unknown, such as {unknown[0]}"] if unknown else []
     return {"attributes": table.num_rows, "entities": num_entities, "notes": notes}
 

@@ -33,7 +33,7 @@ from fleetalign.ingest.mapping import DEFAULT_KIND, Mapping, label_refused, seri
 from fleetalign.ingest.matrix import unfold
 from fleetalign.ingest.numbers import is_text, plain, to_float64
 from fleetalign.ingest.repeated_hour import settle
-from fleetalign.ingest.times import to_utc, within
+from fleetalign.ingest.times import Times, to_utc, within
 from fleetalign.interval import Interval
 from fleetalign.storage.quarantine import Rule, first_taken_out, plain_values, rows_as_json
 
@@ -111,17 +111,51 @@ def read_rows(
     """
     if mapping.layout != "matrix":
         return [read_batch(table, mapping, interval, origin, first_row, broken_lines)]
-    columns, _ = series_of_columns(mapping, table.schema.names, origin)
-    batches = []
-    for kind, metrics, rows, places in unfold(table, mapping.time_column, columns, MATRIX_ENTITY):
+    times = _line_times(table, mapping, origin)
+    good = np.asarray(times.rules == None, dtype=np.bool_)  # noqa: E711 - elementwise
+    batches = [_lines_without_time(table, times, good, mapping, origin, first_row, broken_lines)]
+    if not good.any():
+        return batches
+    lines, columns = np.flatnonzero(good), series_of_columns(mapping, table.schema.names, origin)[0]
+    timed = table.filter(pa.array(good)).drop_columns([mapping.time_column])
+    timed = timed.append_column(mapping.time_column, times.values.filter(pa.array(good)))
+    for kind, metrics, rows, places in unfold(
+        timed, mapping.time_column, columns, MATRIX_ENTITY, mapping.decimal or "."
+    ):
         wide = Mapping(
-            entity_column=MATRIX_ENTITY, time_column=mapping.time_column, kind=mapping.kind or kind or DEFAULT_KIND,
-            layout="wide", metrics=metrics, time_zone=mapping.time_zone, time_unit=mapping.time_unit,
-            decimal=mapping.decimal, thousands=mapping.thousands,
+            entity_column=MATRIX_ENTITY, time_column=mapping.time_column, kind=kind or DEFAULT_KIND, layout="wide",
+            metrics=metrics, decimal=mapping.decimal, thousands=mapping.thousands,
         )  # fmt: skip
-        batches.append(read_batch(rows, wide, interval, origin, first_row, broken_lines, places))
-        broken_lines = ()
+        batches.append(read_batch(rows, wide, interval, origin, first_row, places=lines[places]))
     return batches
+
+
+def _line_times(table: pa.Table, mapping: Mapping, origin: str) -> Times:
+    """Return the time of each line of a matrix, whose lines are one series."""
+    column = plain(table.column(mapping.time_column))
+    times = to_utc(column, mapping.time_zone, mapping.time_unit, f"{origin}: column {mapping.time_column!r}")
+    times = settle(times, np.zeros(table.num_rows, dtype=np.int64))
+    ends = {name: plain(table.column(name)) for name in (table.schema.names[0], mapping.time_column)}
+    times.rules[_as_bools(pc.is_null(times.values)) & _repeats_header(ends, mapping.time_column)] = Rule.REPEATED_HEADER
+    return times
+
+
+def _lines_without_time(
+    table: pa.Table, times: Times, good: Bools, mapping: Mapping, origin: str, first_row: int, broken: tuple[str, ...]
+) -> Batch:
+    """Quarantine the lines of a matrix that have no usable time, each as one row."""
+    bad = np.flatnonzero(~good)
+    lines, take = table.take(pa.array(bad)), pa.array(bad)
+    none = pa.chunked_array([pa.array([""] * len(bad), pa.string())])
+    kinds = pa.chunked_array([pa.array([mapping.kind or UNKNOWN_KIND] * len(bad), pa.string())])
+    keys = _Keys(kinds, none, times.values.take(take), None, times.rules[bad], np.zeros(len(bad), dtype=np.bool_))
+    rows = _rows(lines, keys, mapping.time_column, [f"{origin} row {first_row + line}" for line in bad.tolist()])
+    rows = pa.concat_tables([rows, _broken_lines(broken, mapping.kind, origin)])
+    cells = QUARANTINED_CELLS.empty()
+    return Batch(
+        kept=TELEMETRY.empty(), cells=cells, rows=rows, read=rows.num_rows, outside=0, is_long=False,
+        first=first_taken_out(rows, cells, origin),
+    )  # fmt: skip
 
 
 def read_batch(
@@ -168,7 +202,9 @@ def read_batch(
         outside=int(keys.outside.sum()),
         is_long=mapping.layout == "long",
         first=first_taken_out(rows, cells, origin),
-        attributes=attributes_of(kept_keys, {name: columns[name].filter(keep) for name in mapping.attribute_columns}),
+        attributes=attributes_of(
+            kept_keys, {name: texts(columns[name]).filter(keep) for name in mapping.attribute_columns}
+        ),
     )
 
 

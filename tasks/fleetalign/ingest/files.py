@@ -19,7 +19,11 @@ from fleetalign.ingest.listing import SourceFile
 from fleetalign.ingest.mapping import TIME_NAMES
 
 BATCH_ROWS = 65_536
+BATCH_CELLS = 1 << 24
+"""Cells of a batch of Parquet: rows of 100,000 columns fill memory sooner."""
 CSV_BLOCK_BYTES = 8 << 20
+WIDE_BLOCK_BYTES = 64 << 20
+"""Block of a text file whose header does not end in its head: one line may be longer than a usual block."""
 LINE_BREAK = r"[\r\n]+"
 
 
@@ -68,14 +72,15 @@ def text_format(file: SourceFile, csv_format: CsvFormat) -> CsvFormat:
 def _parquet(file: SourceFile) -> Iterator[FileBatch]:
     with file.open() as raw, pq.ParquetFile(raw) as reader:
         total_rows = max(1, reader.metadata.num_rows)
-        row = 0
-        for batch in reader.iter_batches(batch_size=BATCH_ROWS):
-            table = _renamed(pa.Table.from_batches([batch])).replace_schema_metadata(reader.schema_arrow.metadata)
+        row, schema = 0, reader.schema_arrow
+        most_rows = max(1, BATCH_CELLS // max(1, len(schema)))
+        for batch in reader.iter_batches(batch_size=min(BATCH_ROWS, most_rows)):
+            table = _renamed(pa.Table.from_batches([batch])).replace_schema_metadata(schema.metadata)
             done = round(file.size * (row + table.num_rows) / total_rows)
             yield FileBatch(table, row + 1, (), done)
             row += table.num_rows
         if row == 0:
-            yield FileBatch(_renamed(reader.schema_arrow.empty_table()), 1, (), file.size)
+            yield FileBatch(_renamed(schema.empty_table()), 1, (), file.size)
 
 
 def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
@@ -88,7 +93,10 @@ def _csv(file: SourceFile, csv_format: CsvFormat) -> Iterator[FileBatch]:
 
     # One thread: broken lines are then reported with the batch they belong to.
     read = csv.ReadOptions(
-        block_size=CSV_BLOCK_BYTES, use_threads=False, encoding=written.encoding, skip_rows=written.skip_lines
+        block_size=CSV_BLOCK_BYTES if written.first_row else WIDE_BLOCK_BYTES,
+        use_threads=False,
+        encoding=written.encoding,
+        skip_rows=written.skip_lines,
     )
     parse = csv.ParseOptions(
         delimiter=written.delimiter, newlines_in_values=True, invalid_row_handler=lambda line: "skip"
@@ -136,6 +144,8 @@ def _refuse_open_quote(part: FileBatch, delimiter: str, origin: str) -> None:
     """Raise BadInput for an open quote: the rows after it would vanish in one cell."""
     cells = [(part.first_row, line) for line in part.broken_lines]
     for column in part.table.columns:
+        if not any(_holds_line_break(chunk) for chunk in column.chunks):
+            continue
         spans_lines = pc.fill_null(pc.match_substring_regex(column, LINE_BREAK), False).to_numpy()
         cells += [(part.first_row + int(i), column[int(i)].as_py()) for i in np.flatnonzero(spans_lines)]
     for row, text in cells:
@@ -144,6 +154,16 @@ def _refuse_open_quote(part: FileBatch, delimiter: str, origin: str) -> None:
                 f"{origin}: near row {row} a quote is opened and not closed, and swallows the lines after it; "
                 "close it or take it out"
             )
+
+
+def _holds_line_break(texts: pa.Array) -> bool:
+    """Tell whether any of ``texts`` holds a line break.
+
+    It looks into their bytes, since a file may have 100,000 columns.
+    """
+    data = texts.buffers()[-1]
+    found = data.to_pybytes() if data is not None else b""
+    return b"\n" in found or b"\r" in found
 
 
 def _looks_like_row(line: str, delimiter: str, num_columns: int) -> bool:

@@ -250,7 +250,7 @@ def series_of_columns(mapping: Mapping, names: Sequence[str], where: str) -> tup
     ``mapping`` is resolved, its layout is ``matrix``. Raises UsageError as ``cut_columns``.
     """
     candidates = [name for name in names if name not in (*mapping.key_columns, *mapping.ignore)]
-    found, others = cut_columns(mapping.series_form, candidates, where)
+    found, others = cut_columns(mapping.series_form, candidates, where, mapping.kind)
     chosen = {
         name: series
         for name, series in found.items()

@@ -37,9 +37,9 @@ class SeriesForm:
 
     ``template`` or ``pattern`` gives fields, ``entity`` and ``metric`` are written of them.
 
-    A template is text with ``{field}`` in place of what varies; a field holds no first character of the text that follows
-    it, and ``{{`` is a brace. A pattern is a regular expression with named groups that matches the whole name. Of fields,
-    ``kind`` is the kind of the entity.
+    A template is text with ``{field}`` in place of what varies; ``{{`` is a brace. No field holds the character before or
+    behind it, so a name is cut in one way or not at all. A pattern is a regular expression with named groups that matches
+    the whole name. The field ``kind``, in lower case, is the kind of the entity.
     """
 
     template: str = ""
@@ -71,11 +71,17 @@ class SeriesForm:
         twice = [name for name, count in Counter(field for _, field in parts if field).items() if count > 1]
         if twice:
             raise ConfigError(f"mapping: series_template names {twice[0]!r} twice; give each field a name of its own")
-        pattern = ""
-        for (text, field), (following, _) in zip(parts, [*parts[1:], ("", None)], strict=True):
-            pattern += re.escape(text)
+        pattern = before = ""
+        for (text, field), (behind, _) in zip(parts, [*parts[1:], ("", None)], strict=True):
+            pattern, before = pattern + re.escape(text), text[-1:] or before
             if field:
-                pattern += f"(?P<{field}>[^{re.escape(following[0])}]+)" if following else f"(?P<{field}>.+)"
+                if not text and pattern:
+                    raise ConfigError(
+                        f"mapping: series_template has nothing between {{{field}}} and the field before it; a name could be "
+                        "cut anywhere there"
+                    )
+                pattern += f"(?P<{field}>{_without(before + behind[:1])})"
+                before = ""
         return re.compile(pattern)
 
     @property
@@ -92,7 +98,16 @@ class SeriesForm:
         if found is None:
             return None
         fields = {name: (value or "").strip() for name, value in found.groupdict().items()}
-        return fields.get("kind", ""), self._entity.format_map(fields).strip(), self._metric.format_map(fields).strip()
+        return (
+            fields.get("kind", "").lower(),
+            self._entity.format_map(fields).strip(),
+            self._metric.format_map(fields).strip(),
+        )
+
+
+def _without(characters: str) -> str:
+    """Return the pattern of text without ``characters``."""
+    return "[^" + "".join(map(re.escape, sorted(set(characters)))) + "]+" if characters else ".+"
 
 
 def _parts(template: str, name: str) -> Iterator[tuple[str, str | None]]:
@@ -108,10 +123,13 @@ def _parts(template: str, name: str) -> Iterator[tuple[str, str | None]]:
         ) from None
 
 
-def cut_columns(form: SeriesForm, names: Sequence[str], where: str) -> tuple[dict[str, Series], list[str]]:
+def cut_columns(
+    form: SeriesForm, names: Sequence[str], where: str, kind: str = ""
+) -> tuple[dict[str, Series], list[str]]:
     """Cut the ``names`` of columns; returns the series of each, and the names of another form.
 
-    Raises UsageError when no name has the form, or two columns are one series.
+    ``kind`` is the kind of every series; empty: the name's. Raises UsageError when no name has the form, or two columns are
+    one series.
     """
     found: dict[str, Series] = {}
     others: list[str] = []
@@ -121,6 +139,7 @@ def cut_columns(form: SeriesForm, names: Sequence[str], where: str) -> tuple[dic
         if series is None:
             others.append(name)
             continue
+        series = (kind or series[0], *series[1:])
         if series in owners:
             raise UsageError(
                 f"{where}: columns {owners[series]!r} and {name!r} are both the metric {series[2]!r} of {series[1]!r}; "
@@ -139,17 +158,19 @@ def cut_columns(form: SeriesForm, names: Sequence[str], where: str) -> tuple[dic
 
 
 def unfold(
-    table: pa.Table, time_column: str, columns: Mapping[str, Series], entity_column: str
+    table: pa.Table, time_column: str, columns: Mapping[str, Series], entity_column: str, decimal: str = "."
 ) -> Iterator[tuple[str, tuple[str, ...], pa.Table, Ints]]:
     """Turn a matrix into rows of one entity and time, a piece of bounded size at a time.
 
-    A row without any value is left out: the column of a series spans the file, its entity need not.
+    A row without any value is left out: the column of a series spans the file, its entity need not. The table has a row at
+    least.
 
     Args:
         table: T rows, a column for each series.
         time_column: The column of times.
         columns: The series of each column.
         entity_column: What to call the column of entities.
+        decimal: Decimal mark of numbers in text.
 
     Yields:
         The kind, the metrics, a table of ``entity_column``, ``time_column`` and the metrics, and the index of the row of
@@ -172,28 +193,23 @@ def unfold(
                     break
                 metrics, at = wider, at + 1
             mine, names = ids[start:at], sorted(metrics)
-            values = {m: _joined([_column(table, entities[e].get(m)) for e in mine], num_rows) for m in names}
+            values = {m: _joined([_column(table, entities[e].get(m)) for e in mine], num_rows, decimal) for m in names}
             filled = np.zeros(num_rows * len(mine), dtype=np.bool_)
             for column in values.values():
                 filled |= _filled(column)
             kept = np.flatnonzero(filled)
-            take = pa.array(kept)
-            owner = pa.DictionaryArray.from_arrays(pa.array(kept // max(num_rows, 1), pa.int32()), mine)
-            times = plain(table.column(time_column)).take(pa.array(kept % max(num_rows, 1)))
+            take, rows = pa.array(kept), kept % num_rows
+            owner = pa.DictionaryArray.from_arrays(pa.array(kept // num_rows, pa.int32()), mine)
+            times = table.column(time_column).take(pa.array(rows))
             piece = {m: column.take(take) for m, column in values.items()}
-            yield (
-                kind,
-                tuple(names),
-                pa.table({entity_column: owner, time_column: times, **piece}),
-                kept % max(num_rows, 1),
-            )
+            yield kind, tuple(names), pa.table({entity_column: owner, time_column: times, **piece}), rows
 
 
 def _column(table: pa.Table, name: str | None) -> pa.ChunkedArray | None:
     return None if name is None else plain(table.column(name))
 
 
-def _joined(columns: Sequence[pa.ChunkedArray | None], num_rows: int) -> pa.ChunkedArray:
+def _joined(columns: Sequence[pa.ChunkedArray | None], num_rows: int, decimal: str) -> pa.ChunkedArray:
     """Put ``columns`` (None: nulls) below each other: text if one of them is, else numbers."""
     kind = pa.string() if any(c is not None and is_text(c.type) for c in columns) else pa.float64()
     chunks: list[pa.Array] = []
@@ -202,8 +218,10 @@ def _joined(columns: Sequence[pa.ChunkedArray | None], num_rows: int) -> pa.Chun
             chunks.append(pa.nulls(num_rows, kind))
         elif kind == pa.float64():
             chunks += to_float64(column)[0].chunks
-        else:
+        elif is_text(column.type):
             chunks += column.cast(kind).chunks
+        else:  # read again with the marks of the text beside it
+            chunks += pc.replace_substring(to_float64(column)[0].cast(kind), ".", decimal).chunks
     return pa.chunked_array(chunks, kind)
 
 

@@ -31,7 +31,7 @@ from fleetalign.ingest.mapping import (
 )
 from fleetalign.ingest.number_marks import propose_marks
 from fleetalign.ingest.numbers import is_number, is_quantity, is_text, plain, to_float64
-from fleetalign.ingest.series_forms import propose_form
+from fleetalign.ingest.series_forms import propose_form, suspected_form
 from fleetalign.ingest.series_keys import conflicts, makes_series, repeats, telling_apart, usual_entity
 from fleetalign.ingest.times import to_utc
 from fleetalign.storage.quarantine import plain_values
@@ -377,6 +377,13 @@ def _doubt_entities_as_columns(found: Proposal) -> None:
     names = [name for name, column in found.columns.items() if column.role in ("metric", "ignored") and column.reason]
     names = [name for name in names if found.columns[name].reason != "long layout: neither key nor value"]
     if len(names) < 2:
+        return
+    if form := suspected_form(names):
+        found.doubts.add(
+            "entities as columns",
+            f"columns such as {names[0]!r} and {names[1]!r} may be series of several entities, but are read as metrics of one: "
+            f"if they are, set series_template to {form.template!r} (layout matrix)",
+        )
         return
     stems = Counter(re.sub(r"\d+", "#", name) for name in names)
     stem, count = stems.most_common(1)[0]

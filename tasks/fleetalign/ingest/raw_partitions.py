@@ -184,10 +184,8 @@ class RawPartitionWriter:
         attributes = pa.concat_tables([ATTRIBUTES.empty(), *self._attributes])
         for partition in partitions:
             mine = attributes_in(attributes, partition.kind, partition.interval)
-            if mine.num_rows:
-                write_attributes(
-                    store, partition.kind, partition.interval, config.partition, mine, merge=how != "replace"
-                )
+            merge = how != "replace"
+            write_attributes(store, partition.kind, partition.interval, config.partition, mine, merge=merge)
         return IngestResult(
             partitions=tuple(sorted(partitions, key=lambda p: (p.kind, p.interval))),
             read=self.read,

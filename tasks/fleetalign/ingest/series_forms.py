@@ -55,8 +55,8 @@ class ProposedForm:
 def propose_form(names: Sequence[str]) -> ProposedForm | None:
     """Propose a form that all of ``names`` have.
 
-    None: they look like metrics of one entity. Names need at least one part that looks like hosts; where several parts vary, those whose values are words of metrics
-    are the metric.
+    None: they look like metrics of one entity. Names need at least one part that looks like hosts; where several parts
+    vary, those whose values are words of metrics are the metric.
     """
     if len(names) < LEAST_COLUMNS:
         return None
@@ -67,6 +67,25 @@ def propose_form(names: Sequence[str]) -> ProposedForm | None:
     whole = _whole(names)
     # A metric among the parts says more than one part that looks like hosts.
     return next((form for form in forms if "{" in form.metric), whole or next(iter(forms), None))
+
+
+def suspected_form(names: Sequence[str]) -> ProposedForm | None:
+    """Return a form that ``names`` may have, though nothing in them looks like hosts.
+
+    They are then every pair of three or more words and two or more metrics, such as ``carts_cpu`` and ``orders_cpu``.
+    """
+    for delimiter in DELIMITERS:
+        rows = [tuple(name.split(delimiter)) for name in names]
+        if {len(row) for row in rows} != {2}:
+            continue
+        for entity, metric in ((0, 1), (1, 0)):
+            entities, metrics = {row[entity] for row in rows}, {row[metric] for row in rows}
+            if len(entities) < 3 or len(metrics) < 2 or len(set(rows)) < len(entities) * len(metrics):
+                continue
+            if _are_metrics(list(metrics)) and not any(_are_metrics([name]) for name in entities):
+                fields = ("{entity}", "{metric}") if entity == 0 else ("{metric}", "{entity}")
+                return ProposedForm(delimiter.join(fields), "{entity}", "{metric}", "")
+    return None
 
 
 def _of_labels(found: Sequence[re.Match[str]]) -> ProposedForm | None:
@@ -104,11 +123,19 @@ def _of_parts(names: Sequence[str], delimiter: str) -> ProposedForm | None:
     rows = [name.split(delimiter) for name in names]
     if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2 or any(not part for row in rows for part in row):
         return None
-    columns = list(zip(*rows, strict=True))
+    columns, heads = [], []
+    for column in zip(*rows, strict=True):
+        keys = {head for value in column if (head := value.partition("=")[0] + "=") != value + "="}
+        # InstanceId=i-0a1b: the key is text, its value varies.
+        keyed = len(keys) == 1 and all("=" in value[:-1] for value in column)
+        heads.append(keys.pop() if keyed else "")
+        columns.append(tuple(value[len(heads[-1]) :] for value in column))
     varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
-    metric = [i for i in varying if _are_metrics(columns[i])]
+    named = [i for i in varying if heads[i][:-1].lower() in ENTITY_LABELS]
+    metric = [i for i in varying if i not in named and _are_metrics(columns[i])]
     entity = [i for i in varying if i not in metric]
-    if not any(_are_hosts(columns[i]) for i in entity):
+    hosts = [i for i in entity if i in named or _are_hosts(columns[i])]
+    if not hosts:
         return None
     fields = {i: f"part{i + 1}" for i in varying}
     if len(entity) == 1:
@@ -116,9 +143,10 @@ def _of_parts(names: Sequence[str], delimiter: str) -> ProposedForm | None:
     if len(metric) == 1:
         fields[metric[0]] = "metric"
     template = delimiter.join(
-        "{" + fields[i] + "}" if i in fields else _escaped(columns[i][0]) for i in range(len(columns))
+        _escaped(heads[i]) + ("{" + fields[i] + "}" if i in fields else _escaped(columns[i][0]))
+        for i in range(len(columns))
     )
-    unsure = [i for i in entity if not _are_hosts(columns[i])]
+    unsure = [i for i in entity if i not in hosts]
     doubt = ""
     if unsure:
         shown = ", ".join(sorted(set(columns[unsure[0]]))[:3])
@@ -155,10 +183,19 @@ def _are_hosts(values: Sequence[str]) -> bool:
 
 
 def _are_metrics(values: Sequence[str]) -> bool:
-    words = [re.split(r"[^a-z0-9]+", value.lower()) for value in set(values)]
-    return all(
-        any(word in METRIC_WORDS or word.rstrip("0123456789") in METRIC_WORDS for word in mine) for mine in words
-    )
+    """Tell whether most of ``values`` hold a word of metrics."""
+    distinct = set(values)
+    return 2 * sum(any(word in METRIC_WORDS for word in _words(value)) for value in distinct) > len(distinct)
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name in lower case, as of DiskReadBytes or load15_avg.
+
+    Each also stands without the digits behind it.
+    """
+    whole = re.split(r"[^a-z0-9]+", name.lower())
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+    return [*whole, *(word.rstrip("0123456789") for word in whole), *map(str.lower, parts)]
 
 
 def _escaped(text: str) -> str:

@@ -189,6 +189,7 @@ class KindScorer:
         """
         group: list[_Task] = []
         samples = windows = 0
+        batch = windows_at_once(batch, len(self.metrics))
         for task in map(self._task, series):
             group.append(task)
             samples += len(task.series.values)
@@ -221,7 +222,7 @@ class KindScorer:
     def _finish(self, group: Sequence[_Task], batch: int) -> Iterator[tuple[Series, Scores]]:
         if self.stateful:  # a state comes from the window before, which may be in the same batch if the graph chains
             batch = min(batch, CHAIN_BATCH) if self._chains else 1
-        for pieces in _packed(group, windows_at_once(batch, len(self.metrics))):
+        for pieces in _packed(group, batch):
             feeds = self._feeds(pieces)
             if self.stateful:
                 feeds["state"] = self._states(pieces)

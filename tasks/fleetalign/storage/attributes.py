@@ -29,20 +29,25 @@ def write_attributes(
 ) -> None:
     """Replace the attributes that a partition named by ``table`` (ATTRIBUTES).
 
-    ``merge`` keeps what it named of other entities and keys.
+    ``merge`` keeps what it named of other entities and keys. A partition that named none has no object.
     """
     key = layout.attributes(kind, interval, granularity)
     if merge and store.exists(key):
         table = pa.concat_tables([_without(_read(store, key), table), table])
+    if not table.num_rows and not store.exists(key):
+        return
     data = to_parquet(ATTRIBUTES.conform(table))
     if not (store.exists(key) and store.get(key) == data):
         store.put(key, data)
 
 
-def import_attributes(store: Store, table: pa.Table) -> None:
-    """Store the attributes of a file (ATTRIBUTES)."""
+def import_attributes(store: Store, table: pa.Table, at: datetime) -> None:
+    """Store the attributes of a file (ATTRIBUTES), imported at an aware time.
+
+    They count before those of earlier files; a value without ``from`` replaces all that they say of its entity and key.
+    """
     data = to_parquet(ATTRIBUTES.conform(table))
-    store.put_immutable(layout.attribute_file(sha256(data)[:32]), data)
+    store.put_immutable(layout.attribute_file(at, sha256(data)[:32]), data)
 
 
 def read_attributes(
@@ -56,7 +61,8 @@ def read_attributes(
         until: Leave out partitions that begin at or after this aware time.
         newest: Read at most so many partitions of each kind, the newest; None: all.
     """
-    prefixes = [layout.ATTRIBUTES] if kinds is None else [f"{layout.ATTRIBUTES}kind={kind}/" for kind in sorted(kinds)]
+    kinds = None if kinds is None else sorted(kinds)
+    prefixes = [layout.ATTRIBUTES] if kinds is None else [f"{layout.ATTRIBUTES}kind={kind}/" for kind in kinds]
     by_kind: dict[str, list[str]] = {}
     for prefix in prefixes:
         for info in store.list(prefix):
@@ -64,8 +70,12 @@ def read_attributes(
                 by_kind.setdefault(info.key.split("/")[1], []).append(info.key)
     keys = [key for mine in by_kind.values() for key in sorted(mine)[-newest if newest else 0 :]]
     said = pa.concat_tables([ATTRIBUTES.empty(), *(_read(store, key) for key in keys)])
-    files = [_read(store, info.key) for info in store.list(layout.ATTRIBUTE_FILES)]
-    imported = pa.concat_tables([ATTRIBUTES.empty(), *files])
+    imported = ATTRIBUTES.empty()
+    for key in sorted(info.key for info in store.list(layout.ATTRIBUTE_FILES)):
+        file = _read(store, key)
+        if kinds is not None:
+            file = file.filter(pc.is_in(file["kind"], value_set=pa.array(kinds, pa.string())))
+        imported = pa.concat_tables([_without(imported, file.filter(pc.is_null(file["from"]))), file])
     return Attributes(pa.concat_tables([_without(said, imported), imported]))
 
 
@@ -104,6 +114,5 @@ def _read(store: Store, key: str) -> pa.Table:
 
 def _without(table: pa.Table, other: pa.Table) -> pa.Table:
     """Return the rows of ``table`` whose entity and key ``other`` does not have."""
-    return table.join(other.select(_NAMED).group_by(_NAMED).aggregate([]), _NAMED, join_type="left anti").select(
-        ATTRIBUTES.schema.names
-    )
+    named = other.select(_NAMED).group_by(_NAMED).aggregate([])
+    return ATTRIBUTES.conform(table.join(named, _NAMED, join_type="left anti"))

@@ -6,7 +6,7 @@ User text (entity ids, metric names, notes) never becomes part of a key; kinds a
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 from fleetalign.contracts.tables import KIND_PATTERN
 from fleetalign.errors import UsageError
@@ -102,9 +102,12 @@ def attributes(kind: str, interval: Interval, granularity: Granularity) -> str:
     return f"{ATTRIBUTES}{partition_path(kind, interval, granularity)}/attributes.parquet"
 
 
-def attribute_file(digest: str) -> str:
-    """Return the key of attributes that were imported from a file."""
-    return f"{ATTRIBUTE_FILES}{digest}.parquet"
+def attribute_file(at: datetime, digest: str) -> str:
+    """Return the key of attributes that were imported from a file at an aware time.
+
+    Keys sort by that time.
+    """
+    return f"{ATTRIBUTE_FILES}{at.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{digest}.parquet"
 
 
 def feedback_part(day: str, digest: str) -> str:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetalign.contracts.attributes import Attributes
+from fleetalign.contracts.hashing import readable_json
 from fleetalign.contracts.pages import Page
+from fleetalign.contracts.tables import ATTRIBUTES
 from fleetalign.emit.alertmanager import as_json
 from fleetalign.emit.firing import Alert, Firing, read_firing, write_firing
 from fleetalign.emit.incidents import group_pages
 from fleetalign.emit.labels import RESERVED, as_labels
+from fleetalign.emit.send import labelled
 from fleetalign.storage.memory import MemoryStore
 
 NOW = datetime(2026, 3, 9, tzinfo=UTC)
@@ -52,3 +57,17 @@ def test_labels_are_part_of_an_alert_and_survive_the_store() -> None:
     store = MemoryStore()
     write_firing(store, "champion", Firing((page,), NOW, labels={incident.incident_id: alert.labels}))
     assert read_firing(store, "champion").labels == {incident.incident_id: {"team": "x"}}
+
+
+def test_alerts_of_before_attributes_keep_their_identity() -> None:
+    page = Page("web", "a", NOW - timedelta(hours=1), NOW, 1.0, (("cpu", 1.0),))
+    (incident,) = group_pages([page], timedelta(minutes=5), 0.5)
+    store = MemoryStore()
+    write_firing(store, "champion", Firing((page,), NOW))
+    document = store.get_json("emit/champion/firing.json")
+    assert document.pop("labels") == {}
+    store.put("emit/champion/firing.json", readable_json({**document, "schema_version": "1.1"}))
+    team = Attributes(pa.table([["web"], ["a"], ["team"], ["x"], [None]], schema=ATTRIBUTES.schema))
+    before = read_firing(store, "champion").labels
+    assert [alert.labels for alert in labelled([Alert(incident, False)], before, team)] == [{}]
+    assert [alert.labels for alert in labelled([Alert(incident, False)], {}, team)] == [{"team": "x"}]

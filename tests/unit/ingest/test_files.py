@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -118,3 +119,22 @@ def test_a_file_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(BadInput, match=r"t\.parquet: not readable"):
         list(read_batches(only(path)))
+
+
+def test_a_batch_of_parquet_is_bounded_by_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "BATCH_CELLS", 1_000)
+    pq.write_table(pa.table({f"m{i}": np.arange(95.0) for i in range(100)}), tmp_path / "wide.parquet")
+    batches = list(files.read_batches(list_files(str(tmp_path / "wide.parquet"))[0]))
+    assert [(batch.first_row, batch.table.num_rows) for batch in batches] == [
+        (1 + 10 * i, min(10, 95 - 10 * i)) for i in range(10)
+    ]
+
+
+def test_a_header_longer_than_a_block_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "CSV_BLOCK_BYTES", 4_096)
+    names = [f"a_long_name_of_a_series_{i:05d}" for i in range(4_000)]
+    lines = [",".join(["time", *names]), *(",".join([f"2026-03-02T0{h}:00:00Z", *["1"] * 4_000]) for h in range(3))]
+    (tmp_path / "wide.csv").write_text("\n".join(lines) + "\n")
+    batches = list(files.read_batches(list_files(str(tmp_path / "wide.csv"))[0]))
+    assert sum(batch.table.num_rows for batch in batches) == 3
+    assert batches[0].table.num_columns == 4_001

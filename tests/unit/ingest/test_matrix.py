@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,9 @@ def test_the_names_of_the_console() -> None:
     form = SeriesForm(CONSOLE, entity="{dc}/{host}/{endpoint}", metric="{method}_{status}_{stat}")
     assert form.cut("dal_web_h1_GET_2XX_login_count") == ("web", "dal/h1/login", "GET_2XX_count")
     assert form.cut("dal_web_h1_GET_2XX_login") is None
-    assert form.cut("dal_web_h1_GET_2XX_log_in_count") == ("web", "dal/h1/log", "GET_2XX_in_count"), (
-        "a pattern can do better"
-    )
+    assert form.cut("DAL_CLIENT_h1_GET_2XX_login_count") == ("client", "DAL/h1/login", "GET_2XX_count")
+    assert form.cut("dal_web_h1_GET_2XX_log_in_count") is None, "where to cut is not known; a pattern can say it"
+    assert SeriesForm("{entity}_{metric}").cut("web_1_cpu") is None
     pattern = r"(?P<entity>\w+)\{mode=\"(?P<metric>\w+)\"\}"
     assert SeriesForm(pattern=pattern).cut('cpu{mode="idle"}') == ("", "cpu", "idle")
     assert SeriesForm('cpu{{host="{entity}"}}').cut('cpu{host="a-1"}') == ("", "a-1", "value")
@@ -62,6 +63,7 @@ def test_the_names_of_the_console() -> None:
         ("{series_template: '{entity}', series_pattern: '.'}", "both set"),
         ("series_template: '{entity'", "series_template is '{entity' .*write fields such as {host}"),
         ("series_template: '{entity!r}'", "series_template is"),
+        ("series_template: '{entity}{metric}'", "nothing between {metric} and the field before it"),
         ("series_template: '{a}_{a}'", "names 'a' twice"),
         (
             "series_template: '{host}_{metric}'",
@@ -148,7 +150,7 @@ def test_text_cells_and_bad_times_are_quarantined_with_their_row(tmp_path: Path)
     (cell,) = read_quarantine(store, "cells", "web", DAY, "day").to_pylist()
     assert (cell["entity_id"], cell["metric"], cell["value_text"]) == ("a", "cpu", "oops")
     (row,) = read_quarantine(store, "rows", "web", DAY, "day").to_pylist()
-    assert (row["entity_id"], row["timestamp_text"], row["origin"]) == ("a", "never", "m.csv row 4")
+    assert (row["entity_id"], row["timestamp_text"], row["origin"]) == ("", "never", "m.csv row 4")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,9 @@ def test_text_cells_and_bad_times_are_quarantined_with_their_row(tmp_path: Path)
         (["a|cpu", "a |cpu"], {"series_template": "{entity}|{metric}"}, "columns 'a|cpu' and 'a |cpu' are both the metric 'cpu' of 'a'"),
         (["a|cpu", "b|timestamp"], {"series_template": "{entity}|{metric}"}, "column 'b|timestamp': a metric cannot be called"),
         (["a|b"], {"series_template": "{entity}|{kind}", "kind": ""}, None),
-        (["a|B B"], {"series_template": "{entity}|{kind}", "kind": ""}, "column 'a|B B': kind 'B B' must match"),
+        (["a|B B"], {"series_template": "{entity}|{kind}"}, None),
+        (["a|CLIENT"], {"series_template": "{entity}|{kind}", "kind": ""}, None),
+        (["a|B B"], {"series_template": "{entity}|{kind}", "kind": ""}, "column 'a|B B': kind 'b b' must match"),
         (["a|cpu"], {"series_template": "{entity}|{metric}", "entity_column": "host"}, "entity_column has no meaning in the layout matrix"),
         (["a|cpu"], {"series_template": "{entity}|{metric}", "ignore": ("mem",)}, "--ignore mem is in none of the files"),
     ],
@@ -189,9 +193,12 @@ def test_columns_of_another_form_are_counted_not_dropped_in_silence(
     [
         ([f"web-{i}" for i in range(4)], ("{entity}", "{entity}", "value")),
         ([f"10.0.0.{i}:9100" for i in range(5)], ("{entity}", "{entity}", "value")),
-        ([f"web-{i} {m}" for i in range(3) for m in ("cpu", "memory usage")][:0] or [f"web-{i} {m}" for i in range(3) for m in ("cpu", "mem")],
+        ([f"web-{i} {m}" for i in range(3) for m in ("cpu", "mem")],
          ("{entity} {metric}", "{entity}", "{metric}")),
-        ([f"AWS/EC2 i-0{i}aaaaaa {m}" for i in range(3) for m in ("CPUUtilization", ["NetworkIn", "requests"][0] + "_in")],
+        ([f"AWS/EC2 InstanceId=i-00{i}bc {m}" for i in range(4) for m in ("CPUUtilization", "DiskReadBytes", "StatusCheckFailed")],
+         ("AWS/EC2 InstanceId={entity} {metric}", "{entity}", "{metric}")),
+        ([f"{s}_{m}" for s in ("front-end", "carts", "orders", "user") for m in ("cpu", "mem")], None),
+        ([f"AWS/EC2 i-0{i}aaaaaa {m}" for i in range(3) for m in ("CPUUtilization", "NetworkIn")],
          ("AWS/EC2 {entity} {metric}", "{entity}", "{metric}")),
         ([f"dal{d}_console_host{h}_{s}_{x}" for d in (1, 2) for h in (1, 2) for s in ("2XX", "5XX") for x in ("count", "avg")],
          ("{part1}_console_{part3}_{part4}_{metric}", "{part1}/{part3}/{part4}", "{metric}")),
@@ -200,7 +207,7 @@ def test_columns_of_another_form_are_counted_not_dropped_in_silence(
         ([f'{m}{{instance="web-{i}:9100"}}' for i in range(3) for m in ("load1", "load5")],
          ('{metric}{{instance="{instance}"}}', "{instance}", "{metric}")),
         (["cpu_user", "cpu_system", "mem_used", "mem_free"], None),
-        ([f"col_{i}" for i in range(38)][:0] or ["cpu", "latency", "errors", "rps", "p99"], None),
+        (["cpu", "latency", "errors", "rps", "p99"], None),
         (["web-1", "web-2", "web-3"], None),
         ([f"feature_{i}" for i in range(38)], None),
         ([f"cpu{i}" for i in range(8)], None),
@@ -254,3 +261,49 @@ def test_parquet_of_many_columns(tmp_path: Path) -> None:
     (partition,) = list_partitions(store, "raw")
     assert partition.metrics == ("cpu", "mem"), "a metric without any value is none of the partition"
     assert partition.document["entities"] == 400
+
+
+def test_words_that_may_be_entities_are_doubted_not_taken(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=24).tolist()
+    names = [f"{service}_{metric}" for service in ("front-end", "carts", "orders") for metric in ("cpu", "mem")]
+    found = inspect(write(tmp_path, {"time": TIMES, **dict.fromkeys(names, values)}), Mapping(kind="web"))
+    assert found.mapping.layout == "wide"
+    assert any("set series_template to '{entity}_{metric}'" in doubt for doubt in found.doubts)
+
+
+def test_a_line_without_a_usable_time_is_one_quarantined_row(tmp_path: Path) -> None:
+    """Also an empty one, and a repeated header: the file has as many lines as are counted."""
+    path = Path(write(tmp_path, {"time": [*TIMES[:4], ""], "a|cpu": [1, 2, 3, 4, None], "b|cpu": [1, 2, 3, 4, None]}))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], lines[0], *lines[3:], "never,,"]) + "\n")
+    store = MemoryStore()
+    done = ingest_files(store, Config(), path, Mapping(kind="web", series_template="{entity}|{metric}"), None)
+    assert (done.read, done.kept) == (11, 8)
+    assert done.quarantined_rows == {"repeated_header": 1, "missing_time": 1, "unreadable_time": 1}
+    rows = read_quarantine(store, "rows", "web", DAY, "day").to_pylist()
+    assert sorted(row["origin"] for row in rows) == ["m.csv row 3", "m.csv row 6", "m.csv row 7"]
+
+
+def test_the_autumn_hour_is_told_by_the_lines_also_for_an_entity_with_gaps(tmp_path: Path) -> None:
+    local = [f"2026-10-25 {hour:02}:{minute:02}:00" for hour in (1, 2, 2, 3) for minute in (0, 15, 30, 45)]
+    gaps = [None if at in (5, 6, 9) else at for at in range(16)]
+    path = write(tmp_path, {"time": local, "a|cpu": list(range(16)), "b|cpu": gaps})
+    store = MemoryStore()
+    mapping = Mapping(kind="web", series_template="{entity}|{metric}", time_zone="Europe/Berlin")
+    done = ingest_files(store, Config(), path, mapping, None)
+    assert (done.kept, done.quarantined_rows) == (29, {})
+    rows = [row for part in list_partitions(store, "raw") for row in read_partition(store, part).to_pylist()]
+    start = datetime(2026, 10, 24, 23, tzinfo=UTC)
+    for row in rows:
+        assert row["timestamp"] == start + timedelta(minutes=15 * row["cpu"])
+
+
+def test_numbers_beside_text_with_a_decimal_comma_keep_their_value(tmp_path: Path) -> None:
+    times = pa.array(TIMES).cast(pa.timestamp("us", "UTC"))
+    text = pa.array([f"{at},5" for at in range(24)])
+    pq.write_table(pa.table({"time": times, "a|cpu": np.arange(24) + 0.25, "b|cpu": text}), tmp_path / "m.parquet")
+    store = MemoryStore()
+    mapping = Mapping(kind="web", series_template="{entity}|{metric}", decimal=",")
+    assert ingest_files(store, Config(), str(tmp_path / "m.parquet"), mapping, None).quarantined_cells == {}
+    rows = read_partition(store, list_partitions(store, "raw")[0])["cpu"].to_pylist()
+    assert rows == [at + 0.25 for at in range(24)] + [at + 0.5 for at in range(24)]

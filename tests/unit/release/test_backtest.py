@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_entities_are_chosen_and_grouped_by_an_attribute() -> None:
     write_partition(store, "validated", "service", day, "day", rows, 60, {})
     named = [("service", entity_id, "team", team, None) for entity_id, team in (("a", "x"), ("b", "x"), ("c", "y"))]
     columns = [list(column) for column in zip(*named, strict=True)]
-    import_attributes(store, pa.table(columns, schema=ATTRIBUTES.schema))
+    import_attributes(store, pa.table(columns, schema=ATTRIBUTES.schema), datetime(2026, 3, 1, tzinfo=UTC))
 
     def counted(**options: Any) -> dict[str, Any]:
         return backtest(store, Config(), day, channel="champion", release_id=release_id, budget=1.0, **options)

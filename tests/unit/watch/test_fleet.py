@@ -167,7 +167,7 @@ def test_entities_are_narrowed_down(store: MemoryStore) -> None:
     assert names(state="shared", kind="db") == [("db", "a"), ("db", "b/1")]
     rows = [("db", "b/1", "dc", "eu", None), ("web", "a", "dc", "eu", None), ("web", "c", "dc", "a=b", None)]
     columns = map(list, zip(*rows, strict=True))
-    import_attributes(store, pa.table(list(columns), schema=ATTRIBUTES.schema))
+    import_attributes(store, pa.table(list(columns), schema=ATTRIBUTES.schema), datetime(2026, 3, 1, tzinfo=UTC))
     assert names(attribute="dc=eu") == [("db", "b/1"), ("web", "a")]
     assert names(attribute="dc=a=b") == [("web", "c")]
     assert names(attribute="dc=eu", kind="db") == [("db", "b/1")]

@@ -41,10 +41,10 @@ def feedback_import(p: argparse.ArgumentParser) -> None:
 
 
 def mute_add(p: argparse.ArgumentParser) -> None:
-    whom = p.add_mutually_exclusive_group(required=True)
+    whom = p.add_mutually_exclusive_group()
     whom.add_argument("--entity", metavar="[KIND/]ID", help="mute this entity")
     whom.add_argument("--attribute", metavar="KEY=VALUE", help="mute every entity with this attribute")
-    whom.add_argument("--kind", help="mute every entity of this kind")
+    p.add_argument("--kind", help="mute every entity of this kind; with --attribute those that have it")
     p.add_argument("--metric", metavar="NAME", help="mute this metric (default: every metric, a maintenance window)")
     _times(p, "first muted instant (default: the beginning of time)", "first instant after it (default: until lifted)")
     p.add_argument("--why", required=True, help="reason, kept with the mute")

@@ -81,7 +81,7 @@ def attributes_import(options: argparse.Namespace) -> None:
     from fleetalign.ingest.mapping import DEFAULT_KIND
 
     kind = options.kind or inputs.config(options).source.kind or DEFAULT_KIND
-    show(options, import_attribute_file(inputs.store(options), options.file, kind))
+    show(options, import_attribute_file(inputs.store(options), options.file, kind, datetime.now(UTC)))
 
 
 def attributes_list(options: argparse.Namespace) -> None:
