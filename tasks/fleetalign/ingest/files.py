@@ -19,7 +19,7 @@ from fleetalign.ingest.listing import SourceFile
 from fleetalign.ingest.mapping import TIME_NAMES
 
 BATCH_ROWS = 65_536
-BATCH_CELLS = 1 << 24
+BATCH_CELLS = 1 << 26
 """Cells of a batch of Parquet: rows of 100,000 columns fill memory sooner."""
 CSV_BLOCK_BYTES = 8 << 20
 WIDE_BLOCK_BYTES = 64 << 20
