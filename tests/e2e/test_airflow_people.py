@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -24,7 +25,6 @@ from fleetalign.storage.connect import open_store
 pytestmark = pytest.mark.airflow
 HOURS = 24.0
 SECONDS = 300.0
-RUNNING_TASKS = "airflow_executor_running_tasks"
 APPROVE = "/dags/release_promote/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
 
 
@@ -37,6 +37,7 @@ class Asking:
     inbox: Inbox
     lineage: Path
     database: Path
+    log: Path
 
     def start(self, run_id: str, to: str) -> None:
         self.api.trigger("release_promote", run_id, conf={"channel": to, "reason": "asked for", "force": True})
@@ -48,30 +49,30 @@ class Asking:
                 return found
         raise AssertionError(f"nobody was asked: {self.states(run_id)}")
 
-    def wait_until_the_executor_is_free(self) -> None:
-        """Wait until the scheduler has heard that the process which asked has left.
+    def wait_until_the_scheduler_heard(self, run_id: str) -> None:
+        """Wait until the scheduler has heard that the process which asked has left; only its log tells.
 
-        An answer before that makes Airflow 3.3.2 fail the task's try and ask again. A person is never that quick: the
-        question shows while the process still ends. Two values of the gauge, as the first may be from before the question.
+        An answer before that makes Airflow 3.3.2 fail the task's try and ask again. A person is seldom that quick: the
+        question shows while the process still ends.
         """
-        for _ in range(2):
-            self.inbox.gauges.pop(RUNNING_TASKS, None)
-            for _ in module("airflow_api").ticks(SECONDS, every_seconds=0.1):
-                if self.inbox.gauges.get(RUNNING_TASKS) == 0:
-                    break
-            else:
-                raise AssertionError(f"the executor still runs something: {self.inbox.gauges.get(RUNNING_TASKS)}")
+        heard = re.compile(rf"executor event with state success .*'approve'.*'{run_id}'")
+        for _ in module("airflow_api").ticks(SECONDS, every_seconds=0.1):
+            if heard.search(self.log.read_text()):
+                return
+        raise AssertionError(f"the scheduler has not heard that the question of {run_id} was asked")
 
     def decide(self, run_id: str, act: Callable[[], None]) -> None:
         """``act`` once on the open question and wait until the run has ended."""
         for _ in module("airflow_api").ticks(SECONDS):
             if self.states(run_id)["approve"] == "awaiting_input":
                 break
-        self.wait_until_the_executor_is_free()
+        self.wait_until_the_scheduler_heard(run_id)
         act()
-        self.api.wait_run("release_promote", run_id, SECONDS)
-        [approve] = [t for t in self.api.task_instances("release_promote", run_id) if t["task_id"] == "approve"]
-        assert approve["try_number"] == 1, "asked more than once"
+        try:
+            self.api.wait_run("release_promote", run_id, SECONDS)
+        finally:
+            [approve] = [t for t in self.api.task_instances("release_promote", run_id) if t["task_id"] == "approve"]
+            assert approve["try_number"] == 1, f"asked more than once: {approve}"
 
     def answer(self, run_id: str, option: str) -> None:
         def act() -> None:
@@ -115,13 +116,16 @@ def asking(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
             patch.setenv(name, value)
         events = {"type": "file", "log_file_path": str(home / "lineage.jsonl"), "append": True}
         patch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", json.dumps(events))
+        patch.setenv("AIRFLOW__LOGGING__NAMESPACE_LEVELS", "airflow.jobs=INFO")
         airflow = module("standalone").Standalone(home / "airflow", f"file://{home / 'store'}", params, free_port())
         airflow.start()
         try:
             airflow.wait_healthy()
             api = airflow.api()
             api.wait_for_dags({"release_promote", "fleet_health"})
-            yield Asking(api, airflow.store, inbox, home / "lineage.jsonl", home / "airflow" / "airflow.db")
+            yield Asking(
+                api, airflow.store, inbox, home / "lineage.jsonl", home / "airflow" / "airflow.db", airflow.log
+            )
         finally:
             airflow.stop()
 
